@@ -1,0 +1,63 @@
+"""LoRA and LoCon: dW = alpha / rank * up @ down, with an optional middle kernel (Tucker)."""
+
+import torch
+from torch import Tensor
+
+from ..errors import LoraError
+from ..low_rank import LowRank
+from .kind import Kind, Roles
+
+# (up, down) in the order in which ComfyUI looks for them.
+SUFFIX_PAIRS = (
+    (".lora_up.weight", ".lora_down.weight"),
+    ("_lora.up.weight", "_lora.down.weight"),
+    (".lora_B.weight", ".lora_A.weight"),
+    (".lora.up.weight", ".lora.down.weight"),
+    (".lora_B", ".lora_A"),
+    (".lora_linear_layer.up.weight", ".lora_linear_layer.down.weight"),
+    (".lora_B.default.weight", ".lora_A.default.weight"),
+)
+
+
+def update(roles: Roles, alpha: float | None) -> LowRank:
+    """up [out, r], down [r, in], each with kernel dimensions behind for a convolution.
+
+    The scale is alpha / down.shape[0]; without an alpha it is 1.0.
+    """
+    up, down, mid = roles["up"], roles["down"], roles.get("mid")
+    if up.ndim < 2 or down.ndim < 2:
+        raise LoraError(f"up {tuple(up.shape)} and down {tuple(down.shape)} must be matrices")
+    rank = down.shape[0]
+    if mid is not None:
+        down = fold_mid(mid, down)
+    matrix = up.flatten(1)
+    if matrix.shape[1] != down.shape[0]:
+        raise LoraError(
+            f"up {tuple(up.shape)} and down {tuple(down.shape)} do not fit: their ranks differ"
+        )
+    shape = (up.shape[0], *down.shape[1:])
+    scale = 1.0 if alpha is None or rank == 0 else alpha / rank
+    return LowRank(matrix, down.flatten(1), shape).scaled(scale)
+
+
+def fold_mid(mid: Tensor, down: Tensor) -> Tensor:
+    """down [r, in, 1, 1] and mid [r, r, *kernel] as one down [r, in, *kernel].
+
+    folded[a, i, kernel] = sum over b of mid[a, b, kernel] * down[b, i].
+    """
+    if mid.shape[1] != down.shape[0]:
+        raise LoraError(f"mid {tuple(mid.shape)} and down {tuple(down.shape)} do not fit")
+    return torch.einsum("ab...,bi->ai...", mid, down.flatten(1))
+
+
+LORA = Kind(
+    "LoRA",
+    {
+        suffix: role
+        for pair in SUFFIX_PAIRS
+        for suffix, role in zip(pair, ("up", "down"), strict=True)
+    }
+    | {".lora_mid.weight": "mid"},
+    ("up", "down"),
+    update,
+)

@@ -1,0 +1,245 @@
+"""Blend: w1 * dW1 + w2 * dW2, module by module, exact until a rank is asked for."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+
+import torch
+
+from .balance import WeightRule
+from .edit import Edited, Outcome, copy, run
+from .errors import LoraError
+from .layout import Target, check_families, lay_out, open_pair
+from .lora import Lora, Source
+from .low_rank import Dense, LowRank, Svd, Update, randomised_svd, total
+from .output import Output, encode
+from .report import ModuleReport, Report
+from .selectors import Selector, compile_pattern
+from .stream import Compute
+
+METHODS = ("svd", "pca")
+
+# (canonical name, raw names of the module in the inputs) -> (multiplier 1, multiplier 2)
+BlockRule = Callable[[str, Sequence[str]], tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Blend:
+    """The settings of a blend.
+
+    `rank` None keeps everything, exactly. `method` is svd (exact) or pca (randomised, with
+    `oversampling`, `power_iterations` and `seed`). `layers` selects the modules of the result.
+    `block_weights` is text, one `pattern: w1, w2` per line, multiplied onto the weights; the last
+    line that matches a module counts. `balance` is a rule from the `balance` module. Modules whose
+    spectral norm is at most `zero_tolerance` are dropped if `drop_near_zero`.
+    Raises LoraError for settings that make no sense.
+    """
+
+    weights: tuple[float, float] = (1.0, 1.0)
+    rank: int | None = 32
+    method: str = "svd"
+    layers: str = ""
+    block_weights: str = ""
+    drop_near_zero: bool = True
+    zero_tolerance: float = 1e-12
+    oversampling: int = 8
+    power_iterations: int = 2
+    seed: int = 0
+    balance: WeightRule | None = field(default=None, compare=False)
+    balance_name: str = "none"
+
+    def __post_init__(self) -> None:
+        if self.rank is not None and self.rank < 1:
+            raise LoraError(f"rank {self.rank} must be 1 or more, or 'full' to keep everything")
+        if self.method not in METHODS:
+            raise LoraError(
+                f"method {self.method!r} is unknown; choose one of {', '.join(METHODS)}"
+            )
+        if any(w != w or abs(w) == float("inf") for w in self.weights):
+            raise LoraError(f"weights {self.weights} must be finite numbers")
+        if self.oversampling < 0 or self.power_iterations < 0:
+            raise LoraError("oversampling and power iterations must be 0 or more")
+
+
+def blend(
+    first: Source,
+    second: Source | None = None,
+    settings: Blend = Blend(),
+    output: Output = Output(),  # noqa: B008 - frozen
+    compute: Compute = Compute(),  # noqa: B008 - frozen
+    block_rule: BlockRule | None = None,
+) -> Edited:
+    """The weighted sum of one or two LoRAs, in the spelling of the first.
+
+    Truncation to `settings.rank` is the optimum of Eckart and Young; nothing is truncated where
+    the exact sum has no more than that rank. `block_rule` overrides `settings.block_weights`.
+    Raises LoraError for files that do not belong together and for kinds that cannot be added.
+    """
+    loras = [Lora(first)]
+    if second is not None:
+        loras = list(open_pair(loras[0], Lora(second)))
+    check_families(loras)
+    targets = lay_out(loras, output.spelling_for(loras[0]))
+    others = {key for lora in loras for key in lora.other}
+    names = [target.canonical for target in targets]
+    chosen = Selector.parse(settings.layers).select([*names, *sorted(others)])
+    kept = [target for target in targets if target.canonical in chosen]
+    rule = block_rule or parse_block_weights(settings.block_weights, names)
+    described = {k: v for k, v in asdict(settings).items() if k != "balance"}
+    report = Report("blend", settings=described)
+    report.dropped |= {name: "not selected" for name in names if name not in chosen}
+    dtype = output.dtype_for(loras[0])
+
+    def one(target: Target) -> Outcome:
+        return _blend_module(target, settings, rule, compute, dtype)
+
+    others_chosen = others & chosen if settings.layers else None
+    return run(loras, kept, one, output, report, compute, others_chosen)
+
+
+def parse_block_weights(text: str, names: Sequence[str]) -> BlockRule:
+    """Lines `pattern: w1, w2` (or one number for both) as a rule; the last match counts.
+
+    Raises LoraError for a line that cannot be read or that matches no module.
+    """
+    rules = []
+    for line in filter(None, map(str.strip, re.split(r"[\n;]", text))):
+        pattern, colon, numbers = line.rpartition(":")
+        try:
+            values = [float(number) for number in numbers.split(",")]
+        except ValueError:
+            values = []
+        if not colon or len(values) not in (1, 2):
+            raise LoraError(f"block weights line {line!r} must read 'pattern: w1, w2'")
+        expression = compile_pattern(pattern.strip())
+        if not any(expression.fullmatch(name) for name in names):
+            raise LoraError(f"block weights pattern {pattern.strip()!r} matches no layer")
+        rules.append((expression, (values[0], values[-1])))
+
+    def rule(name: str, raws: Sequence[str]) -> tuple[float, float]:
+        matching = [weights for expression, weights in rules if expression.fullmatch(name)]
+        return matching[-1] if matching else (1.0, 1.0)
+
+    return rule
+
+
+def _blend_module(
+    target: Target, settings: Blend, rule: BlockRule, compute: Compute, dtype: torch.dtype
+) -> Outcome:
+    name = target.canonical
+    ranks = [c.module.rank for c in target.contributions]
+    weights = _weights(target, settings, rule, compute)
+    counting = tuple(c for c in target.contributions if weights[c.input] != 0.0)
+    if not counting and settings.drop_near_zero:
+        return ModuleReport(name, "dropped", ranks, note="its weight is zero"), {}
+    target = replace(target, contributions=counting or target.contributions[:1])
+    only = target.only
+    if only is not None and weights[target.contributions[0].input] == 1.0:
+        fits = only.rank is None or settings.rank is None or only.rank <= settings.rank
+        if fits and (copied := copy(target, dtype)):
+            return copied
+    terms = [
+        contribution.update(compute.device, compute.dtype).scaled(weights[contribution.input])
+        for contribution in target.contributions
+    ]
+    _check_shapes(name, target, terms)
+    action = "blended" if len(terms) > 1 else "scaled"
+    update = total(terms)
+    if isinstance(update, Dense) and len(terms) > 1 and settings.rank is not None:
+        # A difference and a LoRA of one weight: a rank was asked for, so LoRA it becomes.
+        mixed = any(isinstance(term, LowRank) for term in terms)
+        update = update.low_rank() if mixed else update
+    if isinstance(update, Dense):
+        norm = float(torch.linalg.vector_norm(update.values))
+        row = ModuleReport(name, action, ranks, norm=norm)
+        if settings.drop_near_zero and float(update.values.abs().max()) <= settings.zero_tolerance:
+            return ModuleReport(name, "dropped", ranks, note="zero"), {}
+    else:
+        update, row = _truncate(name, update, settings, terms)
+        row.ranks = ranks
+        row.action = row.action or action
+        if row.action == "dropped":
+            return row, {}
+    return row, encode(update, target, dtype, target.contributions[0].module)
+
+
+def _weights(
+    target: Target, settings: Blend, rule: BlockRule, compute: Compute
+) -> tuple[float, float]:
+    multipliers = rule(target.canonical, [c.module.raw for c in target.contributions])
+    weights = [w * m for w, m in zip(settings.weights, multipliers, strict=True)]
+    if settings.balance is not None:
+        norms: list[float | None] = [None, None]
+        for index in (0, 1):
+            terms = [
+                c.update(compute.device, compute.dtype)
+                for c in target.contributions
+                if c.input == index
+            ]
+            if terms:
+                update = total(terms)
+                low_rank = update.low_rank() if isinstance(update, Dense) else update
+                norms[index] = low_rank.spectral_norm()
+        balanced = settings.balance(target.canonical, norms[0], norms[1])
+        weights = [w * b for w, b in zip(weights, balanced, strict=True)]
+    return weights[0], weights[1]
+
+
+def _check_shapes(name: str, target: Target, terms: list[Update]) -> None:
+    def flat(update: Update) -> tuple[int, int]:
+        out, *rest = update.shape
+        return out, int(torch.Size(rest).numel())
+
+    if len({flat(term) for term in terms}) > 1:
+        shapes = " and ".join(
+            f"{tuple(term.shape)} in {c.module.tensors.name}"
+            for term, c in zip(terms, target.contributions, strict=False)
+        )
+        raise LoraError(f"module {name}: the shapes differ, {shapes}: different base models")
+
+
+def _truncate(
+    name: str, update: LowRank, settings: Blend, terms: list[Update]
+) -> tuple[LowRank, ModuleReport]:
+    """The update at the target rank, and its row: what was kept of it."""
+    rank = settings.rank
+    if rank is None and update.rank <= min(update.up.shape[0], update.down.shape[1]):
+        norm = update.frobenius_norm()
+        magnitude = sum(term.frobenius_norm() for term in terms if isinstance(term, LowRank))
+        if norm > 1e-3 * magnitude:
+            # Nothing to cut, nothing that cancels: the factors side by side are the exact sum.
+            return update, ModuleReport(name, "", [], update.rank, norm)
+    if settings.method == "pca" and rank is not None and rank < update.rank:
+        generator = torch.Generator().manual_seed(settings.seed)
+        svd = randomised_svd(
+            update, rank, settings.oversampling, settings.power_iterations, generator
+        )
+        norm = update.frobenius_norm()
+    else:
+        svd = update.svd
+        norm = float(torch.linalg.vector_norm(svd.values))
+    if len(svd.values) == 0 or float(svd.values[0]) <= settings.zero_tolerance:
+        if settings.drop_near_zero:
+            return update, ModuleReport(name, "dropped", [], note="zero")
+        zero = LowRank(update.up[:, :1] * 0, update.down[:1] * 0, update.shape)
+        return zero, ModuleReport(name, "", [], zero.rank, 0.0)
+    kept = min(rank or len(svd.values), len(svd.values))
+    row = ModuleReport(name, "", [], kept, norm)
+    row.retained_energy, row.relative_error = retained(svd, kept, norm)
+    if rank is not None and kept < rank:
+        row.note = f"has rank {kept} only"
+    return svd.truncated(kept), row
+
+
+def retained(svd: Svd, rank: int, norm: float) -> tuple[float, float]:
+    """(share of the energy in the first `rank` singular values, relative error of keeping them).
+
+    The lost part is summed by itself where the whole spectrum is known: 1 - share has no digits
+    left when almost everything is kept.
+    """
+    if norm == 0:
+        return 1.0, 0.0
+    kept = float(svd.values[:rank].square().sum())
+    lost = float(svd.values[rank:].square().sum())
+    lost = max(lost, norm**2 - kept if norm**2 - kept > 1e-6 * norm**2 else 0.0)
+    return max(0.0, 1.0 - lost / norm**2), (lost / norm**2) ** 0.5

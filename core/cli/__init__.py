@@ -1,0 +1,39 @@
+"""The command line: `lora-alloy`, or `python -m core` from a clone."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from ..errors import Cancelled, LoraError
+from ..output import version
+from . import demo, edits, reading
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command. Returns 0, or 1 for an error; wrong usage exits with 2."""
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    try:
+        options.run(options)
+    except (LoraError, Cancelled) as error:
+        print(f"lora-alloy: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("lora-alloy: interrupted; nothing was written", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        sys.stderr.close()  # The reader of our output has left, such as `head`.
+        return 1
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lora-alloy",
+        description="Blend, shrink, take apart and check LoRA files, exactly and fast.",
+    )
+    parser.add_argument("--version", action="version", version=f"lora-alloy {version()}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for group in (reading, edits, demo):
+        group.add(commands)
+    return parser

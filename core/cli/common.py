@@ -1,0 +1,112 @@
+"""What the commands share: options, progress bars, and how reports look on a terminal."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from ..errors import LoraError
+from ..names import SPELLINGS
+from ..output import DTYPES, Output
+from ..report import ModuleReport, Report
+from ..stream import Compute, choose_device
+
+SELECTOR_HELP = (
+    "which layers, by canonical name: comma-separated patterns, * for anything, 0-9 for a range of "
+    "blocks, a leading - to exclude, such as 'double_blocks.0-9, -*mod*' (names: lora-alloy info)"
+)
+
+
+def add_command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], None], text: str
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def output_options(parser: argparse.ArgumentParser, required: bool) -> None:
+    group = parser.add_argument_group("output and computing")
+    group.add_argument("-o", "--output", required=required, metavar="OUT", help="file to write")
+    group.add_argument(
+        "--dtype",
+        choices=("match", *DTYPES),
+        default="match",
+        help="of the written factors (default: as in A)",
+    )
+    group.add_argument(
+        "--spelling",
+        choices=("match", *SPELLINGS),
+        default="match",
+        help="key names of the result (default: as in A)",
+    )
+    group.add_argument("--device", default="auto", help="auto, cpu or cuda:N (default auto)")
+    group.add_argument("--compute-dtype", choices=("float32", "float64"), default="float32")
+    json_option(group)
+
+
+def json_option(parser: Any) -> None:
+    parser.add_argument("--json", action="store_true", help="print a report for machines instead")
+
+
+def weights_for(options: argparse.Namespace, files: int) -> tuple[float, float]:
+    given = options.weights
+    if len(given) > max(files, 1) and not (len(given) == 1):
+        raise LoraError(f"{len(given)} weights for {files} file(s); give one weight per file")
+    return given[0], given[-1] if len(given) > 1 else 1.0
+
+
+def compute_settings(options: argparse.Namespace, label: str) -> tuple[Compute, Callable[[], None]]:
+    """The compute settings with a progress bar on a terminal, and what closes the bar."""
+    from tqdm import tqdm
+
+    bar = tqdm(desc=label, unit="module", leave=False, disable=not sys.stderr.isatty())
+
+    def progress(done: int, total: int, name: str) -> None:
+        bar.total = total
+        bar.update(done - bar.n)
+
+    dtype = getattr(torch, getattr(options, "compute_dtype", "float64"))
+    return Compute(choose_device(options.device), dtype, progress), bar.close
+
+
+def output_settings(options: argparse.Namespace, path: str | None) -> Output:
+    return Output(path, options.dtype, options.spelling)
+
+
+def show(report: Report, options: argparse.Namespace, every_row: bool = False) -> None:
+    if options.json:
+        print(json.dumps(report.as_dict(), indent=1))
+        return
+    lost = sum(row.relative_error > 0 for row in report.kept)
+    if every_row or lost:
+        print_rows(report.modules, len(report.modules) if every_row else 5)
+    few = 8
+    lines = report.summary()
+    for line in lines[:few]:
+        print(line)
+    if len(lines) > few:
+        print(f"... and {len(lines) - few} more lines: --json shows all")
+    if report.output:
+        print(f"written: {report.output}")
+
+
+def print_rows(rows: Sequence[ModuleReport], count: int) -> None:
+    """The modules that lost most, as an aligned table."""
+    shown = sorted(rows, key=lambda row: -row.relative_error)[:count]
+    if count >= len(rows):
+        shown = list(rows)
+    width = max(len("module"), *(len(row.module) for row in shown))
+    print(f"{'module':<{width}}  {'action':<12}  {'ranks':>9}  {'rank':>5}  {'kept':>8}  error")
+    for row in shown:
+        ranks = "+".join("-" if rank is None else str(rank) for rank in row.ranks)
+        rank = "-" if row.rank is None else row.rank
+        print(
+            f"{row.module:<{width}}  {row.action:<12}  {ranks:>9}  {rank:>5}  "
+            f"{row.retained_energy:>8.2%}  {row.relative_error:.3g}"
+        )
+    if len(shown) < len(rows):
+        print(f"({len(rows) - len(shown)} more modules with smaller errors)")

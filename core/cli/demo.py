@@ -1,0 +1,92 @@
+"""The tour: every command on the two sample LoRAs that the package ships."""
+
+import argparse
+import shutil
+from pathlib import Path
+from typing import Any
+
+from ..errors import LoraError
+from .common import add_command
+
+
+def add(commands: Any) -> None:
+    parser = add_command(
+        commands, "demo", _demo, "Take the tour: every command on two sample LoRAs, in seconds."
+    )
+    parser.add_argument(
+        "--output-dir",
+        default="lora-alloy-demo",
+        metavar="DIR",
+        help="where the results go (default ./lora-alloy-demo)",
+    )
+
+
+def _demo(options: argparse.Namespace) -> None:
+    from . import main
+
+    samples = Path(__file__).parent.parent / "samples"
+    folder = Path(options.output_dir)
+    style = str(folder / "style_diffusers.safetensors")
+    character = str(folder / "character_kohya.safetensors")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for sample in samples.glob("*.safetensors"):
+            shutil.copyfile(sample, folder / sample.name)
+    except OSError as error:
+        raise LoraError(f"{folder}: cannot be made a folder ({error.strerror})") from error
+    out = {
+        name: str(folder / f"{name}.safetensors")
+        for name in ("blend", "exact", "small", "double_blocks", "rest", "kohya")
+    }
+    weights = ["--weights", "0.8", "0.6"]
+    tour = [
+        (
+            "What is in the two sample LoRAs? One has diffusers names, the other kohya's.",
+            [["info", style], ["info", character]],
+        ),
+        (
+            "Blend them to rank 8, and check the file that was written.",
+            [
+                ["blend", style, character, *weights, "--rank", "8", "-o", out["blend"]],
+                ["verify", out["blend"], "--inputs", style, character, *weights],
+            ],
+        ),
+        (
+            "Blend them without losing anything.",
+            [
+                ["blend", style, character, *weights, "--rank", "full", "-o", out["exact"]],
+                ["verify", out["exact"], "--inputs", style, character, *weights],
+            ],
+        ),
+        (
+            "Shrink one to 100 kB: the ranks go where they matter.",
+            [["resize", character, "--megabytes", "0.1", "-o", out["small"]]],
+        ),
+        (
+            "Take it apart: the double blocks in one file, everything else in another.",
+            [
+                [
+                    "select",
+                    character,
+                    "--layers",
+                    "double_blocks",
+                    "-o",
+                    out["double_blocks"],
+                    "--rest",
+                    out["rest"],
+                ]
+            ],
+        ),
+        (
+            "Give the diffusers file kohya's names; split projections become fused ones.",
+            [["convert", style, "--spelling", "kohya", "-o", out["kohya"]]],
+        ),
+    ]
+    for text, commands in tour:
+        print(f"\n# {text}")
+        for arguments in commands:
+            print("$ lora-alloy " + " ".join(arguments))
+            # The tour runs the real commands, from the top.
+            if main(arguments) != 0:
+                raise LoraError("the tour stopped at the command above")
+    print(f"\nThe results are in {folder}.")

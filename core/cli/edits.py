@@ -1,0 +1,253 @@
+"""The commands that write a LoRA: blend, resize, select, convert."""
+
+import argparse
+import json
+from typing import Any
+
+from ..balance import BALANCES
+from ..blend import METHODS, Blend, blend
+from ..convert import convert
+from ..errors import LoraError
+from ..rank_rules import RankRule
+from ..resize import resize
+from ..select import select
+from .common import (
+    SELECTOR_HELP,
+    add_command,
+    compute_settings,
+    output_options,
+    output_settings,
+    show,
+    weights_for,
+)
+
+RULE_OPTIONS = {
+    "rank": "keep this rank",
+    "energy": "keep this share of the energy (sum of squared singular values), such as 0.95",
+    "sv_ratio": "keep singular values of at least the largest divided by this",
+    "sv_cumulative": "keep this share of the sum of singular values",
+    "sv_fro": "keep this share of the Frobenius norm",
+    "megabytes": "make the file at most this large (MB of 10^6 bytes), at the least error",
+    "parameters": "keep at most this many parameters, at the least error",
+}
+
+
+def add(commands: Any) -> None:
+    for add_one in (_add_blend, _add_resize, _add_select, _add_convert):
+        add_one(commands)
+
+
+def _add_blend(commands: Any) -> None:
+    parser = add_command(
+        commands, "blend", _blend, "Write the weighted sum of one or two LoRAs as one LoRA."
+    )
+    parser.add_argument("first", metavar="A", help="a .safetensors file")
+    parser.add_argument(
+        "second", metavar="B", nargs="?", help="another one for the same base model"
+    )
+    parser.add_argument(
+        "--weights",
+        metavar=("W1", "W2"),
+        nargs="+",
+        type=float,
+        default=[1.0],
+        help="strength of each file, of either sign (default 1 1)",
+    )
+    parser.add_argument(
+        "--rank",
+        type=_rank,
+        default=32,
+        metavar="N|full",
+        help="rank of the result; 'full' keeps everything, exactly (default 32)",
+    )
+    parser.add_argument(
+        "--method",
+        choices=METHODS,
+        default="svd",
+        help="svd is exact; pca is randomised (default svd)",
+    )
+    parser.add_argument("--oversampling", type=int, default=8, help="for pca (default 8)")
+    parser.add_argument("--power-iterations", type=int, default=2, help="for pca (default 2)")
+    parser.add_argument("--seed", type=int, default=0, help="for pca (default 0)")
+    parser.add_argument("--layers", default="", metavar="SELECTOR", help=SELECTOR_HELP)
+    parser.add_argument(
+        "--block-weights",
+        default="",
+        metavar="TEXT",
+        help="'pattern: w1, w2', separated by ';' or lines, multiplied onto the "
+        "weights; the last that matches a layer counts",
+    )
+    parser.add_argument(
+        "--balance",
+        choices=("none", *BALANCES),
+        default="none",
+        help="weigh the files in each layer by their spectral norms (default none)",
+    )
+    parser.add_argument("--temperature", type=float, default=1.0, help="of softmax and sigmoid")
+    parser.add_argument(
+        "--floor", type=float, help="least share (softmax) or norm (other balances)"
+    )
+    parser.add_argument("--power", type=float, default=0.5, help="of powerlaw (default 0.5)")
+    parser.add_argument("--bias", type=float, default=0.0, help="of sigmoid; above 0 favours A")
+    parser.add_argument(
+        "--target-strength",
+        type=float,
+        default=1.0,
+        help="what the weighted norms of a layer add up to (default 1)",
+    )
+    parser.add_argument("--keep-zero", action="store_true", help="keep layers that cancel to zero")
+    output_options(parser, required=True)
+
+
+def _add_resize(commands: Any) -> None:
+    parser = add_command(commands, "resize", _resize, "Store a LoRA at lower ranks.")
+    parser.add_argument("lora", metavar="A", help="a .safetensors file")
+    rules = parser.add_mutually_exclusive_group(required=True)
+    for name, text in RULE_OPTIONS.items():
+        kind = int if name in ("rank", "parameters") else float
+        rules.add_argument(
+            "--" + name.replace("_", "-"),
+            dest=name,
+            type=kind,
+            help=text,
+            metavar="N" if kind is int else "X",
+        )
+    rules.add_argument("--knee", action="store_true", help="cut at the knee of each spectrum")
+    parser.add_argument("--min-rank", type=int, default=1, metavar="N", help="default 1")
+    parser.add_argument("--max-rank", type=int, metavar="N", help="default: no limit")
+    parser.add_argument(
+        "--layers",
+        default="",
+        metavar="SELECTOR",
+        help="resize only these, leave the rest as it is: " + SELECTOR_HELP,
+    )
+    parser.add_argument("--preview", action="store_true", help="show the ranks, write nothing")
+    output_options(parser, required=False)
+
+
+def _add_select(commands: Any) -> None:
+    parser = add_command(
+        commands, "select", _select, "Write only some layers of a LoRA, untouched, to a new file."
+    )
+    parser.add_argument("lora", metavar="A", help="a .safetensors file")
+    parser.add_argument("--layers", required=True, metavar="SELECTOR", help=SELECTOR_HELP)
+    parser.add_argument("--rest", metavar="OUT2", help="write all other layers to this file")
+    output_options(parser, required=True)
+
+
+def _add_convert(commands: Any) -> None:
+    parser = add_command(
+        commands, "convert", _convert, "Write a LoRA under other key names; the update stays."
+    )
+    parser.add_argument("lora", metavar="A", help="a .safetensors file")
+    output_options(parser, required=True)
+
+
+def _rank(text: str) -> int | None:
+    if text == "full":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number nor 'full'") from None
+
+
+def _blend(options: argparse.Namespace) -> None:
+    files = 2 if options.second else 1
+    balance, balance_name = _balance(options), options.balance
+    settings = Blend(
+        weights_for(options, files),
+        options.rank,
+        options.method,
+        options.layers,
+        options.block_weights,
+        not options.keep_zero,
+        oversampling=options.oversampling,
+        power_iterations=options.power_iterations,
+        seed=options.seed,
+        balance=balance,
+        balance_name=balance_name,
+    )
+    compute, close = compute_settings(options, "blend")
+    try:
+        edited = blend(
+            options.first,
+            options.second,
+            settings,
+            output_settings(options, options.output),
+            compute,
+        )
+    finally:
+        close()
+    show(edited.report, options)
+
+
+def _balance(options: argparse.Namespace) -> Any:
+    floor = {} if options.floor is None else {"floor": options.floor}
+    strength = options.target_strength
+    settings: dict[str, dict[str, float]] = {
+        "softmax": {"temperature": options.temperature},
+        "proportional": {"target_total_strength": strength},
+        "powerlaw": {"target_total_strength": strength, "p": options.power},
+        "sigmoid": {
+            "target_total_strength": strength,
+            "temperature": options.temperature,
+            "bias": options.bias,
+        },
+    }
+    if options.balance == "none":
+        return None
+    return BALANCES[options.balance](**settings[options.balance], **floor)
+
+
+def _resize(options: argparse.Namespace) -> None:
+    if options.output is None and not options.preview:
+        raise LoraError("resize needs -o OUT, or --preview to only show the ranks")
+    name = next((n for n in RULE_OPTIONS if getattr(options, n) is not None), "knee")
+    rule = RankRule(
+        name,
+        getattr(options, name) or 0.0 if name != "knee" else 0.0,
+        options.min_rank,
+        options.max_rank,
+    )
+    compute, close = compute_settings(options, "resize")
+    try:
+        edited = resize(
+            options.lora,
+            rule,
+            options.layers,
+            output_settings(options, options.output),
+            compute,
+            options.preview,
+        )
+    finally:
+        close()
+    show(edited.report, options, every_row=options.preview)
+
+
+def _select(options: argparse.Namespace) -> None:
+    compute, close = compute_settings(options, "select")
+    rest = output_settings(options, options.rest) if options.rest else None
+    try:
+        kept, others = select(
+            options.lora, options.layers, output_settings(options, options.output), rest, compute
+        )
+    finally:
+        close()
+    if options.json:
+        both = {"kept": kept.report.as_dict(), "rest": others.report.as_dict() if others else None}
+        print(json.dumps(both, indent=1))
+        return
+    for edited in filter(None, (kept, others)):
+        # What one file leaves out is in the other, or was asked to go: the count is enough.
+        edited.report.dropped = {} if others else edited.report.dropped
+        show(edited.report, options)
+
+
+def _convert(options: argparse.Namespace) -> None:
+    compute, close = compute_settings(options, "convert")
+    try:
+        edited = convert(options.lora, output_settings(options, options.output), compute)
+    finally:
+        close()
+    show(edited.report, options)

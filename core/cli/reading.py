@@ -1,0 +1,82 @@
+"""The commands that read and measure: info, verify."""
+
+import argparse
+import json
+from typing import Any
+
+from ..errors import LoraError
+from ..info import describe, summary
+from ..lora import Lora
+from ..verify import verify
+from .common import add_command, compute_settings, json_option, print_rows, weights_for
+
+
+def add(commands: Any) -> None:
+    _add_info(commands)
+    _add_verify(commands)
+
+
+def _add_info(commands: Any) -> None:
+    parser = add_command(commands, "info", _info, "Show what is in a LoRA file.")
+    parser.add_argument("lora", metavar="A", help="a .safetensors file")
+    parser.add_argument("--names", action="store_true", help="list every module")
+    json_option(parser)
+
+
+def _add_verify(commands: Any) -> None:
+    parser = add_command(
+        commands,
+        "verify",
+        _verify,
+        "Measure a written file against the weighted sum of its inputs, layer by layer.",
+    )
+    parser.add_argument("written", metavar="OUT", help="the file to check")
+    parser.add_argument("--inputs", nargs="+", required=True, metavar=("A", "B"), help="one or two")
+    parser.add_argument("--weights", metavar=("W1", "W2"), nargs="+", type=float, default=[1.0])
+    parser.add_argument("--block-weights", default="", metavar="TEXT", help="as given to blend")
+    parser.add_argument(
+        "--max-error",
+        type=float,
+        metavar="X",
+        help="exit with status 1 when the total relative error is above this",
+    )
+    parser.add_argument("--device", default="cpu", help="auto, cpu or cuda:N (default cpu)")
+    json_option(parser)
+
+
+def _info(options: argparse.Namespace) -> None:
+    lora = Lora(options.lora)
+    if options.json:
+        print(json.dumps(describe(lora), indent=1))
+        return
+    for line in summary(lora):
+        label, _, text = line.partition(": ")
+        print(f"{label + ':':<24}{text}")
+    if options.names:
+        for module in lora.modules.values():
+            size = f"{module.out_features} x {module.in_features}"
+            print(f"  {module.canonical:<52} rank {module.rank or '-':<5} {size:<14} {module.raw}")
+
+
+def _verify(options: argparse.Namespace) -> None:
+    weights = weights_for(options, len(options.inputs))[: len(options.inputs)]
+    if len(options.inputs) > 2:
+        raise LoraError("verify takes one or two inputs")
+    compute, close = compute_settings(options, "verify")
+    try:
+        report = verify(options.written, options.inputs, weights, options.block_weights, compute)
+    finally:
+        close()
+    if options.json:
+        print(json.dumps(report.as_dict(), indent=1))
+    else:
+        print_rows(report.modules, 10)
+        print(
+            f"total relative error {report.relative_error:.3g} over {len(report.modules)} modules"
+        )
+        print("\n".join(report.notes))
+    if options.max_error is not None and not report.relative_error <= options.max_error:
+        raise LoraError(
+            f"{options.written}: total relative error {report.relative_error:.3g} is above "
+            f"{options.max_error:g}"
+        )

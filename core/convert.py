@@ -1,0 +1,46 @@
+"""Convert: the same update in another spelling, fused or split as that spelling needs."""
+
+import torch
+
+from .edit import Edited, Outcome, copy, run
+from .layout import Target, lay_out
+from .lora import Lora, Source
+from .low_rank import Dense, LowRank, total
+from .output import Output, encode
+from .report import ModuleReport, Report
+from .stream import Compute
+
+
+def convert(
+    lora: Source,
+    output: Output,
+    compute: Compute = Compute(),  # noqa: B008 - frozen
+) -> Edited:
+    """Write a LoRA in `output.spelling` and `output.dtype`; exact up to the dtype's rounding.
+
+    Modules whose name no rule knows keep it. Raises LoraError where a kind that cannot be cut would
+    have to be fused or split.
+    """
+    source = Lora(lora)
+    targets = lay_out([source], output.spelling_for(source))
+    report = Report("convert", settings={"spelling": output.spelling, "dtype": output.dtype})
+    dtype = output.dtype_for(source)
+    same = dtype if output.dtype != "match" else None
+
+    def one(target: Target) -> Outcome:
+        return copy(target, same) or converted(target, dtype, compute)
+
+    return run([source], targets, one, output, report, compute)
+
+
+def converted(target: Target, dtype: torch.dtype, compute: Compute) -> Outcome:
+    """The target's exact update under its own name, with no more rank than it needs."""
+    modules = [c.module for c in target.contributions]
+    update = total([c.update(compute.device, compute.dtype) for c in target.contributions])
+    row = ModuleReport(target.canonical, "converted", [module.rank for module in modules])
+    if isinstance(update, LowRank):
+        if update.rank > min(update.up.shape[0], update.down.shape[1]):
+            update = update.svd.truncated(update.rank)
+        row.rank = update.rank
+    source = modules[0] if isinstance(update, Dense) else None
+    return row, encode(update, target, dtype, source)

@@ -1,0 +1,104 @@
+"""What all edits share: running over the targets and accounting for every tensor."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .adapters import LORA
+from .errors import LoraError
+from .files import StateDict
+from .layout import Target
+from .lora import Lora
+from .output import Output, Writer, stored_tensors
+from .report import ModuleReport, Report
+from .stream import Compute, stream
+
+
+@dataclass(frozen=True)
+class Edited:
+    """The result of an edit: `lora` is a state dict, or the path of the file written."""
+
+    lora: StateDict | Path
+    report: Report
+
+
+# One module's outcome: its row of the report and its tensors (none when it was dropped).
+Outcome = tuple[ModuleReport, dict[str, Tensor]]
+
+
+def run(
+    loras: list[Lora],
+    targets: Sequence[Target],
+    function: Callable[[Target], Outcome],
+    output: Output,
+    report: Report,
+    compute: Compute,
+    others: Iterable[str] | None = None,
+) -> Edited:
+    """Apply `function` to every target and write what it returns.
+
+    `others` selects which tensors that belong to no module are carried (None: all). Raises
+    LoraError when nothing is left to write.
+    """
+    account(loras, targets, report, others)
+    with Writer(output, loras, targets, report) as writer:
+        for row, tensors in stream(targets, lambda t: t.canonical, function, compute):
+            report.modules.append(row)
+            writer.put(tensors)
+            writer.changed |= row.action != "copied"
+            writer.alpha |= any(key.endswith(".alpha") for key in tensors)
+        if not report.kept:
+            raise LoraError(f"the {report.operation} removed every module; nothing is written")
+        for key in report.carried:
+            owner = next(lora for lora in loras if key in lora.other)
+            writer.put({key: owner.tensors[key]})
+        result = writer.finish()
+    return Edited(result, report)
+
+
+def account(
+    loras: Sequence[Lora], targets: Sequence[Target], report: Report, others: Iterable[str] | None
+) -> None:
+    """Count matches, and sort the tensors outside modules into carried and dropped.
+
+    Raises LoraError where both inputs have a tensor that cannot be added and they differ.
+    """
+    chosen = None if others is None else set(others)
+    inputs = [{c.input for c in target.contributions} for target in targets]
+    report.matched = sum(len(found) > 1 for found in inputs)
+    report.only_in = [sum(found == {i} for found in inputs) for i in range(len(loras))]
+    for lora in loras:
+        for key, reason in lora.shadowed.items():
+            report.dropped[f"{lora.name}: {key}"] = reason
+        for key, reason in lora.other.items():
+            if chosen is not None and key not in chosen:
+                report.dropped[f"{lora.name}: {key}"] = "not selected"
+            elif key not in report.carried:
+                report.carried[key] = reason
+            elif not torch.equal(lora.tensors[key], loras[0].tensors[key]):
+                raise LoraError(
+                    f"tensor {key} is in both files with different values and is not part of an "
+                    f"adapter, so it cannot be added; leave it out with the layers selector: -{key}"
+                )
+
+
+def copy(target: Target, dtype: torch.dtype | None) -> Outcome | None:
+    """The target's only module as it stands, or None where it has to be computed.
+
+    A module can be copied when nothing cuts it, its row order stays and, for LoRA, its factors keep
+    their suffixes; other kinds only need the new name in front.
+    """
+    module = target.only
+    if module is None or module.name.swapped != target.name.swapped:
+        return None
+    style, adapter = target.spelling, module.adapter
+    if adapter.kind is LORA and target.raw != module.raw:
+        same = (adapter.suffixes["up"], adapter.suffixes["down"]) == (style.up, style.down)
+        if not same or ("alpha" in adapter.keys) != style.alpha or "mid" in adapter.keys:
+            return None
+    action = "copied" if target.raw == module.raw else "converted"
+    row = ModuleReport(target.canonical, action, [module.rank], module.rank)
+    return row, stored_tensors(module, target.raw, dtype)

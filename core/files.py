@@ -1,0 +1,324 @@
+"""Bytes: lazy reading of safetensors files and streaming writing of new ones.
+
+Reading opens the header only; a tensor is a view of the memory-mapped file until it is used, so
+what was not asked for is never read. Writing appends tensor after tensor to a temporary file beside
+the target and renames it at the end: a failed or cancelled run leaves nothing behind.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from .errors import LoraError
+
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+PICKLES = {".pt", ".pth", ".ckpt", ".bin", ".pkl"}
+
+
+class TensorInfo(NamedTuple):
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+
+    @property
+    def bytes(self) -> int:
+        return self.dtype.itemsize * int(torch.Size(self.shape).numel())
+
+
+class Tensors:
+    """A read-only mapping of tensors with metadata: a file or an in-memory state dict.
+
+    `name` is what messages call it, `path` its real path or None. `info` knows dtype and shape
+    without reading the tensor.
+    """
+
+    def __init__(
+        self, name: str, path: Path | None, info: dict[str, TensorInfo], metadata: dict[str, str]
+    ) -> None:
+        self.name = name
+        self.path = path
+        self.info = info
+        self.metadata = metadata
+
+    def __getitem__(self, key: str) -> Tensor:
+        raise KeyError(key)
+
+    def sha256(self) -> str | None:
+        """The hash of the file's bytes; None for a state dict, which has no file."""
+        return None
+
+
+class FileTensors(Tensors):
+    """A safetensors file. Raises LoraError for anything that is not one."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        given = Path(path)
+        if given.suffix.lower() in PICKLES:
+            raise LoraError(
+                f"{given}: pickle files (.pt, .ckpt, ...) can run code when opened and are not "
+                "read. Convert it first, in an environment you trust: safetensors.torch.save_file("
+                "torch.load(path, weights_only=True), 'lora.safetensors')"
+            )
+        if given.is_dir():
+            raise LoraError(f"{given}: is a folder; give the path of a .safetensors file in it")
+        try:
+            handle: Any = safe_open(str(given), framework="pt")
+            self.handle = handle
+            metadata = dict(handle.metadata() or {})
+            info = {}
+            for key in handle.keys():  # noqa: SIM118 - not a mapping
+                tensor = handle.get_slice(key)
+                dtype = DTYPES.get(tensor.get_dtype())
+                if dtype is None:
+                    raise LoraError(
+                        f"{given}: tensor {key} has dtype {tensor.get_dtype()}, which is not "
+                        "supported; save it as F32, F16 or BF16"
+                    )
+                info[key] = TensorInfo(dtype, tuple(tensor.get_shape()))
+        except FileNotFoundError as error:
+            raise LoraError(f"{given}: no such file; check the path") from error
+        except (SafetensorError, OSError, ValueError, OverflowError) as error:
+            if isinstance(error, LoraError):
+                raise
+            raise LoraError(
+                f"{given}: not a readable safetensors file ({error}); download or save it again"
+            ) from error
+        super().__init__(given.name, given.resolve(), info, metadata)
+
+    def __getitem__(self, key: str) -> Tensor:
+        try:
+            tensor: Tensor = self.handle.get_tensor(key)
+            return tensor
+        except (SafetensorError, OSError) as error:
+            raise LoraError(f"{self.path}: tensor {key} cannot be read ({error})") from error
+
+    def sha256(self) -> str:
+        assert self.path is not None
+        with open(self.path, "rb") as file:
+            return (
+                hashlib.file_digest(file, "sha256").hexdigest()
+                if hasattr(hashlib, "file_digest")
+                else _digest(file)
+            )
+
+
+def _digest(file: BinaryIO) -> str:
+    """hashlib.file_digest for Python 3.10."""
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+class DictTensors(Tensors):
+    """A state dict, such as ComfyUI's LORA_MODEL; a `metadata` attribute is used."""
+
+    def __init__(self, state_dict: Mapping[str, Tensor], name: str | None = None) -> None:
+        info = {}
+        for key, tensor in state_dict.items():
+            if not isinstance(key, str) or not isinstance(tensor, Tensor):
+                raise LoraError(
+                    f"state dict entry {key!r} is a {type(tensor).__name__}, not a tensor; "
+                    "pass a dict of name -> torch.Tensor"
+                )
+            info[key] = TensorInfo(tensor.dtype, tuple(tensor.shape))
+        metadata = getattr(state_dict, "metadata", None) or {}
+        super().__init__(
+            name or getattr(state_dict, "name", None) or "state dict", None, info, dict(metadata)
+        )
+        self.state_dict = state_dict
+
+    def __getitem__(self, key: str) -> Tensor:
+        return self.state_dict[key]
+
+
+def open_tensors(source: "str | os.PathLike[str] | Mapping[str, Tensor] | Tensors") -> Tensors:
+    """A path or a state dict as lazy tensors. Raises LoraError for what is neither."""
+    if isinstance(source, Tensors):
+        return source
+    if isinstance(source, str | os.PathLike):
+        return FileTensors(source)
+    if isinstance(source, Mapping):
+        return DictTensors(source)
+    raise LoraError(f"expected a path or a state dict, got {type(source).__name__}")
+
+
+class StateDict(dict[str, Tensor]):
+    """A state dict that carries the file's metadata and name along."""
+
+    def __init__(
+        self,
+        tensors: Mapping[str, Tensor] | None = None,
+        metadata: Mapping[str, str] | None = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(tensors or {})
+        self.metadata = dict(metadata or {})
+        self.name = name
+
+
+def header_bound(keys: Iterable[str], metadata_bytes: int) -> int:
+    """An upper bound of the bytes of a header with these tensors, of up to five dimensions."""
+    return sum(len(json.dumps(key)) + 130 for key in keys) + metadata_bytes + 64
+
+
+class DictSink:
+    """Collects an edit's output in memory, as contiguous CPU tensors that share no storage."""
+
+    def __init__(self) -> None:
+        self.result = StateDict()
+
+    def put(self, key: str, tensor: Tensor) -> None:
+        # The clone keeps the result independent of the inputs, which may be memory maps.
+        copied = tensor.detach().to("cpu", copy=True)
+        self.result[key] = copied.contiguous()
+
+    def finish(self, metadata: Mapping[str, str]) -> None:
+        self.result.metadata = dict(metadata)
+
+    def __enter__(self) -> "DictSink":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+class FileSink:
+    """Writes a safetensors file tensor by tensor; the target appears whole, at the end, or never.
+
+    The size of the header is only known at the end, so `reserve` bytes are left free for it; a
+    header that turns out larger costs one copy of the data. Tensors whose size is not a multiple of
+    8 bytes (alphas, above all) are kept until the end, so that every tensor starts aligned.
+
+    Raises LoraError when the target cannot be written: missing folder, no permission, disk full.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], reserve: int = 1 << 16) -> None:
+        # Links are followed: the file that the link points to is replaced, the link stays.
+        self.path = Path(os.path.realpath(path))
+        self.header_bytes = -(-reserve // 8) * 8
+        self.entries: dict[str, TensorInfo] = {}
+        self.offsets: dict[str, int] = {}
+        self.position = 0
+        self.unaligned: dict[str, Tensor] = {}
+        if self.path.is_dir():
+            raise LoraError(f"{path}: is a folder; give a file name ending in .safetensors")
+        if not self.path.parent.is_dir():
+            raise LoraError(f"{path}: the folder {self.path.parent} does not exist; create it")
+        self.temporary = self.path.with_name(f".{self.path.name[:64]}.{secrets.token_hex(6)}.part")
+        try:
+            # Not tempfile: its files are private to the user, ours get the usual permissions.
+            self.file: BinaryIO = open(self.temporary, "xb")  # noqa: SIM115 - closed in __exit__
+            self.file.seek(8 + self.header_bytes)
+        except OSError as error:
+            raise _write_error(self.path, error) from error
+
+    def put(self, key: str, tensor: Tensor) -> None:
+        tensor = tensor.detach().cpu().contiguous()
+        info = TensorInfo(tensor.dtype, tuple(tensor.shape))
+        if key in self.entries:
+            raise LoraError(f"{self.path}: tensor {key} would be written twice")
+        self.entries[key] = info
+        if info.bytes % 8:
+            self.unaligned[key] = tensor.clone()
+        else:
+            self._append(key, tensor)
+
+    def _append(self, key: str, tensor: Tensor) -> None:
+        self.offsets[key] = self.position
+        try:
+            written = self.file.write(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        except OSError as error:
+            raise _write_error(self.path, error) from error
+        self.position += written
+
+    def finish(self, metadata: Mapping[str, str]) -> None:
+        """Write what is left and the header, then put the file in the target's place."""
+        # Wide items first: each then starts at a multiple of its own item size.
+        for key in sorted(self.unaligned, key=lambda k: -self.entries[k].dtype.itemsize):
+            self._append(key, self.unaligned[key])
+        header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
+        for key in sorted(self.offsets, key=self.offsets.__getitem__):
+            info, start = self.entries[key], self.offsets[key]
+            header[key] = {
+                "dtype": DTYPE_NAMES[info.dtype],
+                "shape": list(info.shape),
+                "data_offsets": [start, start + info.bytes],
+            }
+        text = json.dumps(header, separators=(",", ":")).encode()
+        try:
+            if len(text) > self.header_bytes:
+                self._make_room(len(text))
+            self.file.seek(0)
+            self.file.write(self.header_bytes.to_bytes(8, "little"))
+            self.file.write(text.ljust(self.header_bytes))
+            self.file.flush()
+            os.fsync(self.file.fileno())
+            self.file.close()
+            os.replace(self.temporary, self.path)
+        except OSError as error:
+            raise _write_error(self.path, error) from error
+
+    def _make_room(self, needed: int) -> None:
+        """Move the data towards the end of the file, last block first."""
+        old, self.header_bytes = self.header_bytes, -(-needed // 8) * 8
+        shift, block = self.header_bytes - old, 1 << 20
+        with open(self.temporary, "rb") as source:
+            self.file.flush()
+            for start in reversed(range(0, self.position, block)):
+                source.seek(8 + old + start)
+                data = source.read(min(block, self.position - start))
+                self.file.seek(8 + old + start + shift)
+                self.file.write(data)
+                self.file.flush()
+
+    def __enter__(self) -> "FileSink":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # A full disk can fail again when the buffer is flushed; the file goes anyway.
+        with contextlib.suppress(OSError):
+            self.file.close()
+        self.temporary.unlink(missing_ok=True)
+
+
+def _write_error(path: Path, error: OSError) -> LoraError:
+    hints = {
+        errno.ENOSPC: "free some disk space",
+        errno.EDQUOT: "free some disk space",
+        errno.EACCES: "choose a folder that you may write to",
+        errno.EPERM: "choose a folder that you may write to",
+        errno.EROFS: "choose a folder that you may write to",
+        errno.ENAMETOOLONG: "choose a shorter name",
+    }
+    hint = hints.get(error.errno or 0, "check the path")
+    return LoraError(f"{path}: cannot be written ({error.strerror or error}); {hint}")

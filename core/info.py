@@ -1,0 +1,99 @@
+"""What is in a LoRA file: read from the header alone, except for alphas."""
+
+import json
+from collections import Counter
+from itertools import pairwise
+from typing import Any
+
+from .lora import Lora
+from .report import megabytes
+
+SHOWN_METADATA = (
+    "ss_output_name",
+    "ss_base_model_version",
+    "ss_sd_model_name",
+    "ss_network_module",
+    "ss_network_dim",
+    "ss_network_alpha",
+    "modelspec.title",
+    "modelspec.architecture",
+)
+
+
+def describe(lora: Lora) -> dict[str, Any]:
+    """Everything `info` knows, for JSON."""
+    return {
+        "name": lora.name,
+        "bytes": lora.bytes,
+        "family": lora.family.name if lora.family else None,
+        "confidence": lora.recognition.confidence,
+        "spelling": lora.spelling.name,
+        "modules": [
+            {
+                "name": module.canonical,
+                "stored_as": module.raw,
+                "kind": module.adapter.kind.name,
+                "rank": module.rank,
+                "alpha": module.alpha,
+                "shape": [module.out_features, module.in_features],
+                "dtype": str(module.dtype).removeprefix("torch."),
+            }
+            for module in lora.modules.values()
+        ],
+        "other_tensors": lora.other,
+        "ignored_by_comfyui": lora.shadowed,
+        "metadata": lora.metadata,
+    }
+
+
+def summary(lora: Lora) -> list[str]:
+    """The same for a person, as `label: text` lines."""
+    facts = describe(lora)
+    modules = facts["modules"]
+
+    def counts(key: str) -> str:
+        found = Counter(
+            "none"
+            if m[key] is None
+            else f"{m[key]:g}"
+            if isinstance(m[key], float)
+            else str(m[key])
+            for m in modules
+        )
+        return ", ".join(f"{value} ({count})" for value, count in found.most_common())
+
+    lines = [
+        f"file: {lora.name}, {megabytes(lora.bytes)}",
+        f"family: {lora.recognition}",
+        f"spelling: {lora.spelling.name}",
+        f"modules: {len(modules)}, for example {modules[0]['name']}",
+        f"blocks: {blocks(lora)}",
+        f"kinds: {counts('kind')}",
+        f"ranks: {counts('rank')}",
+        f"alphas: {counts('alpha')}",
+        f"dtypes: {counts('dtype')}",
+    ]
+    for label, keys in (("other tensors", lora.other), ("ignored by ComfyUI", lora.shadowed)):
+        if keys:
+            examples = ", ".join(f"{key} ({why})" for key, why in list(keys.items())[:3])
+            lines.append(f"{label}: {len(keys)}, for example {examples}")
+    lines += [f"{key}: {lora.metadata[key]}" for key in SHOWN_METADATA if key in lora.metadata]
+    if "lora_alloy" in lora.metadata:
+        recipe = json.loads(lora.metadata["lora_alloy"])
+        names = ", ".join(str(entry.get("name")) for entry in recipe.get("inputs", []))
+        lines.append(
+            f"made by: LoRA Alloy {recipe.get('version')}, {recipe.get('operation')} of {names}"
+        )
+    return lines
+
+
+def blocks(lora: Lora) -> str:
+    """`double_blocks (19), single_blocks (38)`: the containers and how many of each are adapted."""
+    found: dict[str, set[str]] = {}
+    for module in lora.modules.values():
+        segments = module.name.weight.split(".")
+        for container, index in pairwise(segments):
+            if index.isdigit():
+                found.setdefault(container, set()).add(index)
+                break
+    return ", ".join(f"{name} ({len(seen)})" for name, seen in found.items()) or "none"

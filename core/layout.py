@@ -1,0 +1,253 @@
+"""Which modules the output has, and which input modules each of them is made of.
+
+Two files can cut one weight differently: one has `qkv`, the other `to_q`, `to_k` and `to_v`. The
+output is cut like the first file (or like the spelling that was asked for), and every input module
+that overlaps a piece of it contributes the rows they share, zeros elsewhere. Both directions are
+exact: a part is rows of `up` with the same `down`, a whole is the sum of its padded parts.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from .adapters import LORA
+from .errors import LoraError
+from .families import Family
+from .lora import Lora, Module
+from .low_rank import Update
+from .names import DIFFUSERS, ModuleName, Spelling, spell, standard_spelling
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """Rows [start, stop) of a module's update, with zero rows before and after."""
+
+    input: int
+    module: Module
+    start: int = 0
+    stop: int = -1
+    before: int = 0
+    after: int = 0
+
+    @property
+    def whole(self) -> bool:
+        """The module is taken as it is."""
+        return (self.start, self.stop, self.before, self.after) == (0, -1, 0, 0)
+
+    def update(self, device: torch.device, dtype: torch.dtype) -> Update:
+        update = self.module.update(device, dtype)
+        if self.whole:
+            return update
+        return update.rows(self.start, self.stop).padded(self.before, self.after)
+
+
+@dataclass(frozen=True)
+class Target:
+    """One module of the output: its name, its spelling and what it is made of."""
+
+    name: ModuleName
+    parameter: str
+    raw: str
+    spelling: Spelling
+    contributions: tuple[Contribution, ...]
+
+    @property
+    def canonical(self) -> str:
+        return self.name.canonical + (".bias" if self.parameter == "bias" else "")
+
+    @property
+    def only(self) -> Module | None:
+        """The one input module that this target is, uncut, or None."""
+        first = self.contributions[0]
+        return first.module if len(self.contributions) == 1 and first.whole else None
+
+
+def check_families(loras: Sequence[Lora]) -> None:
+    """Raises LoraError when two files have no weight in common."""
+    if len(loras) < 2:
+        return
+    first, second = loras
+    shared = {m.identity for m in first.modules.values()} & {
+        m.identity for m in second.modules.values()
+    }
+    if not shared:
+        raise LoraError(
+            f"{first.name} and {second.name} share no module: they are for different base models "
+            f"({first.recognition} and {second.recognition}); blend LoRAs of one model"
+        )
+
+
+def open_pair(first: Lora, second: Lora) -> tuple[Lora, Lora]:
+    """Two files read as one family where the names of one of them leave that open."""
+    if first.family is not second.family:
+        if second.recognition.confidence != "certain":
+            second = Lora(second.tensors, prefer=first.family)
+        if first.family is not second.family and first.recognition.confidence != "certain":
+            first = Lora(first.tensors, prefer=second.family)
+    return first, second
+
+
+def lay_out(loras: Sequence[Lora], spelling: Spelling | None) -> list[Target]:
+    """The modules of the output in the order of the first file, then of the second.
+
+    `spelling` None keeps the spelling and cut of the first file; modules that only the second has
+    take the first file's spelling where a rule knows it and keep their own otherwise.
+    """
+    groups: dict[tuple[str, str], list[tuple[int, Module]]] = {}
+    for index, lora in enumerate(loras):
+        for module in lora.modules.values():
+            groups.setdefault(module.identity, []).append((index, module))
+    targets = []
+    for members in groups.values():
+        targets += _targets_of_weight(members, loras, spelling)
+    seen: set[tuple[str, str]] = set()
+    for target in targets:
+        if (target.raw, target.parameter) in seen:
+            raise LoraError(f"two modules of the output would both be called {target.raw}")
+        seen.add((target.raw, target.parameter))
+    return targets
+
+
+def _targets_of_weight(
+    members: list[tuple[int, Module]], loras: Sequence[Lora], wanted: Spelling | None
+) -> list[Target]:
+    """The targets for one weight, given all modules that touch it."""
+    modules = [module for _, module in members]
+    family = next((lora.family for lora in loras if lora.family), None)
+    sizes = part_sizes(modules)
+    first = [module for index, module in members if index == 0]
+    if wanted is None and first:
+        # The first file's own cut, then whatever the second has beyond it.
+        names = [module.name.part for module in first]
+        covered = {part for name in names for part in range(name.first, name.last)}
+        present = {part for m in modules for part in range(m.name.first, m.name.last)}
+        rest = [names[0]._replace(first=part, last=part + 1) for part in sorted(present - covered)]
+        spelled = [(m.name, m.raw, spelling_like(m, loras[0])) for m in first]
+        spelled += [_spelled(name, loras[0].spelling, family, modules) for name in rest]
+    else:
+        style = wanted or loras[0].spelling
+        cut = _cut(modules, style, sizes, family)
+        spelled = [_spelled(name, style, family, modules) for name in cut]
+    return [
+        Target(
+            name,
+            modules[0].parameter,
+            raw,
+            style,
+            tuple(_contributions(name, members, sizes)),
+        )
+        for name, raw, style in spelled
+    ]
+
+
+def _cut(
+    modules: list[Module], style: Spelling, sizes: list[int] | None, family: Family | None
+) -> list[ModuleName]:
+    """How a spelling cuts a weight: whole, or into the parts that the files have."""
+    name = modules[0].name.part
+    whole = name._replace(first=0, last=name.parts)
+    if name.parts == 1:
+        return [whole]
+    if spell(whole, style, family) is not None and sizes is not None:
+        return [whole]
+    if style.diffusers and sizes is not None:
+        present = sorted({p for m in modules for p in range(m.name.first, m.name.last)})
+        return [name._replace(first=part, last=part + 1) for part in present]
+    return [module.name.part for module in modules]
+
+
+def _spelled(
+    name: ModuleName, style: Spelling, family: Family | None, modules: list[Module]
+) -> tuple[ModuleName, str, Spelling]:
+    """The name as it will be written: in the wanted style, or as the file had it."""
+    row = family.rows.get(name.native) if family and name.native and not name.encoder else None
+    raw = spell(name, style, family)
+    if raw is not None:
+        swapped = bool(row and row.swapped and style.diffusers)
+        return name._replace(swapped=swapped), raw, style
+    for module in modules:
+        if module.name.part == name:
+            return module.name, module.raw, own_spelling(module, style)
+    # No rule of this style for the part alone: any spelling that has one.
+    if family is not None:
+        other = standard_spelling(DIFFUSERS, family)
+        if (raw := spell(name, other, family)) is not None:
+            return name, raw, other
+    raise LoraError(f"module {name.canonical} has no name in the {style.name} spelling")
+
+
+def spelling_like(module: Module, lora: Lora) -> Spelling:
+    """The file's spelling with the suffixes that this module has."""
+    return own_spelling(module, lora.spelling)
+
+
+def own_spelling(module: Module, style: Spelling) -> Spelling:
+    if module.adapter.kind is not LORA:
+        return style
+    suffixes = module.adapter.suffixes
+    alpha = "alpha" in module.adapter.keys
+    return replace(style, up=suffixes["up"], down=suffixes["down"], alpha=alpha)
+
+
+def part_sizes(modules: list[Module]) -> list[int] | None:
+    """Rows of each part of a fused weight, from shapes alone; None where they do not tell.
+
+    Fused attention projections have as many rows per part as the weight has columns; only the last
+    part of four (the MLP) has another size, which is what remains. Raises LoraError when two files
+    disagree.
+    """
+    parts = modules[0].name.parts
+    if parts == 1:
+        return None
+    known: dict[int, int] = {}
+    for module in modules:
+        name = module.name
+        if name.last - name.first == 1:
+            size = known.setdefault(name.first, module.out_features)
+            if size != module.out_features:
+                raise LoraError(
+                    f"module {name.canonical} has {module.out_features} rows in "
+                    f"{module.tensors.name} and {size} in the other file: different base models"
+                )
+    inner = next((m.in_features for m in modules if m.in_features), 0)
+    for part in range(min(parts, 3)):
+        known.setdefault(part, inner or next(iter(known.values()), 0))
+    for module in modules:
+        name, total = module.name, module.out_features
+        if name.whole and parts == 4:
+            known.setdefault(3, total - sum(known[p] for p in range(3)))
+        if name.last in (p + 1 for p in known) and name.last - name.first > 1:
+            expected = sum(known[p] for p in range(name.first, name.last))
+            if expected != total:
+                raise LoraError(
+                    f"module {name.canonical} of {module.tensors.name} has {total} rows, its parts "
+                    f"in the other file add up to {expected}: different base models"
+                )
+    sizes = [known.get(part, 0) for part in range(parts)]
+    return sizes if all(size > 0 for size in sizes) else None
+
+
+def _contributions(
+    name: ModuleName, members: list[tuple[int, Module]], sizes: list[int] | None
+) -> list[Contribution]:
+    result = []
+    for index, module in members:
+        theirs = module.name
+        low, high = max(name.first, theirs.first), min(name.last, theirs.last)
+        if low >= high:
+            continue
+        if (theirs.first, theirs.last) == (name.first, name.last):
+            result.append(Contribution(index, module))
+            continue
+        if sizes is None:
+            raise LoraError(
+                f"module {theirs.canonical} of {module.tensors.name} is fused or split another way "
+                f"than {name.canonical}, and the shapes do not tell where it belongs; convert one "
+                "file first"
+            )
+        start = sum(sizes[theirs.first : low])
+        stop = start + sum(sizes[low:high])
+        before, after = sum(sizes[name.first : low]), sum(sizes[high : name.last])
+        result.append(Contribution(index, module, start, stop, before, after))
+    return result

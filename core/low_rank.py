@@ -1,0 +1,244 @@
+"""The algebra of updates that are kept as thin factors.
+
+An update dW [out, in] of rank k is stored as `up` [out, k] and `down` [k, in] with dW = up @ down.
+Everything here works on the factors; dW itself appears only in row tiles (`LowRank.tiles`).
+
+Exact singular value decomposition. With up = Qu Ru and down^T = Qd Rd (Q orthonormal, R k x k),
+
+    dW = Qu (Ru Rd^T) Qd^T,   and with Ru Rd^T = U S V^T:
+    (Qu U) S = up (Rd^T V),   S (Qd V)^T = (U^T Ru) down.
+
+So neither Q nor the inverse of an R is ever formed: the singular directions times S are the old
+factors times a k x k matrix. R is any matrix with R^T R = the Gram matrix of its factor. In float32
+the Gram matrix is accumulated in float64 and R is its Cholesky factor: the error of a singular
+value is then near 1e-8 of the largest, better than a float32 QR, at a third of its time. In float64
+the R come from QR.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from math import sqrt
+
+import torch
+from torch import Tensor
+
+TILE_ELEMENTS = 1 << 20  # 4 MB in float32: a tile stays in cache.
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """dW = up @ down of a weight of `shape` (out, in, *kernel).
+
+    `up` is [out, k] and `down` [k, in * kernel], both float32 or float64 on one device.
+    k = 0 is the zero update.
+    """
+
+    up: Tensor
+    down: Tensor
+    shape: tuple[int, ...]
+
+    @property
+    def rank(self) -> int:
+        """The number of columns of `up`: an upper bound of the rank of dW."""
+        return self.up.shape[1]
+
+    @staticmethod
+    def sum(terms: Iterable["LowRank"]) -> "LowRank":
+        """The exact sum: [up1 | up2 | ...] @ [down1; down2; ...], of rank k1 + k2 + ..."""
+        terms = list(terms)
+        if len(terms) == 1:
+            return terms[0]
+        return LowRank(
+            torch.cat([term.up for term in terms], dim=1),
+            torch.cat([term.down for term in terms], dim=0),
+            max((term.shape for term in terms), key=len),
+        )
+
+    def scaled(self, weight: float) -> "LowRank":
+        """weight * dW, the magnitude split evenly between the factors, the sign on `up` only."""
+        if weight == 1.0:
+            return self
+        half = sqrt(abs(weight))
+        return LowRank(self.up * (half if weight >= 0 else -half), self.down * half, self.shape)
+
+    def rows(self, start: int, stop: int) -> "LowRank":
+        """Rows [start, stop) of dW: rows of `up`, the same `down`."""
+        return LowRank(self.up[start:stop], self.down, (stop - start, *self.shape[1:]))
+
+    def padded(self, before: int, after: int) -> "LowRank":
+        """dW with rows of zeros put before and after: a part of a fused weight as the whole."""
+        up = torch.nn.functional.pad(self.up, (0, 0, before, after))
+        return LowRank(up, self.down, (up.shape[0], *self.shape[1:]))
+
+    def rolled(self) -> "LowRank":
+        """dW with the two halves of its rows in the other order."""
+        return LowRank(self.up.roll(self.up.shape[0] // 2, 0), self.down, self.shape)
+
+    def dense(self) -> Tensor:
+        """dW as one [out, in * kernel] tensor. For small weights and tests."""
+        return self.up @ self.down
+
+    def tiles(self, elements: int = TILE_ELEMENTS) -> Iterator[Tensor]:
+        """dW in blocks of whole rows with about `elements` entries each, top to bottom."""
+        height = max(1, elements // max(1, self.down.shape[1]))
+        for start in range(0, self.up.shape[0], height):
+            yield self.up[start : start + height] @ self.down
+
+    def inner(self, other: "LowRank") -> float:
+        """<dW, dW'> = trace((up^T up') (down' down^T)), accumulated in float64."""
+        up = self.up.double().T @ other.up.double()
+        down = self.down.double() @ other.down.double().T
+        return float((up * down).sum())
+
+    def cosine(self, other: "LowRank") -> float:
+        """The cosine between two updates as vectors; 0.0 where one of them is zero."""
+        norms = self.frobenius_norm() * other.frobenius_norm()
+        return self.inner(other) / norms if norms > 0 else 0.0
+
+    def frobenius_norm(self) -> float:
+        """sqrt(<dW, dW>), from the Gram matrices, without a decomposition."""
+        return sqrt(max(self.inner(self), 0.0))
+
+    def spectral_norm(self) -> float:
+        """The largest singular value."""
+        return float(self.svd.values[0]) if len(self.svd.values) else 0.0
+
+    def nuclear_norm(self) -> float:
+        """The sum of the singular values."""
+        return float(self.svd.values.sum())
+
+    @cached_property
+    def svd(self) -> "Svd":
+        """The exact singular value decomposition; computed once."""
+        return product_svd(self.up, self.down, self.shape)
+
+
+@dataclass(frozen=True)
+class Svd:
+    """The singular value decomposition of up @ down, in coordinates of the factors.
+
+    `values` [n] float64, descending, those above rounding noise only. `left` [k, n] and `right`
+    [n, k] are such that up @ left = U S and right @ down = S V^T.
+    """
+
+    up: Tensor
+    down: Tensor
+    values: Tensor
+    left: Tensor
+    right: Tensor
+    shape: tuple[int, ...]
+
+    def truncated(self, rank: int) -> LowRank:
+        """The best update of at most this rank (Eckart and Young 1936), S split evenly."""
+        root = self.values[:rank].rsqrt()
+        left = (self.left[:, :rank] * root).to(self.up)
+        right = (root[:, None] * self.right[:rank]).to(self.down)
+        return LowRank(self.up @ left, right @ self.down, self.shape)
+
+
+def product_svd(up: Tensor, down: Tensor, shape: tuple[int, ...]) -> Svd:
+    """Exact singular value decomposition of up [out, k] @ down [k, in]; see the module's text."""
+    if up.shape[1] > min(up.shape[0], down.shape[1]):
+        # More columns than dW can have rank: multiply the smaller side out, so that k = min(shape).
+        identity = torch.eye(min(up.shape[0], down.shape[1]), dtype=up.dtype, device=up.device)
+        product = up @ down
+        up, down = (product, identity) if len(identity) == down.shape[1] else (identity, product)
+    r_up, noise_up = triangle(up)
+    r_down, noise_down = triangle(down.T)
+    core = r_up @ r_down.T
+    u, values, vh = torch.linalg.svd(core, full_matrices=False)
+    # What is below this is the rounding of the factors themselves, not part of the update.
+    kept = int((values > torch.finfo(up.dtype).eps * noise_up * noise_down).sum())
+    return Svd(
+        up,
+        down,
+        values[:kept].double(),
+        r_down.T @ vh[:kept].T,
+        u[:, :kept].T @ r_up,
+        shape,
+    )
+
+
+def triangle(tall: Tensor) -> tuple[Tensor, float]:
+    """R [k, k] with R^T R = tall^T tall for a tall matrix [n, k], and a bound of its norm."""
+    if tall.dtype == torch.float64 or tall.device.type == "mps":
+        r = torch.linalg.qr(tall, mode="r").R
+        return r, float(torch.linalg.matrix_norm(r))
+    wide = tall.double()
+    gram = wide.T @ wide
+    norm = sqrt(float(torch.linalg.matrix_norm(gram, ord=float("inf"))))
+    r, info = torch.linalg.cholesky_ex(gram, upper=True)
+    if int(info) == 0:
+        return r, norm
+    # Dependent columns: the symmetric root of the Gram matrix serves as well.
+    values, vectors = torch.linalg.eigh(gram)
+    return values.clamp_min(0).sqrt()[:, None] * vectors.T, norm
+
+
+def randomised_svd(
+    update: LowRank, rank: int, oversampling: int, power_iterations: int, generator: torch.Generator
+) -> Svd:
+    """Approximate leading singular triplets, never forming dW.
+
+    Halko, Martinsson and Tropp 2011, algorithms 4.4 and 5.1, as `torch.pca_lowrank(center=False)`
+    with q = rank + oversampling. Random numbers are drawn on the CPU: one seed, one result on
+    every device.
+    """
+    up, down = update.up, update.down
+    size = min(rank + oversampling, up.shape[0], down.shape[1])
+    sketch = torch.randn(down.shape[1], size, generator=generator, dtype=up.dtype).to(up.device)
+    basis = torch.linalg.qr(up @ (down @ sketch)).Q
+    for _ in range(power_iterations):
+        basis = torch.linalg.qr(down.T @ (up.T @ basis)).Q
+        basis = torch.linalg.qr(up @ (down @ basis)).Q
+    # dW ~ basis basis^T dW, an update of rank `size` whose exact decomposition is cheap.
+    found = product_svd(basis, (basis.T @ up) @ down, update.shape)
+    return found
+
+
+@dataclass(frozen=True)
+class Dense:
+    """An update stored as a whole: a full difference, a norm, a bias. `values` has any shape."""
+
+    values: Tensor
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.values.shape)
+
+    def scaled(self, weight: float) -> "Dense":
+        return self if weight == 1.0 else Dense(self.values * weight)
+
+    def rows(self, start: int, stop: int) -> "Dense":
+        return Dense(self.values[start:stop])
+
+    def padded(self, before: int, after: int) -> "Dense":
+        zeros = [self.values.new_zeros(n, *self.shape[1:]) for n in (before, after)]
+        return Dense(torch.cat([zeros[0], self.values, zeros[1]]))
+
+    def rolled(self) -> "Dense":
+        return Dense(self.values.roll(self.shape[0] // 2, 0))
+
+    def low_rank(self) -> LowRank:
+        """The same update as a product with an identity on its smaller side. Exact."""
+        matrix = self.values.flatten(1)
+        out, inner = matrix.shape
+        identity = torch.eye(min(out, inner), dtype=matrix.dtype, device=matrix.device)
+        factors = (matrix, identity) if inner <= out else (identity, matrix)
+        return LowRank(*factors, self.shape)
+
+
+Update = LowRank | Dense
+
+
+def total(terms: list[Update]) -> Update:
+    """The exact sum of updates of one weight: thin while all of them are, dense otherwise."""
+    if all(isinstance(term, LowRank) for term in terms):
+        return LowRank.sum(term for term in terms if isinstance(term, LowRank))
+    shape = max((term.shape for term in terms), key=len)
+    parts = [term.values if isinstance(term, Dense) else term.dense() for term in terms]
+    values = parts[0].reshape(shape)
+    for part in parts[1:]:
+        values = values + part.reshape(shape)
+    return Dense(values)

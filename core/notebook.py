@@ -1,0 +1,98 @@
+"""The names that users of the original notebooks know, with the same arguments and meaning.
+
+Unlike the notebooks these count alpha, read every key spelling and carry metadata.
+"""
+
+import os
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
+import torch
+
+from .balance import WeightRule
+from .blend import Blend, blend
+from .errors import LoraError
+from .files import StateDict
+from .lora import Lora, Source
+from .output import Output
+from .stream import Compute, choose_device
+
+BlockRules = Sequence[tuple[str, float, float]]
+
+
+def blend_and_convert_loras_streaming(
+    lora1: Source,
+    lora2: Source | None = None,
+    w1: float = 1.0,
+    w2: float = 1.0,
+    target_rank: int | None = 32,
+    compute_device: str | torch.device | None = None,
+    compute_dtype: torch.dtype = torch.float32,
+    include_bases: Collection[str] | None = None,
+    drop_near_zero: bool = True,
+    zero_tol: float = 1e-12,
+    factor_method: str = "svd",
+    block_rules: BlockRules | None = None,
+    dynamic_weight_fn: WeightRule | None = None,
+    dyn_norm_iters: int = 40,
+    output_path: str | os.PathLike[str] | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> StateDict | Path:
+    """Blend two LoRAs (or resize one) and return the state dict, or write it to `output_path`.
+
+    `include_bases` lists the module names to keep, as the files spell them or canonical.
+    `block_rules` are (prefix, multiplier 1, multiplier 2); the longest prefix that fits wins.
+    `target_rank` None keeps everything. `factor_method` is "svd" or "pca_lowrank".
+    `dyn_norm_iters` is accepted for compatibility: spectral norms are exact here.
+    """
+    methods = {"svd": "svd", "pca_lowrank": "pca", "pca": "pca"}
+    if factor_method not in methods:
+        raise LoraError(f"factor_method {factor_method!r} is unknown; choose svd or pca_lowrank")
+    settings = Blend(
+        weights=(w1, w2),
+        rank=target_rank,
+        method=methods[factor_method],
+        layers=_layers(include_bases, lora1, lora2),
+        drop_near_zero=drop_near_zero,
+        zero_tolerance=zero_tol,
+        balance=dynamic_weight_fn,
+    )
+    device = choose_device(str(compute_device) if compute_device is not None else "auto")
+    result = blend(
+        lora1,
+        lora2,
+        settings,
+        Output(output_path),
+        Compute(device, compute_dtype, progress),
+        _longest_prefix(block_rules) if block_rules else None,
+    )
+    return result.lora
+
+
+def _layers(bases: Collection[str] | None, lora1: Source, lora2: Source | None) -> str:
+    """A selector for the listed modules, which may be named as the files spell them."""
+    if bases is None:
+        return ""
+    wanted = set(bases)
+    loras = [Lora(source) for source in (lora1, lora2) if source is not None]
+    names = [
+        module.canonical
+        for lora in loras
+        for module in lora.modules.values()
+        if wanted & {module.raw, module.canonical}
+    ]
+    if not names:
+        raise LoraError("include_bases names no module of these files")
+    return ", ".join(dict.fromkeys(names))
+
+
+def _longest_prefix(rules: BlockRules) -> Callable[[str, Sequence[str]], tuple[float, float]]:
+    def rule(name: str, raws: Sequence[str]) -> tuple[float, float]:
+        fitting = [
+            (len(prefix), (first, second))
+            for prefix, first, second in rules
+            if any(spelled.startswith(prefix) for spelled in (name, *raws))
+        ]
+        return max(fitting)[1] if fitting else (1.0, 1.0)
+
+    return rule

@@ -1,0 +1,248 @@
+"""Update -> tensors of a file: spelling, dtype, metadata, and where they go."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib import metadata as package_metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .adapters import LORA
+from .errors import LoraError
+from .files import DictSink, FileSink, StateDict, header_bound
+from .layout import Target
+from .lora import Lora, Module
+from .low_rank import Dense, Update
+from .names import SPELLINGS, Spelling, standard_spelling
+from .report import Report
+
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+FULL_PRECISION = (torch.float64, torch.float32)
+# Writing fp8 factors again would cost 3 % of error each time.
+MATCHED = {
+    torch.float8_e4m3fn: torch.bfloat16,
+    torch.float8_e5m2: torch.bfloat16,
+    torch.float64: torch.float32,
+}
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where an edit's result goes and how it is written.
+
+    `path` None returns a state dict. `dtype` is match (the first input's) or one of DTYPES;
+    `spelling` is match or one of SPELLINGS. Raises LoraError for another word.
+    """
+
+    path: str | os.PathLike[str] | None = None
+    dtype: str = "match"
+    spelling: str = "match"
+
+    def __post_init__(self) -> None:
+        if self.dtype not in ("match", *DTYPES):
+            known = ", ".join(("match", *DTYPES))
+            raise LoraError(f"output dtype {self.dtype!r} is unknown; choose one of {known}")
+        if self.spelling not in ("match", *SPELLINGS):
+            known = ", ".join(("match", *SPELLINGS))
+            raise LoraError(f"spelling {self.spelling!r} is unknown; choose one of {known}")
+
+    def spelling_for(self, lora: Lora) -> Spelling | None:
+        """The spelling to write, None for the first input's own."""
+        if self.spelling == "match":
+            return None
+        return standard_spelling(self.spelling, lora.family)
+
+    def dtype_for(self, first: Lora) -> torch.dtype:
+        if self.dtype != "match":
+            return DTYPES[self.dtype]
+        counts: dict[torch.dtype, int] = {}
+        for module in first.modules.values():
+            counts[module.dtype] = counts.get(module.dtype, 0) + module.bytes
+        dtype = max(counts, key=lambda d: counts[d])
+        return MATCHED.get(dtype, dtype)
+
+    def check(self, loras: Iterable[Lora]) -> None:
+        """Raises LoraError when the output would replace an input."""
+        if self.path is None:
+            return
+        target = Path(os.path.realpath(self.path))
+        for lora in loras:
+            path = lora.tensors.path
+            if path is not None and (target == path or _same_file(target, path)):
+                raise LoraError(f"{self.path}: the output is one of the inputs; choose another")
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return False
+
+
+def encode(
+    update: Update, target: Target, dtype: torch.dtype, source: Module | None
+) -> dict[str, Tensor]:
+    """The tensors that say `update` under the target's name.
+
+    LowRank becomes up and down factors with the kernel put back on `down`, and alpha = rank where
+    the spelling has one; Dense becomes a difference with the suffix of its source. Raises LoraError
+    where fp16 cannot hold an entry.
+    """
+    if target.name.swapped:
+        update = update.rolled()
+    raw, style = target.raw, target.spelling
+    if isinstance(update, Dense):
+        standard = ".diff_b" if target.parameter == "bias" else ".diff"
+        suffix = source.adapter.suffixes.get("values", standard) if source else standard
+        return {raw + suffix: cast(update.values, dtype, raw + suffix)}
+    kernel = update.shape[2:]
+    up = update.up.reshape(update.shape[0], update.rank, *(1 for _ in kernel))
+    down = update.down.reshape(update.rank, *update.shape[1:])
+    result = {
+        raw + style.down: cast(down, dtype, raw + style.down),
+        raw + style.up: cast(up, dtype, raw + style.up),
+    }
+    if style.alpha:
+        result[raw + ".alpha"] = torch.tensor(float(update.rank))
+    return result
+
+
+def cast(tensor: Tensor, dtype: torch.dtype, key: str) -> Tensor:
+    """The tensor in the output dtype. Raises LoraError where that makes an entry infinite."""
+    result = tensor.to(dtype)
+    if dtype == torch.float16 and not torch.isfinite(result.sum()):
+        largest = float(tensor.abs().max())
+        if largest > torch.finfo(dtype).max:
+            raise LoraError(
+                f"tensor {key} has an entry of {largest:.3g}, too large for fp16; "
+                "write bf16 or fp32 instead"
+            )
+    return result
+
+
+def stored_tensors(module: Module, raw: str, dtype: torch.dtype | None) -> dict[str, Tensor]:
+    """A module's tensors as they stand, renamed to `raw`; factors cast where `dtype` is given."""
+    result = {}
+    for role, key in module.adapter.keys.items():
+        tensor = module.tensors[key]
+        new = raw + module.adapter.suffixes.get(role, ".alpha")
+        castable = dtype is not None and role != "alpha" and tensor.is_floating_point()
+        result[new] = cast(tensor, dtype, new) if castable and dtype else tensor
+    return result
+
+
+STALE = ("sshs_model_hash", "sshs_legacy_hash", "modelspec.hash_sha256", "lora_adapter_metadata")
+
+
+def output_metadata(
+    first: Lora, report: Report, alpha: bool, changed: bool, hashes: list[str | None]
+) -> dict[str, str]:
+    """The first input's metadata with what the edit made untrue corrected or removed."""
+    result = dict(first.metadata)
+    if changed:
+        for key in STALE:
+            result.pop(key, None)
+        ranks = {row.rank for row in report.kept if row.rank is not None}
+        for key in ("ss_network_dim", "ss_network_alpha"):
+            if key in result and len(ranks) == 1 and alpha:
+                result[key] = str(next(iter(ranks)))
+            else:
+                result.pop(key, None)
+    entry = {
+        "version": version(),
+        "operation": report.operation,
+        "settings": report.settings,
+        "inputs": [
+            {"name": entry["name"], "sha256": digest}
+            for entry, digest in zip(report.inputs, hashes, strict=True)
+        ],
+    }
+    result["lora_alloy"] = json.dumps(entry, sort_keys=True)
+    return result
+
+
+def version() -> str:
+    """The installed package's version, or the one in pyproject.toml of a plain folder."""
+    project = Path(__file__).parent.parent / "pyproject.toml"
+    if project.is_file():
+        for line in project.read_text(encoding="utf-8").splitlines():
+            if line.startswith("version = "):
+                return line.split('"')[1]
+    try:
+        return package_metadata.version("lora-alloy")
+    except package_metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def header_reserve(loras: Sequence[Lora], targets: Sequence[Target], report: Report) -> int:
+    """Bytes to keep free for the header of an edit's output. More than it needs, but not much."""
+    keys = [key for lora in loras for key in lora.other]
+    for target in targets:
+        style = target.spelling
+        suffixes = [style.up, style.down, *([".alpha"] if style.alpha else [])]
+        only = target.only
+        if only is not None and only.adapter.kind is not LORA:
+            suffixes = [*only.adapter.suffixes.values(), ".alpha"]
+        keys += [target.raw + suffix for suffix in suffixes]
+    metadata = [len(json.dumps(pair)) for pair in loras[0].metadata.items()]
+    inputs = sum(len(json.dumps(lora.name)) + 120 for lora in loras)
+    # The settings are JSON inside a JSON string: every quote in them is written escaped.
+    settings = 2 * len(json.dumps(report.settings)) + 200
+    return header_bound(keys, sum(metadata) + inputs + settings)
+
+
+class Writer:
+    """Takes the tensors of an edit and turns them into a state dict or a file, with a report.
+
+    A context manager: leaving it with an error removes whatever was written so far. The hashes of
+    the inputs are computed beside the edit, in a thread.
+    """
+
+    def __init__(
+        self, output: Output, loras: list[Lora], targets: Sequence[Target], report: Report
+    ) -> None:
+        output.check(loras)
+        self.loras = loras
+        self.report = report
+        self.changed = False
+        self.alpha = False
+        self.sink: DictSink | FileSink = DictSink()
+        if output.path is not None:
+            self.sink = FileSink(output.path, header_reserve(loras, targets, report))
+        report.output = None if output.path is None else str(output.path)
+        report.inputs = [
+            {
+                "name": lora.name,
+                "bytes": lora.bytes,
+                "modules": len(lora.modules),
+                "family": str(lora.recognition),
+                "spelling": lora.spelling.name,
+            }
+            for lora in loras
+        ]
+        self.pool = ThreadPoolExecutor(1)
+        self.hashes = [self.pool.submit(lora.tensors.sha256) for lora in loras]
+
+    def put(self, tensors: Mapping[str, Tensor]) -> None:
+        for key, tensor in tensors.items():
+            self.sink.put(key, tensor)
+            self.report.output_bytes += tensor.numel() * tensor.element_size()
+
+    def finish(self) -> StateDict | Path:
+        hashes = [future.result() for future in self.hashes]
+        metadata = output_metadata(self.loras[0], self.report, self.alpha, self.changed, hashes)
+        self.sink.finish(metadata)
+        return self.sink.result if isinstance(self.sink, DictSink) else self.sink.path
+
+    def __enter__(self) -> "Writer":
+        self.sink.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.pool.shutdown(wait=True, cancel_futures=True)
+        self.sink.__exit__(*error)

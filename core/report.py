@@ -1,0 +1,120 @@
+"""What an edit did: one row per module, totals, and every tensor accounted for."""
+
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from math import sqrt
+from typing import Any
+
+
+@dataclass
+class ModuleReport:
+    """One module of the output, or one that was dropped.
+
+    `action` is what happened: copied, blended, scaled, truncated, converted, dropped. `ranks` are
+    the stored ranks in the inputs, `rank` the one written. `norm` is the Frobenius norm of the
+    exact update; `retained_energy` the share of its square that was kept; `relative_error` is
+    ||written - exact|| / ||exact||, rounding to the output dtype left out.
+    """
+
+    module: str
+    action: str
+    ranks: list[int | None]
+    rank: int | None = None
+    norm: float | None = None
+    retained_energy: float = 1.0
+    relative_error: float = 0.0
+    note: str = ""
+
+
+@dataclass
+class Report:
+    """The account of one edit."""
+
+    operation: str
+    inputs: list[dict[str, Any]] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)
+    modules: list[ModuleReport] = field(default_factory=list)
+    matched: int = 0
+    only_in: list[int] = field(default_factory=list)
+    carried: dict[str, str] = field(default_factory=dict)
+    dropped: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    output_bytes: int = 0
+    output: str | None = None
+
+    @property
+    def kept(self) -> list[ModuleReport]:
+        return [row for row in self.modules if row.action != "dropped"]
+
+    @property
+    def relative_error(self) -> float:
+        """Error of the whole result against the untruncated one, all modules as one vector."""
+        rows = [row for row in self.kept if row.norm]
+        whole = sum(row.norm**2 for row in rows if row.norm)
+        lost = sum((row.relative_error * row.norm) ** 2 for row in rows if row.norm)
+        return sqrt(lost / whole) if whole > 0 else 0.0
+
+    @property
+    def retained_energy(self) -> float:
+        return max(0.0, 1.0 - self.relative_error**2)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, for JSON."""
+        return asdict(self) | {
+            "relative_error": self.relative_error,
+            "retained_energy": self.retained_energy,
+        }
+
+    def rank_summary(self) -> str:
+        counts = Counter(row.rank for row in self.kept if row.rank is not None)
+        if not counts:
+            return "none"
+        if len(counts) == 1:
+            return str(next(iter(counts)))
+        return f"{min(counts)} to {max(counts)}"
+
+    def summary(self) -> list[str]:
+        """The account in a few plain sentences."""
+        actions = Counter(row.action for row in self.modules)
+        lines = [
+            f"{len(self.kept)} modules written, rank {self.rank_summary()}: "
+            + ", ".join(f"{count} {action}" for action, count in actions.most_common())
+        ]
+        if len(self.inputs) > 1:
+            lines.append(
+                f"{self.matched} modules in both files, {self.only_in[0]} only in the first, "
+                f"{self.only_in[1]} only in the second"
+            )
+        before = sum(entry["bytes"] for entry in self.inputs)
+        lines.append(
+            f"size {megabytes(self.output_bytes)} (inputs {megabytes(before)}), relative error "
+            f"against the untruncated result {self.relative_error:.3g} "
+            f"(energy kept {self.retained_energy:.2%})"
+        )
+        lines += [f"carried through: {key} ({why})" for key, why in self.carried.items()]
+        lines += [f"dropped: {key} ({why})" for key, why in self.dropped.items()]
+        return lines + self.notes
+
+    def markdown(self, rows: int = 40) -> str:
+        """The account as Markdown, with a table of the modules that lost most."""
+        shown = sorted(self.modules, key=lambda row: -row.relative_error)[:rows]
+        table = [
+            "| module | action | rank before | rank | energy kept | relative error |",
+            "|---|---|---|---|---|---|",
+        ]
+        for row in shown:
+            before = " + ".join("-" if rank is None else str(rank) for rank in row.ranks)
+            rank = "-" if row.rank is None else row.rank
+            table.append(
+                f"| {row.module} | {row.action}{': ' + row.note if row.note else ''} | {before} "
+                f"| {rank} | {row.retained_energy:.2%} | {row.relative_error:.3g} |"
+            )
+        if len(self.modules) > rows:
+            table.append(f"\n{len(self.modules) - rows} more modules with smaller errors.")
+        bullets = [f"* {line}" for line in self.summary()]
+        return "\n".join([f"## {self.operation.capitalize()}", *bullets, "", *table])
+
+
+def megabytes(size: int) -> str:
+    """Bytes as MB (10^6 bytes)."""
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"

@@ -1,0 +1,149 @@
+"""Resize: fewer (or no more than necessary) ranks per module, by one of the rank rules."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+
+import torch
+
+from .adapters import LORA
+from .blend import retained
+from .convert import converted
+from .edit import Edited, Outcome, account, copy, run
+from .errors import LoraError
+from .files import StateDict
+from .layout import Target, lay_out
+from .lora import Lora, Source
+from .low_rank import Dense, LowRank
+from .output import Output, encode, header_reserve
+from .rank_rules import RankRule, Spectrum, budget_ranks
+from .report import ModuleReport, Report
+from .selectors import Selector
+from .stream import Compute, stream
+
+
+def resize(
+    lora: Source,
+    rule: RankRule,
+    layers: str = "",
+    output: Output = Output(),  # noqa: B008 - frozen
+    compute: Compute = Compute(),  # noqa: B008 - frozen
+    preview: bool = False,
+) -> Edited:
+    """Store every selected module at the rank that the rule gives; the others stay as they are.
+
+    A full difference of a matrix is stored as LoRA where that is smaller. `preview` computes ranks
+    and errors only: the result's `lora` is an empty state dict and no file is written. Raises
+    LoraError where the budget is too small for the file.
+    """
+    source = Lora(lora)
+    targets = lay_out([source], output.spelling_for(source))
+    chosen = Selector.parse(layers).select(target.canonical for target in targets)
+    report = Report("resize", settings=asdict(rule) | {"layers": layers})
+    dtype = output.dtype_for(source)
+    fixed = {}
+    if rule.budget:
+        fixed = _budget(source, targets, chosen, rule, dtype, compute, report)
+
+    def one(target: Target) -> Outcome:
+        if target.canonical not in chosen:
+            return copy(target, None) or converted(target, dtype, compute)
+        return _resize_module(target, rule, fixed, dtype, compute)
+
+    if preview:
+        account([source], targets, report, None)
+        for row, tensors in stream(targets, lambda t: t.canonical, one, compute):
+            report.modules.append(row)
+            report.output_bytes += sum(t.numel() * t.element_size() for t in tensors.values())
+        return Edited(StateDict(), report)
+    return run([source], targets, one, output, report, compute)
+
+
+def _matrix(target: Target, compute: Compute) -> LowRank | None:
+    """The target's update as a product, or None where ranks mean nothing for it."""
+    module = target.contributions[0].module
+    if module.adapter.kind.update is None or target.parameter == "bias":
+        return None
+    if module.adapter.kind is not LORA and min(module.out_features, module.in_features) < 2:
+        return None
+    terms = [c.update(compute.device, compute.dtype) for c in target.contributions]
+    products = [term.low_rank() if isinstance(term, Dense) else term for term in terms]
+    return LowRank.sum(products)
+
+
+def _resize_module(
+    target: Target, rule: RankRule, fixed: dict[str, int], dtype: torch.dtype, compute: Compute
+) -> Outcome:
+    name, stored = target.canonical, [c.module.rank for c in target.contributions]
+    only = target.only
+    limit = fixed.get(name, int(rule.value) if rule.name == "rank" else None)
+    stored_rank = only.rank if only is not None else None
+    if limit is not None and stored_rank is not None:
+        # Nothing to cut: the stored tensors are the answer, to the bit.
+        enough = rule.clamp(limit, stored_rank) >= stored_rank
+        if enough and (copied := copy(target, dtype)):
+            return copied
+    update = _matrix(target, compute)
+    if update is None:
+        return copy(target, dtype) or converted(target, dtype, compute)
+    svd = update.svd
+    norm = float(torch.linalg.vector_norm(svd.values))
+    rank = min(fixed[name], len(svd.values)) if name in fixed else rule.rank(svd.values)
+    whole = stored_rank is not None and rank >= min(len(svd.values), stored_rank)
+    if whole and (copied := copy(target, dtype)):
+        copied[0].norm = norm
+        return copied
+    out, inner = update.up.shape[0], update.down.shape[1]
+    if stored_rank is None and only is not None and rank * (out + inner) >= out * inner:
+        row, tensors = copy(target, dtype) or converted(target, dtype, compute)
+        return replace(row, norm=norm, note="smaller as it is"), tensors
+    if rank == 0:
+        # A layer that does nothing: one rank of zeros keeps it loadable.
+        zero = LowRank(update.up[:, :1] * 0, update.down[:1] * 0, update.shape)
+        return ModuleReport(name, "truncated", stored, 1, 0.0, note="zero"), encode(
+            zero, target, dtype, None
+        )
+    row = ModuleReport(name, "truncated", stored, rank, norm)
+    row.retained_energy, row.relative_error = retained(svd, rank, norm)
+    return row, encode(svd.truncated(rank), target, dtype, None)
+
+
+def _budget(
+    source: Lora,
+    targets: Sequence[Target],
+    chosen: set[str],
+    rule: RankRule,
+    dtype: torch.dtype,
+    compute: Compute,
+    report: Report,
+) -> dict[str, int]:
+    """Ranks of all selected modules so that the whole file meets the budget."""
+    spectra, names = [], []
+    per_parameter = dtype.itemsize if rule.name == "megabytes" else 1
+    fixed_cost = sum(source.tensors.info[key].bytes for key in source.other)
+    if rule.name == "megabytes":
+        fixed_cost += 16 + header_reserve([source], targets, report)
+        fixed_cost += 4 * sum(target.spelling.alpha for target in targets)
+    else:
+        fixed_cost = 0
+
+    def spectrum(target: Target) -> tuple[Target, LowRank | None]:
+        return target, _matrix(target, compute) if target.canonical in chosen else None
+
+    quiet = replace(compute, progress=None)
+    for target, update in stream(targets, lambda t: t.canonical, spectrum, quiet):
+        if update is None:
+            for c in target.contributions:
+                size = c.module.bytes
+                fixed_cost += size if rule.name == "megabytes" else size // c.module.dtype.itemsize
+            continue
+        cost = (update.up.shape[0] + update.down.shape[1]) * per_parameter
+        values = [float(v) for v in update.svd.values]
+        spectra.append(Spectrum(values or [0.0], cost))
+        names.append(target.canonical)
+    whole = rule.value * 1e6 if rule.name == "megabytes" else rule.value
+    if whole <= fixed_cost:
+        raise LoraError(
+            f"the budget of {rule.value:g} {rule.name} is used up by the tensors that stay as they "
+            f"are and the file's header ({fixed_cost}); raise it"
+        )
+    return dict(zip(names, budget_ranks(spectra, whole - fixed_cost, rule), strict=True))

@@ -1,0 +1,93 @@
+"""Verify: read a written file again and measure what it says against its inputs."""
+
+from collections.abc import Sequence
+from math import sqrt
+
+import torch
+
+from .blend import BlockRule, parse_block_weights
+from .layout import Target, lay_out, open_pair
+from .lora import Lora, Source
+from .low_rank import Dense, LowRank, Update, total
+from .report import ModuleReport, Report
+from .stream import Compute, stream
+
+
+def verify(
+    written: Source,
+    inputs: Sequence[Source],
+    weights: Sequence[float],
+    block_weights: str = "",
+    compute: Compute = Compute(dtype=torch.float64),  # noqa: B008 - frozen
+) -> Report:
+    """The true error of a written file against the weighted sum of its inputs.
+
+    Per module ||written - exact|| / ||exact|| in the Frobenius norm, computed from the factors in
+    `compute.dtype`, rounding of the output dtype and all else included; a module that the written
+    file lacks counts with its whole norm. In total the same over all modules as one vector.
+    """
+    loras = [Lora(source) for source in inputs]
+    if len(loras) == 2:
+        loras = list(open_pair(*loras))
+    result = Lora(written, prefer=loras[0].family)
+    # The written file goes first: its cut of the weights is the one that is compared.
+    targets = lay_out([result, *loras], None)
+    rule = parse_block_weights(block_weights, [t.canonical for t in targets])
+    factors = [1.0, *(-weight for weight in weights)]
+    report = Report("verify", settings={"weights": list(weights)})
+    report.inputs = [{"name": lora.name, "bytes": lora.bytes} for lora in (result, *loras)]
+    report.output = str(result.tensors.path or result.name)
+    report.output_bytes = result.bytes
+
+    def one(target: Target) -> ModuleReport:
+        return _measure(target, factors, rule, compute)
+
+    report.modules = list(stream(targets, lambda t: t.canonical, one, compute))
+    missing = sum(row.action == "missing" for row in report.modules)
+    if missing:
+        report.notes.append(f"{missing} modules of the inputs are not in {result.name}")
+    return report
+
+
+def _measure(
+    target: Target, factors: list[float], rule: BlockRule, compute: Compute
+) -> ModuleReport:
+    multipliers = rule(target.canonical, [c.module.raw for c in target.contributions])
+    difference, exact = [], []
+    rank = None
+    for c in target.contributions:
+        if c.module.adapter.kind.update is None:
+            note = f"{c.module.adapter.kind.name}: {c.module.adapter.kind.needs_base}"
+            return ModuleReport(target.canonical, "not measured", [], note=note)
+        factor = factors[c.input] * (multipliers[c.input - 1] if c.input else 1.0)
+        term = c.update(compute.device, compute.dtype).scaled(factor)
+        difference.append(term)
+        if c.input:
+            exact.append(term)
+        else:
+            rank = c.module.rank
+    norm, error = norm_of(exact), norm_of(difference)
+    action = "measured" if any(c.input == 0 for c in target.contributions) else "missing"
+    # An update that should be zero and is not is infinitely wrong.
+    relative = error / norm if norm > 0 else (0.0 if error == 0 else float("inf"))
+    ranks = [c.module.rank for c in target.contributions if c.input]
+    row = ModuleReport(target.canonical, action, ranks, rank, norm, relative_error=relative)
+    row.retained_energy = max(0.0, 1.0 - relative**2)
+    return row
+
+
+def norm_of(terms: list[Update]) -> float:
+    """The Frobenius norm of a sum, also where the terms all but cancel.
+
+    The triangles of both factors in float64 give the norm of their product without the squares of
+    Gram matrices, whose rounding would hide anything below 1e-8 of the terms.
+    """
+    if not terms:
+        return 0.0
+    update = total(terms)
+    if isinstance(update, Dense):
+        return float(torch.linalg.vector_norm(update.values))
+    assert isinstance(update, LowRank)
+    r_up = torch.linalg.qr(update.up.double(), mode="r").R
+    r_down = torch.linalg.qr(update.down.T.double(), mode="r").R
+    return sqrt(float((r_up @ r_down.T).square().sum()))

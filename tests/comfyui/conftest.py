@@ -1,0 +1,46 @@
+"""The running ComfyUI and its page, one of each for all tests in this folder.
+
+Where there is none, the tests are skipped, all for the same one reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from tests.comfyui import models
+from tests.comfyui.browser import NoBrowser, Page, find_browser
+from tests.comfyui.harness import NoComfyUI, Server, find_comfyui
+
+PACK = Path(__file__).parents[2]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what cannot run here. Skipped from one place, pytest reports it in one line."""
+    try:
+        find_comfyui()
+        if "page" in getattr(item, "fixturenames", ()):
+            find_browser()
+    except (NoComfyUI, NoBrowser) as missing:
+        pytest.skip(str(missing))
+    if find_spec("websocket") is None:
+        pytest.skip("no websocket-client: pip install websocket-client")
+
+
+@pytest.fixture(scope="session")
+def comfyui() -> Iterator[Server]:
+    """A ComfyUI with this pack, linked in as lora-alloy, and the tiny models."""
+    server = Server(packs={"lora-alloy": PACK})
+    models.write(server.folder)
+    with server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def page(comfyui: Server) -> Iterator[Page]:
+    """The page of that ComfyUI."""
+    with Page(comfyui.url) as page:
+        yield page
