@@ -5,8 +5,8 @@ LoRA arithmetic needs. Each function returns a state dict; `write` puts the usua
 server's models folders under these names:
 
     diffusion_models/tiny_flux.safetensors   Flux, hidden size 128, 4 + 6 blocks     17 MB
-    checkpoints/tiny_sd15.safetensors        SD1.5 UNet of one level, CLIP-L, VAE   350 MB
-    text_encoders/tiny_clip_l.safetensors    CLIP-L, as large as ever: ComfyUI       246 MB
+    checkpoints/tiny_sd15.safetensors        SD1.5 UNet of one level, CLIP-L, VAE   360 MB
+    text_encoders/tiny_clip_l.safetensors    CLIP-L, as large as ever: ComfyUI       247 MB
                                              knows only the one size
     vae/tiny_flux_vae.safetensors            TAESD with Flux's 16 channels            10 MB
 """
