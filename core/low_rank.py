@@ -87,6 +87,8 @@ class LowRank:
 
     def inner(self, other: "LowRank") -> float:
         """<dW, dW'> = trace((up^T up') (down' down^T)), accumulated in float64."""
+        if other is self:
+            return float((gram_matrix(self.up) * gram_matrix(self.down.T)).sum())
         up = self.up.double().T @ other.up.double()
         down = self.down.double() @ other.down.double().T
         return float((up * down).sum())
@@ -165,8 +167,7 @@ def triangle(tall: Tensor) -> tuple[Tensor, float]:
     if tall.dtype == torch.float64 or tall.device.type == "mps":
         r = torch.linalg.qr(tall, mode="r").R
         return r, float(torch.linalg.matrix_norm(r))
-    wide = tall.double()
-    gram = wide.T @ wide
+    gram = gram_matrix(tall)
     norm = sqrt(float(torch.linalg.matrix_norm(gram, ord=float("inf"))))
     r, info = torch.linalg.cholesky_ex(gram, upper=True)
     if int(info) == 0:
@@ -174,6 +175,28 @@ def triangle(tall: Tensor) -> tuple[Tensor, float]:
     # Dependent columns: the symmetric root of the Gram matrix serves as well.
     values, vectors = torch.linalg.eigh(gram)
     return values.clamp_min(0).sqrt()[:, None] * vectors.T, norm
+
+
+GRAM_ROWS, GRAM_BLOCK = 1024, 64
+
+
+def gram_matrix(tall: Tensor) -> Tensor:
+    """tall^T tall [k, k] in float64, for tall [n, k].
+
+    In blocks of rows, so that no float64 copy of the factor exists (and all of it stays in cache),
+    and of the upper block triangle only: the rest is its mirror image.
+    """
+    k = tall.shape[1]
+    gram = torch.zeros(k, k, dtype=torch.float64, device=tall.device)
+    for rows in tall.split(GRAM_ROWS):
+        rows = rows.double()
+        for start in range(0, k, GRAM_BLOCK):
+            stop = start + GRAM_BLOCK
+            gram[start:stop, start:].addmm_(rows[:, start:stop].T, rows[:, start:])
+    for start in range(0, k, GRAM_BLOCK):
+        stop = start + GRAM_BLOCK
+        gram[stop:, start:stop] = gram[start:stop, stop:].T
+    return gram
 
 
 def randomised_svd(

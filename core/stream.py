@@ -1,7 +1,18 @@
-"""The loop over modules: written once, used by every edit and every analysis."""
+"""The loop over modules: written once, used by every edit and every analysis.
 
+On the CPU several modules are computed at once, each by one worker with one thread of its own:
+modules are small and independent, so this uses all cores where threads inside a matrix product
+would mostly wait for each other, reading and writing overlap with arithmetic, and the result does
+not depend on the number of cores. Results come in order, and at most one module per worker (and one
+more) is in memory.
+"""
+
+import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Barrier
 from typing import TypeVar
 
 import torch
@@ -11,8 +22,9 @@ from .errors import Cancelled, LoraError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-
 CPU = torch.device("cpu")
+# More workers than this gain little: reading and writing the files becomes the limit.
+MOST_WORKERS = 8
 
 
 @dataclass(frozen=True)
@@ -20,13 +32,15 @@ class Compute:
     """Where and how to compute.
 
     `progress` is called after every module with (done, total, name of the module); `cancelled` is
-    asked before every module and stops the run by raising Cancelled.
+    asked before every module and stops the run by raising Cancelled. `workers` is the number of
+    modules computed at once on the CPU, None for one per core.
     """
 
     device: torch.device = CPU
     dtype: torch.dtype = torch.float32
     progress: Callable[[int, int, str], None] | None = None
     cancelled: Callable[[], bool] | None = None
+    workers: int | None = None
 
 
 def choose_device(name: str) -> torch.device:
@@ -48,13 +62,63 @@ def stream(
     function: Callable[[Item], Result],
     compute: Compute,
 ) -> Iterator[Result]:
-    """function(item) for every item, in order, one in memory at a time."""
-    for done, item in enumerate(items):
+    """function(item) for every item, in order, a bounded number of them in memory.
+
+    An exception of `function` comes out in the item's turn. Leaving the loop early waits for the
+    modules that are being computed and starts no more.
+    """
+    workers = worker_count(compute, len(items))
+    running: deque[Future[Result]] = deque()
+    waiting = iter(items)
+
+    def one(item: Item) -> Result:
+        # Gradients are per thread. No inference mode: results must work in autograd code too.
+        with torch.no_grad():
+            return function(item)
+
+    def start() -> None:
         if compute.cancelled and compute.cancelled():
             raise Cancelled("cancelled; nothing was written")
-        # Results stay usable in autograd code outside ComfyUI: no inference mode here.
-        with torch.no_grad():
-            result = function(item)
-        yield result
-        if compute.progress:
-            compute.progress(done + 1, len(items), name(item))
+        for item in waiting:
+            running.append(pool.submit(one, item))
+            break
+
+    pool = single_thread_pool(workers)
+    try:
+        for _ in range(workers):
+            start()
+        for done, item in enumerate(items):
+            result = running.popleft().result()
+            start()
+            yield result
+            del result
+            if compute.progress:
+                compute.progress(done + 1, len(items), name(item))
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def worker_count(compute: Compute, items: int) -> int:
+    """One worker for a GPU, which takes one stream of work; one per core otherwise."""
+    if compute.device.type != "cpu":
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(compute.workers or cores or 1, MOST_WORKERS, items))
+
+
+def single_thread_pool(workers: int) -> ThreadPoolExecutor:
+    """A pool whose threads each compute with one thread, leaving everybody else's number alone."""
+    before = torch.get_num_threads()
+    started = Barrier(workers + 1)
+
+    def begin() -> None:
+        # This sets the number for the calling thread, and for threads that torch sees later.
+        torch.set_num_threads(1)
+        started.wait()
+
+    pool = ThreadPoolExecutor(workers)
+    for _ in range(workers):
+        pool.submit(begin)
+    started.wait()
+    torch.set_num_threads(before)
+    return pool
