@@ -1,4 +1,4 @@
-"""Measures that the benchmarks are built of: time, memory, and the floor that no program gets under.
+"""What the benchmarks are built of: time, memory, and the floor that no program gets under.
 
 Everything here returns numbers and prints nothing. The machine is shared with whatever else runs on
 it, so figures that are to be compared belong into one run.

@@ -1,0 +1,183 @@
+"""The rows of the benchmark: each is one piece of work with its floor and what it must reach.
+
+A row first does the work once and checks the result, then times the work and its floor in turn, so
+that both see the same machine.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+import core
+
+from .checks import require_optimal
+from .generate import generate
+from .measure import (
+    Floor,
+    Layer,
+    anonymous_memory_peak,
+    dense_svd_seconds,
+    floor_seconds,
+    layers_of,
+)
+
+WEIGHTS = (0.7, 0.5)
+
+
+@dataclass
+class Row:
+    """One line of the table: `figure` in `unit`, the `limit` it must reach, and how it was made."""
+
+    name: str
+    figure: float
+    unit: str
+    limit: float | None = None
+    details: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def reached(self) -> bool | None:
+        return None if self.limit is None else self.figure <= self.limit
+
+
+@dataclass
+class Workshop:
+    """Where the inputs lie, how large they are, and how often to measure.
+
+    `modules` restricts the generated files to some weights (patterns), for a quick check.
+    """
+
+    folder: Path
+    repeats: int = 5
+    modules: str | None = None
+    device: str = "cpu"
+
+    def file(self, family: str, rank: int, spelling: str, seed: int = 0) -> Path:
+        path = self.folder / f"{family}-{rank}-{spelling}-{seed}.safetensors"
+        if not path.exists():
+            generate(path, family, rank, spelling=spelling, seed=seed, modules=self.modules)
+        return path
+
+    @property
+    def output(self) -> Path:
+        return self.folder / "written.safetensors"
+
+    @property
+    def compute(self) -> core.Compute:
+        return core.Compute(core.choose_device(self.device))
+
+    @cached_property
+    def dense_svd(self) -> float:
+        """Seconds of one dense SVD of 3072 x 3072, on the CPU: the way to beat."""
+        return dense_svd_seconds(3072 if self.modules is None else 64, 1)
+
+    def in_turn(
+        self, work: Callable[[], object], floor: Callable[[], Floor]
+    ) -> tuple[float, Floor, float]:
+        """(median seconds of the work, the floor, median of the ratios), measured in turn."""
+        times, floors = [], []
+        for _ in range(self.repeats):
+            start = time.perf_counter()
+            work()
+            times.append(time.perf_counter() - start)
+            floors.append(floor())
+        ratios = [t / f.total for t, f in zip(times, floors, strict=True)]
+        middle = sorted(floors, key=lambda f: f.total)[len(floors) // 2]
+        return statistics.median(times), middle, statistics.median(ratios)
+
+
+def blend(shop: Workshop, family: str, rank: int, target: int) -> Iterator[Row]:
+    """Two files of one rank, in kohya's and the generic spelling, to one of the target rank."""
+    inputs = [shop.file(family, rank, "kohya"), shop.file(family, rank, "generic", 1)]
+    settings = core.Blend(weights=WEIGHTS, rank=target)
+
+    def work() -> None:
+        core.blend(*inputs, settings, core.Output(shop.output), shop.compute)
+
+    work()
+    require_optimal(shop.output, inputs, WEIGHTS)
+    layers = layers_of(inputs, target)
+    seconds, floor, ratio = shop.in_turn(
+        work, lambda: floor_seconds(inputs, layers, shop.folder, repeats=1)
+    )
+    name = f"blend {family}, rank {rank} + {rank} -> {target}"
+    yield Row(name, ratio, "x floor", 3.0, {"seconds": seconds, "floor": floor.total,
+              "read": floor.read, "write": floor.write, "multiply": floor.multiply})  # fmt: skip
+    if (family, rank) == ("flux", 32):
+        dense = shop.dense_svd
+        yield Row(f"{name}, against one dense SVD", seconds / dense, "x dense SVD", 0.3,
+                  {"dense SVD": dense})  # fmt: skip
+
+
+def resize(shop: Workshop, rule: core.RankRule) -> Iterator[Row]:
+    """A rank 128 Flux file by a dynamic rule; the floor is that of the ranks that come out."""
+    source = shop.file("flux", 128, "kohya")
+
+    def work() -> core.Edited:
+        return core.resize(source, rule, output=core.Output(shop.output), compute=shop.compute)
+
+    report = work().report
+    require_optimal(shop.output, [source], [1.0])
+    # In the generated files every module has its own shape and the rule its own rank.
+    sizes = {m.canonical: (m.out_features, m.in_features)
+             for m in core.Lora(source).modules.values()}  # fmt: skip
+    layers = [Layer(*sizes[row.module], 128, row.rank or 1) for row in report.modules]
+    seconds, floor, ratio = shop.in_turn(
+        work, lambda: floor_seconds([source], layers, shop.folder, repeats=1)
+    )
+    yield Row(f"resize flux, rank 128 by {rule.name} {rule.value:g}", ratio, "x floor", 3.0,
+              {"seconds": seconds, "floor": floor.total})  # fmt: skip
+
+
+def memory(shop: Workshop) -> Iterator[Row]:
+    """Peak anonymous memory of the largest blend, in a process of its own."""
+    inputs = [shop.file("flux", 128, "kohya"), shop.file("flux", 128, "generic", 1)]
+    program = (
+        "import core\n"
+        f"core.blend({str(inputs[0])!r}, {str(inputs[1])!r}, core.Blend(weights={WEIGHTS}, "
+        f"rank=64), core.Output({str(shop.output)!r}))"
+    )
+    peak = anonymous_memory_peak(program, Path(__file__).parent.parent)
+    yield Row("memory of blend flux, rank 128 + 128 -> 64", peak / 1e6, "MB", 300.0)
+
+
+def other_ways(shop: Workshop) -> Iterator[Row]:
+    """What widely used ways take for the same blend (rank 32 + 32 -> 32), extrapolated.
+
+    Each distinct shape of the file is timed once and counted as often as it occurs: the ways work
+    on the dense dW, so their time depends on the shape alone.
+    """
+    inputs = [shop.file("flux", 32, "kohya"), shop.file("flux", 32, "generic", 1)]
+    layers = layers_of(inputs, 32)
+    ways: dict[str, Callable[[torch.Tensor], object]] = {
+        "torch.svd_lowrank on dense dW": lambda w: torch.svd_lowrank(w, q=40, niter=2),
+        "torch.pca_lowrank on dense dW": lambda w: torch.pca_lowrank(w, q=40, center=False),
+        "dense torch.linalg.svd": lambda w: torch.linalg.svd(w, full_matrices=False),
+    }
+    for name, way in ways.items():
+        total = 0.0
+        for layer in set(layers):
+            up, down = torch.randn(layer.out, 64), torch.randn(64, layer.inner)
+            start = time.perf_counter()
+            way(up @ down)
+            total += (time.perf_counter() - start) * layers.count(layer)
+        yield Row(f"{name}, {len(layers)} modules (extrapolated)", total, "s")
+
+
+def all_rows(shop: Workshop) -> dict[str, Callable[[], Iterator[Row]]]:
+    """Name of a row -> what measures it."""
+    return {
+        "flux-32": lambda: blend(shop, "flux", 32, 32),
+        "flux-128": lambda: blend(shop, "flux", 128, 64),
+        "qwen-32": lambda: blend(shop, "qwen-image", 32, 32),
+        "resize-energy": lambda: resize(shop, core.RankRule("energy", 0.95)),
+        "resize-size": lambda: resize(shop, core.RankRule("megabytes", 400.0)),
+        "memory": lambda: memory(shop),
+        "other-ways": lambda: other_ways(shop),
+    }

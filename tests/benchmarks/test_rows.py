@@ -1,0 +1,39 @@
+"""The benchmark's own checks, at small size: its results are right and its oracle would notice."""
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import core
+from benchmarks.checks import require_optimal
+from benchmarks.rows import WEIGHTS, Workshop, blend, resize
+
+
+@pytest.fixture
+def shop(tmp_path):
+    return Workshop(tmp_path, repeats=1, modules="double_blocks.0.img_attn.proj")
+
+
+@pytest.mark.parametrize("rank, target", [(32, 32), (128, 64)])
+def test_blend_rows_are_optimal_and_have_a_floor(shop, rank, target):
+    row = next(iter(blend(shop, "flux", rank, target)))
+    assert row.details["floor"] > 0 and row.figure == pytest.approx(
+        row.details["seconds"] / row.details["floor"]
+    )
+
+
+@pytest.mark.parametrize("rule", [("energy", 0.95), ("megabytes", 0.9)])
+def test_resize_rows_are_optimal(shop, rule):
+    assert next(iter(resize(shop, core.RankRule(*rule)))).figure > 0
+
+
+def test_the_oracle_notices_a_wrong_file(shop):
+    inputs = [shop.file("flux", 8, "kohya"), shop.file("flux", 8, "generic", 1)]
+    core.blend(*inputs, core.Blend(weights=WEIGHTS, rank=8), core.Output(shop.output))
+    require_optimal(shop.output, inputs, WEIGHTS)
+    tensors = {key: tensor.clone() for key, tensor in load_file(shop.output).items()}
+    up = next(key for key in tensors if key.endswith("lora_up.weight"))
+    tensors[up] = tensors[up] * torch.tensor(1.05, dtype=torch.bfloat16)
+    save_file(tensors, shop.output)
+    with pytest.raises(AssertionError, match="is possible"):
+        require_optimal(shop.output, inputs, WEIGHTS)
