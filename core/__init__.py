@@ -12,7 +12,7 @@ from .convert import convert
 from .edit import Edited
 from .errors import Cancelled, LoraError
 from .files import StateDict
-from .lora import Lora
+from .lora import Lora, Reading
 from .low_rank import Dense, LowRank
 from .notebook import blend_and_convert_loras_streaming
 from .output import Output
@@ -34,6 +34,7 @@ __all__ = [
     "LowRank",
     "Output",
     "RankRule",
+    "Reading",
     "Report",
     "StateDict",
     "blend",

@@ -3,11 +3,12 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from math import isfinite
 
 import torch
 
 from .balance import WeightRule
-from .edit import Edited, Outcome, copy, run
+from .edit import Edited, Outcome, copy, explained, run
 from .errors import LoraError
 from .layout import Target, check_families, lay_out, open_pair
 from .lora import Lora, Source
@@ -55,7 +56,7 @@ class Blend:
             raise LoraError(
                 f"method {self.method!r} is unknown; choose one of {', '.join(METHODS)}"
             )
-        if any(w != w or abs(w) == float("inf") for w in self.weights):
+        if not all(map(isfinite, self.weights)):
             raise LoraError(f"weights {self.weights} must be finite numbers")
         if self.oversampling < 0 or self.power_iterations < 0:
             raise LoraError("oversampling and power iterations must be 0 or more")
@@ -68,22 +69,28 @@ def blend(
     output: Output = Output(),  # noqa: B008 - frozen
     compute: Compute = Compute(),  # noqa: B008 - frozen
     block_rule: BlockRule | None = None,
+    keep: Callable[[str, Sequence[str]], bool] | None = None,
 ) -> Edited:
     """The weighted sum of one or two LoRAs, in the spelling of the first.
 
     Truncation to `settings.rank` is the optimum of Eckart and Young; nothing is truncated where
-    the exact sum has no more than that rank. `block_rule` overrides `settings.block_weights`.
+    the exact sum has no more than that rank. `block_rule` overrides `settings.block_weights`;
+    `keep` decides on modules beside `settings.layers`, by canonical name and names in the inputs.
     Raises LoraError for files that do not belong together and for kinds that cannot be added.
     """
-    loras = [Lora(first)]
+    loras = [Lora.of(first)]
     if second is not None:
-        loras = list(open_pair(loras[0], Lora(second)))
+        loras = list(open_pair(loras[0], Lora.of(second)))
     check_families(loras)
     targets = lay_out(loras, output.spelling_for(loras[0]))
     others = {key for lora in loras for key in lora.other}
     names = [target.canonical for target in targets]
     chosen = Selector.parse(settings.layers).select([*names, *sorted(others)])
+    if keep is not None:
+        chosen &= {t.canonical for t in targets if keep(t.canonical, raw_names(t))}
     kept = [target for target in targets if target.canonical in chosen]
+    if not kept:
+        raise LoraError(f"no module of {loras[0].name} is selected; nothing is written")
     rule = block_rule or parse_block_weights(settings.block_weights, names)
     described = {k: v for k, v in asdict(settings).items() if k != "balance"}
     report = Report("blend", settings=described)
@@ -93,8 +100,12 @@ def blend(
     def one(target: Target) -> Outcome:
         return _blend_module(target, settings, rule, compute, dtype)
 
-    others_chosen = others & chosen if settings.layers else None
+    others_chosen = others & chosen if settings.layers or keep is not None else None
     return run(loras, kept, one, output, report, compute, others_chosen)
+
+
+def raw_names(target: Target) -> list[str]:
+    return [contribution.module.raw for contribution in target.contributions]
 
 
 def parse_block_weights(text: str, names: Sequence[str]) -> BlockRule:
@@ -136,23 +147,23 @@ def _blend_module(
     only = target.only
     if only is not None and weights[target.contributions[0].input] == 1.0:
         fits = only.rank is None or settings.rank is None or only.rank <= settings.rank
-        if fits and (copied := copy(target, dtype)):
+        if fits and (copied := copy(target, dtype, compute)):
             return copied
+    updates = target.updates(compute.device, compute.dtype)
     terms = [
-        contribution.update(compute.device, compute.dtype).scaled(weights[contribution.input])
-        for contribution in target.contributions
+        update.scaled(weights[contribution.input])
+        for update, contribution in zip(updates, target.contributions, strict=True)
     ]
-    _check_shapes(name, target, terms)
     action = "blended" if len(terms) > 1 else "scaled"
     update = total(terms)
-    if isinstance(update, Dense) and len(terms) > 1 and settings.rank is not None:
-        # A difference and a LoRA of one weight: a rank was asked for, so LoRA it becomes.
-        mixed = any(isinstance(term, LowRank) for term in terms)
-        update = update.low_rank() if mixed else update
+    product = any(c.module.rank is not None for c in target.contributions)
+    if isinstance(update, Dense) and product and settings.rank is not None:
+        # Too much for factors as a whole, such as a LoRA and a difference: at a rank, LoRA it is.
+        update = update.low_rank()
     if isinstance(update, Dense):
-        norm = float(torch.linalg.vector_norm(update.values))
-        row = ModuleReport(name, action, ranks, norm=norm)
-        if settings.drop_near_zero and float(update.values.abs().max()) <= settings.zero_tolerance:
+        row = ModuleReport(name, action, ranks, norm=update.frobenius_norm())
+        largest = float(update.values.abs().max()) if update.values.numel() else 0.0
+        if settings.drop_near_zero and largest <= settings.zero_tolerance:
             return ModuleReport(name, "dropped", ranks, note="zero"), {}
     else:
         update, row = _truncate(name, update, settings, terms)
@@ -160,13 +171,14 @@ def _blend_module(
         row.action = row.action or action
         if row.action == "dropped":
             return row, {}
+    row = explained(row, target)
     return row, encode(update, target, dtype, target.contributions[0].module)
 
 
 def _weights(
     target: Target, settings: Blend, rule: BlockRule, compute: Compute
 ) -> tuple[float, float]:
-    multipliers = rule(target.canonical, [c.module.raw for c in target.contributions])
+    multipliers = rule(target.canonical, raw_names(target))
     weights = [w * m for w, m in zip(settings.weights, multipliers, strict=True)]
     if settings.balance is not None:
         norms: list[float | None] = [None, None]
@@ -177,25 +189,20 @@ def _weights(
                 if c.input == index
             ]
             if terms:
-                update = total(terms)
-                low_rank = update.low_rank() if isinstance(update, Dense) else update
-                norms[index] = low_rank.spectral_norm()
+                norms[index] = _spectral_norm(total(terms))
         balanced = settings.balance(target.canonical, norms[0], norms[1])
         weights = [w * b for w, b in zip(weights, balanced, strict=True)]
+    if not all(map(isfinite, weights)):
+        raise LoraError(f"module {target.canonical}: its weights {weights} must be finite numbers")
     return weights[0], weights[1]
 
 
-def _check_shapes(name: str, target: Target, terms: list[Update]) -> None:
-    def flat(update: Update) -> tuple[int, int]:
-        out, *rest = update.shape
-        return out, int(torch.Size(rest).numel())
-
-    if len({flat(term) for term in terms}) > 1:
-        shapes = " and ".join(
-            f"{tuple(term.shape)} in {c.module.tensors.name}"
-            for term, c in zip(terms, target.contributions, strict=False)
-        )
-        raise LoraError(f"module {name}: the shapes differ, {shapes}: different base models")
+def _spectral_norm(update: Update) -> float:
+    if isinstance(update, LowRank):
+        return update.spectral_norm()
+    if len(update.shape) < 2 or not update.values.numel():
+        return float(torch.linalg.vector_norm(update.values))
+    return float(torch.linalg.matrix_norm(update.values.flatten(1), ord=2))
 
 
 def _truncate(
@@ -208,7 +215,7 @@ def _truncate(
         magnitude = sum(term.frobenius_norm() for term in terms if isinstance(term, LowRank))
         if norm > 1e-3 * magnitude:
             # Nothing to cut, nothing that cancels: the factors side by side are the exact sum.
-            return update, ModuleReport(name, "", [], update.rank, norm)
+            return update.balanced(), ModuleReport(name, "", [], update.rank, norm)
     if settings.method == "pca" and rank is not None and rank < update.rank:
         generator = torch.Generator().manual_seed(settings.seed)
         svd = randomised_svd(

@@ -2,7 +2,7 @@
 
 import torch
 
-from .edit import Edited, Outcome, copy, run
+from .edit import Edited, Outcome, copy, explained, run
 from .layout import Target, lay_out
 from .lora import Lora, Source
 from .low_rank import Dense, LowRank, total
@@ -21,14 +21,14 @@ def convert(
     Modules whose name no rule knows keep it. Raises LoraError where a kind that cannot be cut would
     have to be fused or split.
     """
-    source = Lora(lora)
+    source = Lora.of(lora)
     targets = lay_out([source], output.spelling_for(source))
     report = Report("convert", settings={"spelling": output.spelling, "dtype": output.dtype})
     dtype = output.dtype_for(source)
     same = dtype if output.dtype != "match" else None
 
     def one(target: Target) -> Outcome:
-        return copy(target, same) or converted(target, dtype, compute)
+        return copy(target, same, compute, measured=False) or converted(target, dtype, compute)
 
     return run([source], targets, one, output, report, compute)
 
@@ -36,11 +36,24 @@ def convert(
 def converted(target: Target, dtype: torch.dtype, compute: Compute) -> Outcome:
     """The target's exact update under its own name, with no more rank than it needs."""
     modules = [c.module for c in target.contributions]
-    update = total([c.update(compute.device, compute.dtype) for c in target.contributions])
+    update = total(target.updates(compute.device, compute.dtype))
     row = ModuleReport(target.canonical, "converted", [module.rank for module in modules])
     if isinstance(update, LowRank):
-        if update.rank > min(update.up.shape[0], update.down.shape[1]):
-            update = update.svd.truncated(update.rank)
+        update = thinned(update)
         row.rank = update.rank
     source = modules[0] if isinstance(update, Dense) else None
-    return row, encode(update, target, dtype, source)
+    return explained(row, target), encode(update, target, dtype, source)
+
+
+def thinned(update: LowRank) -> LowRank:
+    """The same update without columns that do nothing.
+
+    A fused weight that was put together from parts falls apart again: a part's rows have zeros
+    where the other parts have their columns.
+    """
+    needed = update.up.any(dim=0) & update.down.any(dim=1)
+    needed[0] |= not needed.any()  # A file has at least rank 1.
+    update = LowRank(update.up[:, needed], update.down[needed], update.shape)
+    if update.rank > min(update.up.shape[0], update.down.shape[1]):
+        update = update.svd.truncated(update.rank)
+    return update

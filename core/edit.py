@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .adapters import LORA
+from .adapters import LORA, scalar
 from .errors import LoraError
 from .files import StateDict
 from .layout import Target
@@ -48,8 +48,8 @@ def run(
         for row, tensors in stream(targets, lambda t: t.canonical, function, compute):
             report.modules.append(row)
             writer.put(tensors)
-            writer.changed |= row.action != "copied"
-            writer.alpha |= any(key.endswith(".alpha") for key in tensors)
+            alphas = [key for key in tensors if key.endswith(".alpha")]
+            writer.alphas |= {scalar(tensors[key], key) for key in alphas}
         if not report.kept:
             raise LoraError(f"the {report.operation} removed every module; nothing is written")
         for key in report.carried:
@@ -71,6 +71,7 @@ def account(
     report.matched = sum(len(found) > 1 for found in inputs)
     report.only_in = [sum(found == {i} for found in inputs) for i in range(len(loras))]
     for lora in loras:
+        report.notes += lora.notes
         for key, reason in lora.shadowed.items():
             report.dropped[f"{lora.name}: {key}"] = reason
         for key, reason in lora.other.items():
@@ -78,27 +79,49 @@ def account(
                 report.dropped[f"{lora.name}: {key}"] = "not selected"
             elif key not in report.carried:
                 report.carried[key] = reason
-            elif not torch.equal(lora.tensors[key], loras[0].tensors[key]):
+            elif not _same(lora.tensors[key], loras[0].tensors[key]):
                 raise LoraError(
                     f"tensor {key} is in both files with different values and is not part of an "
                     f"adapter, so it cannot be added; leave it out with the layers selector: -{key}"
                 )
 
 
-def copy(target: Target, dtype: torch.dtype | None) -> Outcome | None:
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Equal to the bit, of whatever dtype."""
+    if one.dtype != other.dtype or one.shape != other.shape:
+        return False
+    pair = (tensor.contiguous().reshape(-1).view(torch.uint8) for tensor in (one, other))
+    return torch.equal(*pair)
+
+
+def copy(
+    target: Target, dtype: torch.dtype | None, compute: Compute, measured: bool = True
+) -> Outcome | None:
     """The target's only module as it stands, or None where it has to be computed.
 
     A module can be copied when nothing cuts it, its row order stays and, for LoRA, its factors keep
-    their suffixes; other kinds only need the new name in front.
+    their suffixes; other kinds only need the new name in front. `measured` gives the row its norm:
+    what is copied counts in the total error, too. Raises LoraError where the numbers are damaged.
     """
     module = target.only
-    if module is None or module.name.swapped != target.name.swapped:
+    if module is None or module.name.swapped != target.name.swapped or module.scale != 1.0:
         return None
     style, adapter = target.spelling, module.adapter
-    if adapter.kind is LORA and target.raw != module.raw:
+    if adapter.kind is LORA:
         same = (adapter.suffixes["up"], adapter.suffixes["down"]) == (style.up, style.down)
-        if not same or ("alpha" in adapter.keys) != style.alpha or "mid" in adapter.keys:
+        renamed_mid = "mid" in adapter.keys and target.raw != module.raw
+        if not same or ("alpha" in adapter.keys) != style.alpha or renamed_mid:
             return None
     action = "copied" if target.raw == module.raw else "converted"
     row = ModuleReport(target.canonical, action, [module.rank], module.rank)
+    if adapter.kind.update is not None:
+        update = module.update(compute.device, compute.dtype)
+        row.norm = update.frobenius_norm() if measured else None
     return row, stored_tensors(module, target.raw, dtype)
+
+
+def explained(row: ModuleReport, target: Target) -> ModuleReport:
+    """The row with what is to know about how its module was computed."""
+    notes = [row.note, *(c.module.measure.note for c in target.contributions)]
+    row.note = "; ".join(dict.fromkeys(filter(None, notes)))
+    return row

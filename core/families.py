@@ -1,149 +1,11 @@
-"""Model families: which module names mean the same weight.
+"""Model families: which module names mean the same weight. To add one, see `Family` in `family`.
 
-A family is a table. Each line is `native name = other name | other name`, where
-
-* the native name is the path of the weight inside ComfyUI's model (what `diffusion_model.` stands
-  before): it is the canonical name, used in reports and selectors;
-* the first other name is what diffusers calls it, the rest are accepted when reading;
-* `#` stands for a block index; `{a,b,c}` lists the parts of a fused projection in row order;
-* `native[0:3] = name` names a range of the parts of a weight that another line defines;
-* `~name` has the two halves of its rows swapped (diffusers' scale and shift);
-* a line without `=` has one name in every spelling.
-
-Names are compared with every separator written as an underscore, because that is all that is left
-of them in kohya files. To add a family, add a table and list it in FAMILIES.
+Add a table and list it in FAMILIES; `family` says how the lines of a table are read.
 """
 
-import itertools
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import NamedTuple
 
-PART_NAMES = ("q", "k", "v", "mlp")
-
-
-class Row(NamedTuple):
-    """One weight of a family.
-
-    `diffusers` is the name that diffusers writes, as the templates of its parts in row order: one
-    template where the weight is not fused, none where every spelling has the native name.
-    """
-
-    native: str
-    diffusers: tuple[str, ...]
-    swapped: bool
-
-
-class Match(NamedTuple):
-    """Where one name leads: to parts [first, last) of a row's weight, halves of it swapped or not.
-
-    A weight that is not fused has one part.
-    """
-
-    row: Row
-    first: int
-    last: int
-    swapped: bool
-
-    @property
-    def whole(self) -> bool:
-        return self.last - self.first == max(len(self.row.diffusers), 1)
-
-
-@dataclass(frozen=True)
-class Family:
-    """A model architecture, as far as the names of its weights go.
-
-    `blocks` maps a native container to the usual number of blocks: evidence for telling families
-    with the same names apart, never a limit. `prefix` is what diffusers writes before its names.
-    `kohya_is_native` is False where kohya's trainer writes diffusers names after `lora_unet_`.
-    """
-
-    name: str
-    table: str
-    blocks: dict[str, int] = field(default_factory=dict)
-    prefix: str = "transformer."
-    kohya_is_native: bool = True
-
-    @cached_property
-    def names(self) -> list[tuple[str, Match]]:
-        """Every name template of the table with what it means, in the order of the table."""
-        rows: dict[str, Row] = {}
-        result = []
-        for line in self.table.strip().splitlines():
-            native, _, others = (piece.strip() for piece in line.partition("="))
-            native, _, span = native.partition("[")
-            names = [name.strip() for name in others.split("|") if name.strip()]
-            # Braces on the left make one line stand for several; on the right alone they are parts.
-            natives = list(expand_braces(native))
-            choices = [list(expand_braces(name)) for name in names]
-            for position, native in enumerate(natives):
-                ways = [[way[position]] for way in choices] if len(natives) > 1 else choices
-                if span:
-                    first, last = (int(number) for number in span[:-1].split(":"))
-                    result += [(way[0], Match(rows[native], first, last, False)) for way in ways]
-                    continue
-                preferred = ways[0] if ways else []
-                swapped = preferred[:1] != [] and preferred[0].startswith("~")
-                row = Row(native, tuple(name.lstrip("~") for name in preferred), swapped)
-                rows[native] = row
-                parts = max(len(preferred), 1)
-                result.append((native, Match(row, 0, parts, False)))
-                for way in ways:
-                    for index, name in enumerate(way):
-                        span_of = (index, index + 1) if len(way) > 1 else (0, parts)
-                        result.append((name.lstrip("~"), Match(row, *span_of, name[0] == "~")))
-        return result
-
-    @cached_property
-    def rows(self) -> dict[str, Row]:
-        """Native template -> row."""
-        return {match.row.native: match.row for _, match in self.names}
-
-    @cached_property
-    def index(self) -> dict[str, list[tuple[list[str], Match]]]:
-        """Flattened name with every number as # -> (its number segments, match), for look-up."""
-        result: dict[str, list[tuple[list[str], Match]]] = {}
-        for template, match in self.names:
-            numbers, key = split_numbers(flatten(template))
-            result.setdefault(key, []).append((numbers, match))
-        return result
-
-    def find(self, flat: str) -> tuple[Match, list[str]] | None:
-        """The table's entry for a flattened name, with the values of its `#`, or None."""
-        numbers, key = split_numbers(flat)
-        for template_numbers, match in self.index.get(key, ()):
-            pairs = list(zip(template_numbers, numbers, strict=True))
-            if all(expected in ("#", found) for expected, found in pairs):
-                return match, [found for expected, found in pairs if expected == "#"]
-        return None
-
-
-def flatten(name: str) -> str:
-    """A dotted path with underscores for separators, as kohya files spell it."""
-    return name.replace(".", "_")
-
-
-def split_numbers(flat: str) -> tuple[list[str], str]:
-    """The number (or `#`) segments of a flattened name, and the name with # in their place."""
-    segments = flat.split("_")
-    numbers = [s for s in segments if s == "#" or s.isdigit()]
-    return numbers, "_".join("#" if s.isdigit() else s for s in segments)
-
-
-def fill(template: str, numbers: list[str]) -> str:
-    """The template with its `#` replaced by numbers, in order."""
-    values = iter(numbers)
-    return re.sub("#", lambda _: next(values), template)
-
-
-def expand_braces(name: str) -> Iterator[str]:
-    """`a.{b,c}.d` -> a.b.d, a.c.d."""
-    pieces = re.split(r"\{([^}]*)\}", name)
-    choices = [p.split(",") if i % 2 else [p] for i, p in enumerate(pieces)]
-    return ("".join(combination) for combination in itertools.product(*choices))
+from .family import Family
 
 
 def unet_table(levels: int, attention: dict[int, str], extra: str) -> str:
@@ -266,32 +128,51 @@ WITHOUT_MODULATION = "\n".join(
 CHROMA = (
     WITHOUT_MODULATION
     + """
-distilled_guidance_layer.in_proj
-distilled_guidance_layer.out_proj
+distilled_guidance_layer.{in_proj,out_proj}
 distilled_guidance_layer.layers.#.in_layer = distilled_guidance_layer.layers.#.linear_1
 distilled_guidance_layer.layers.#.out_layer = distilled_guidance_layer.layers.#.linear_2
+distilled_guidance_layer.norms.#
 """
 )
 
+# Diffusers fuses Flux.2's linear1 as the model does, and names the gated MLPs by their ends.
 FLUX_2 = (
-    WITHOUT_MODULATION
+    "\n".join(line for line in WITHOUT_MODULATION.splitlines() if not re.search("mlp|linear", line))
     + """
+double_blocks.#.{img,txt}_mlp.0 = transformer_blocks.#.{ff,ff_context}.linear_in | transformer_blocks.#.{ff,ff_context}.net.0.proj
+double_blocks.#.{img,txt}_mlp.2 = transformer_blocks.#.{ff,ff_context}.linear_out | transformer_blocks.#.{ff,ff_context}.net.2
+single_blocks.#.linear1 = single_transformer_blocks.#.attn.to_qkv_mlp_proj | single_transformer_blocks.#.{attn.to_q,attn.to_k,attn.to_v,proj_mlp}
+single_blocks.#.linear1[0:3] = single_blocks.#.linear1_qkv
+single_blocks.#.linear2 = single_transformer_blocks.#.attn.to_out | single_transformer_blocks.#.proj_out
 double_stream_modulation_{img,txt}.lin = double_stream_modulation_{img,txt}.linear
 single_stream_modulation.lin = single_stream_modulation.linear
-time_in.{in_layer,out_layer} = time_guidance_embed.timestep_embedder.{linear_1,linear_2}
-guidance_in.{in_layer,out_layer} = time_guidance_embed.guidance_embedder.{linear_1,linear_2}
-"""
+time_in.{in_layer,out_layer} = time_guidance_embed.timestep_embedder.{linear_1,linear_2} | time_text_embed.timestep_embedder.{linear_1,linear_2}
+guidance_in.{in_layer,out_layer} = time_guidance_embed.guidance_embedder.{linear_1,linear_2} | time_text_embed.guidance_embedder.{linear_1,linear_2}
+final_layer.linear = proj_out
+final_layer.adaLN_modulation.1 = ~norm_out.linear
+"""  # noqa: E501
 )
 
 HUNYUAN_VIDEO = """
 double_blocks.#.{img,txt}_attn.{qkv,proj} = double_blocks.#.{img,txt}_attn_{qkv,proj}
-double_blocks.#.{img,txt}_mlp.0 = double_blocks.#.{img,txt}_mlp.fc1
-double_blocks.#.{img,txt}_mlp.2 = double_blocks.#.{img,txt}_mlp.fc2
+double_blocks.#.{img,txt}_attn.norm.{query_norm,key_norm}
+double_blocks.#.{img,txt}_mlp.{0,2} = double_blocks.#.{img,txt}_mlp.{fc1,fc2}
 double_blocks.#.{img,txt}_mod.lin = double_blocks.#.{img,txt}_mod.linear
-single_blocks.#.linear1
-single_blocks.#.linear2
+single_blocks.#.{linear1,linear2}
+single_blocks.#.norm.{query_norm,key_norm}
 single_blocks.#.modulation.lin = single_blocks.#.modulation.linear
-"""
+txt_in.input_embedder
+txt_in.{t_embedder,c_embedder}.{in_layer,out_layer}
+txt_in.individual_token_refiner.blocks.#.self_attn.{qkv,proj} = txt_in.individual_token_refiner.blocks.#.self_attn_{qkv,proj}
+txt_in.individual_token_refiner.blocks.#.mlp.{0,2} = txt_in.individual_token_refiner.blocks.#.mlp.{fc1,fc2}
+txt_in.individual_token_refiner.blocks.#.{norm1,norm2,adaLN_modulation.1}
+img_in.proj
+{time_in,vector_in,guidance_in}.{in_layer,out_layer}
+final_layer.{linear,adaLN_modulation.1}
+byt5_in.{layernorm,fc1,fc2,fc3}
+vision_in.proj.{0,1,3,4}
+cond_type_embedding
+"""  # noqa: E501
 
 SD3 = """
 joint_blocks.#.x_block.attn.qkv = transformer_blocks.#.attn.{to_q,to_k,to_v}
@@ -311,8 +192,9 @@ joint_blocks.#.context_block.attn.ln_q = transformer_blocks.#.attn.norm_added_q
 joint_blocks.#.context_block.attn.ln_k = transformer_blocks.#.attn.norm_added_k
 joint_blocks.#.context_block.mlp.fc1 = transformer_blocks.#.ff_context.net.0.proj
 joint_blocks.#.context_block.mlp.fc2 = transformer_blocks.#.ff_context.net.2
-joint_blocks.#.context_block.adaLN_modulation.1 = transformer_blocks.#.norm1_context.linear
+joint_blocks.#.context_block.adaLN_modulation.1 = ~~transformer_blocks.#.norm1_context.linear
 context_embedder
+pos_embed = pos_embed.pos_embed
 x_embedder.proj = pos_embed.proj
 t_embedder.mlp.0 = time_text_embed.timestep_embedder.linear_1
 t_embedder.mlp.2 = time_text_embed.timestep_embedder.linear_2
@@ -346,17 +228,18 @@ blocks.#.cross_attn.o = blocks.#.attn2.to_out.0
 blocks.#.cross_attn.{k_img,v_img} = blocks.#.attn2.{add_k_proj,add_v_proj}
 blocks.#.cross_attn.norm_k_img = blocks.#.attn2.norm_added_k
 blocks.#.cross_attn.{norm_q,norm_k} = blocks.#.attn2.{norm_q,norm_k}
-blocks.#.ffn.0 = blocks.#.ffn.net.0.proj
-blocks.#.ffn.2 = blocks.#.ffn.net.2
+blocks.#.ffn.{0,2} = blocks.#.ffn.{net.0.proj,net.2}
 blocks.#.norm3 = blocks.#.norm2
 blocks.#.modulation = blocks.#.scale_shift_table
+vace_blocks.#.{self_attn,cross_attn}.{q,k,v,o,norm_q,norm_k}
+vace_blocks.#.{ffn.0,ffn.2,norm3,modulation,before_proj,after_proj}
 patch_embedding
-text_embedding.0 = condition_embedder.text_embedder.linear_1
-text_embedding.2 = condition_embedder.text_embedder.linear_2
-time_embedding.0 = condition_embedder.time_embedder.linear_1
-time_embedding.2 = condition_embedder.time_embedder.linear_2
+vace_patch_embedding
+text_embedding.{0,2} = condition_embedder.text_embedder.{linear_1,linear_2}
+time_embedding.{0,2} = condition_embedder.time_embedder.{linear_1,linear_2}
 time_projection.1 = condition_embedder.time_proj
-img_emb.proj.{0,1,3,4}
+img_emb.proj.{0,4} = condition_embedder.image_embedder.{norm1,norm2}
+img_emb.proj.{1,3} = condition_embedder.image_embedder.ff.{net.0.proj,net.2}
 head.head = proj_out
 head.modulation = scale_shift_table
 """
@@ -365,12 +248,20 @@ LTX_VIDEO = """
 transformer_blocks.#.{attn1,attn2}.{to_q,to_k,to_v,to_out.0,q_norm,k_norm}
 transformer_blocks.#.ff.net.{0.proj,2}
 transformer_blocks.#.scale_shift_table
-patchify_proj = proj_in
-proj_out
-adaln_single.linear = time_embed.linear
-adaln_single.emb.timestep_embedder.linear_1 = time_embed.emb.timestep_embedder.linear_1
-adaln_single.emb.timestep_embedder.linear_2 = time_embed.emb.timestep_embedder.linear_2
+{patchify_proj,proj_out,adaln_single.linear}
+adaln_single.emb.timestep_embedder.{linear_1,linear_2}
 caption_projection.{linear_1,linear_2}
+scale_shift_table
+transformer_blocks.#.{audio_attn1,audio_attn2,audio_to_video_attn,video_to_audio_attn}.{to_q,to_k,to_v,to_out.0,q_norm,k_norm}
+transformer_blocks.#.audio_ff.net.{0.proj,2}
+transformer_blocks.#.{audio_scale_shift_table,scale_shift_table_a2v_ca_audio,scale_shift_table_a2v_ca_video}
+{audio,video}_embeddings_connector.transformer_1d_blocks.#.attn1.{to_q,to_k,to_v,to_out.0,q_norm,k_norm}
+{audio,video}_embeddings_connector.transformer_1d_blocks.#.ff.net.{0.proj,2}
+{audio,video}_embeddings_connector.learnable_registers
+{audio,av_ca_video_scale_shift,av_ca_audio_scale_shift,av_ca_a2v_gate,av_ca_v2a_gate}_adaln_single.linear
+{audio,av_ca_video_scale_shift,av_ca_audio_scale_shift,av_ca_a2v_gate,av_ca_v2a_gate}_adaln_single.emb.timestep_embedder.{linear_1,linear_2}
+audio_caption_projection.{linear_1,linear_2}
+{audio_patchify_proj,audio_proj_out,audio_scale_shift_table}
 """
 
 Z_IMAGE = """
@@ -391,6 +282,156 @@ final_layer.linear = all_final_layer.2-1.linear
 final_layer.adaLN_modulation.1 = all_final_layer.2-1.adaLN_modulation.1
 """  # noqa: E501
 
+LUMINA_2 = """
+{layers,noise_refiner,context_refiner}.#.attention.{qkv,out,q_norm,k_norm}
+{layers,noise_refiner,context_refiner}.#.feed_forward.{w1,w2,w3}
+{layers,noise_refiner,context_refiner}.#.adaLN_modulation.1
+{layers,noise_refiner,context_refiner}.#.{attention_norm1,attention_norm2,ffn_norm1,ffn_norm2}
+cap_embedder.{0,1}
+t_embedder.mlp.{0,2}
+x_embedder
+norm_final
+final_layer.{linear,adaLN_modulation.1}
+"""
+
+AURA_FLOW = """
+double_layers.#.attn.{w2q,w2k,w2v,w2o} = joint_transformer_blocks.#.attn.{to_q,to_k,to_v,to_out.0}
+double_layers.#.attn.{w1q,w1k,w1v,w1o} = joint_transformer_blocks.#.attn.{add_q_proj,add_k_proj,add_v_proj,to_add_out}
+double_layers.#.mlpX.{c_fc1,c_fc2,c_proj} = joint_transformer_blocks.#.ff.{linear_1,linear_2,out_projection}
+double_layers.#.mlpC.{c_fc1,c_fc2,c_proj} = joint_transformer_blocks.#.ff_context.{linear_1,linear_2,out_projection}
+double_layers.#.{modX,modC}.1 = joint_transformer_blocks.#.{norm1,norm1_context}.linear
+single_layers.#.attn.{w1q,w1k,w1v,w1o} = single_transformer_blocks.#.attn.{to_q,to_k,to_v,to_out.0}
+single_layers.#.mlp.{c_fc1,c_fc2,c_proj} = single_transformer_blocks.#.ff.{linear_1,linear_2,out_projection}
+single_layers.#.modCX.1 = single_transformer_blocks.#.norm1.linear
+positional_encoding = pos_embed.pos_embed
+register_tokens
+t_embedder.mlp.{0,2} = time_step_proj.{linear_1,linear_2}
+cond_seq_linear = context_embedder
+init_x_linear = pos_embed.proj
+final_linear = proj_out
+modF.1 = ~norm_out.linear
+"""  # noqa: E501
+
+PIXART = """
+blocks.#.attn.qkv = transformer_blocks.#.attn1.{to_q,to_k,to_v}
+blocks.#.attn.proj = transformer_blocks.#.attn1.to_out.0
+blocks.#.cross_attn.q_linear = transformer_blocks.#.attn2.to_q
+blocks.#.cross_attn.kv_linear = transformer_blocks.#.attn2.{to_k,to_v}
+blocks.#.cross_attn.proj = transformer_blocks.#.attn2.to_out.0
+blocks.#.mlp.{fc1,fc2} = transformer_blocks.#.ff.{net.0.proj,net.2}
+blocks.#.scale_shift_table = transformer_blocks.#.scale_shift_table
+t_block.1 = adaln_single.linear
+t_embedder.mlp.{0,2} = adaln_single.emb.timestep_embedder.{linear_1,linear_2}
+csize_embedder.mlp.{0,2} = adaln_single.emb.resolution_embedder.{linear_1,linear_2}
+ar_embedder.mlp.{0,2} = adaln_single.emb.aspect_ratio_embedder.{linear_1,linear_2}
+y_embedder.y_embedding = caption_projection.y_embedding
+y_embedder.y_proj.{fc1,fc2} = caption_projection.{linear_1,linear_2}
+x_embedder.proj = pos_embed.proj
+final_layer.linear = proj_out
+final_layer.scale_shift_table = scale_shift_table
+"""
+
+HIDREAM = """
+{double,single}_stream_blocks.#.block.attn1.{to_q,to_k,to_v,to_out,q_rms_norm,k_rms_norm}
+double_stream_blocks.#.block.attn1.{to_q_t,to_k_t,to_v_t,to_out_t,q_rms_norm_t,k_rms_norm_t}
+{double,single}_stream_blocks.#.block.ff_i.{shared_experts,experts.#}.{w1,w2,w3}
+{double,single}_stream_blocks.#.block.ff_i.gate
+double_stream_blocks.#.block.ff_t.{w1,w2,w3}
+{double,single}_stream_blocks.#.block.adaLN_modulation.1
+t_embedder.timestep_embedder.{linear_1,linear_2}
+p_embedder.pooled_embedder.{linear_1,linear_2}
+x_embedder.proj
+caption_projection.#.linear
+final_layer.{linear,adaLN_modulation.1}
+"""
+
+KREA_2 = """
+blocks.#.attn.{wq,wk,wv,gate} = transformer_blocks.#.attn.{to_q,to_k,to_v,to_gate}
+blocks.#.attn.wo = transformer_blocks.#.attn.to_out.0 | transformer_blocks.#.attn.to_out
+blocks.#.mlp.{gate,up,down} = transformer_blocks.#.ff.{gate,up,down}
+txtfusion.{layerwise,refiner}_blocks.#.attn.{wq,wk,wv,gate} = text_fusion.{layerwise,refiner}_blocks.#.attn.{to_q,to_k,to_v,to_gate}
+txtfusion.{layerwise,refiner}_blocks.#.attn.wo = text_fusion.{layerwise,refiner}_blocks.#.attn.to_out.0 | text_fusion.{layerwise,refiner}_blocks.#.attn.to_out
+txtfusion.{layerwise,refiner}_blocks.#.mlp.{gate,up,down} = text_fusion.{layerwise,refiner}_blocks.#.ff.{gate,up,down}
+txtfusion.projector = text_fusion.projector
+first = img_in
+tmlp.{0,2} = time_embed.{linear_1,linear_2}
+tproj.1 = time_mod_proj
+txtmlp.{1,3} = txt_in.{linear_1,linear_2}
+last.linear = final_layer.linear
+{blocks,txtfusion.layerwise_blocks,txtfusion.refiner_blocks}.#.{prenorm,postnorm,attn.qknorm.qnorm,attn.qknorm.knorm}.scale
+{blocks.#.mod.lin,last.modulation.lin,last.norm.scale,txtmlp.0.scale}
+"""  # noqa: E501
+
+COSMOS_PREDICT_2 = """
+blocks.#.{self_attn,cross_attn}.{q_proj,k_proj,v_proj,output_proj,q_norm,k_norm}
+blocks.#.mlp.{layer1,layer2}
+blocks.#.adaln_modulation_{self_attn,cross_attn,mlp}.{1,2}
+t_embedder.1.{linear_1,linear_2}
+t_embedding_norm
+x_embedder.proj.1
+final_layer.{linear,adaln_modulation.1,adaln_modulation.2}
+llm_adapter.blocks.#.{self_attn,cross_attn}.{q_proj,k_proj,v_proj,o_proj,q_norm,k_norm}
+llm_adapter.blocks.#.{mlp.0,mlp.2,norm_self_attn,norm_cross_attn,norm_mlp}
+llm_adapter.{embed,out_proj,norm}
+"""
+
+KANDINSKY_5 = """
+{text,visual}_transformer_blocks.#.self_attention.{to_query,to_key,to_value,out_layer,query_norm,key_norm}
+visual_transformer_blocks.#.cross_attention.{to_query,to_key,to_value,out_layer,query_norm,key_norm}
+{text,visual}_transformer_blocks.#.feed_forward.{in_layer,out_layer}
+text_transformer_blocks.#.text_modulation.out_layer
+visual_transformer_blocks.#.visual_modulation.out_layer
+time_embeddings.{in_layer,out_layer}
+{text,pooled_text,visual}_embeddings.{in_layer,norm}
+out_layer.{modulation.out_layer,out_layer}
+"""
+
+OMNIGEN_2 = """
+{layers,noise_refiner,ref_image_refiner,context_refiner}.#.attn.{to_q,to_k,to_v,to_out.0,norm_q,norm_k}
+{layers,noise_refiner,ref_image_refiner,context_refiner}.#.feed_forward.{linear_1,linear_2,linear_3}
+{layers,noise_refiner,ref_image_refiner,context_refiner}.#.{norm1,norm1.linear,norm1.norm,norm2,ffn_norm1,ffn_norm2}
+time_caption_embed.timestep_embedder.{linear_1,linear_2}
+time_caption_embed.caption_embedder.{0,1}
+{x_embedder,ref_image_patch_embedder,image_index_embedding}
+norm_out.{linear_1,linear_2}
+"""
+
+HUNYUAN_DIT = """
+blocks.#.attn1.{Wqkv,out_proj,q_norm,k_norm}
+blocks.#.attn2.{q_proj,kv_proj,out_proj,q_norm,k_norm}
+blocks.#.{mlp.fc1,mlp.fc2,default_modulation.1,skip_linear,skip_norm,norm1,norm2,norm3}
+mlp_t5.{0,2}
+pooler.{q_proj,k_proj,v_proj,c_proj,positional_embedding}
+text_embedding_padding
+x_embedder.proj
+t_embedder.mlp.{0,2}
+extra_embedder.{0,2}
+final_layer.{linear,adaLN_modulation.1}
+"""
+
+MOCHI = """
+blocks.#.attn.{qkv_x,qkv_y,proj_x,proj_y,q_norm_x,k_norm_x,q_norm_y,k_norm_y}
+blocks.#.{mlp_x,mlp_y}.{w1,w2}
+blocks.#.{mod_x,mod_y}
+t5_y_embedder.{to_q,to_kv,to_out}
+t5_yproj
+pos_frequencies
+x_embedder.proj
+t_embedder.mlp.{0,2}
+final_layer.{mod,linear}
+"""
+
+ERNIE_IMAGE = """
+layers.#.self_attention.{to_q,to_k,to_v,to_out.0,norm_q,norm_k}
+layers.#.{mlp.gate_proj,mlp.up_proj,mlp.linear_fc2,adaLN_sa_ln,adaLN_mlp_ln}
+x_embedder.proj
+text_proj
+time_embedding.{linear_1,linear_2}
+adaLN_modulation.1
+final_norm.linear
+final_linear
+"""
+
 SDXL_EXTRA = """
 label_emb.0.0 = add_embedding.linear_1 | class_embedding.linear_1
 label_emb.0.2 = add_embedding.linear_2 | class_embedding.linear_2
@@ -400,33 +441,131 @@ CLIP = """
 text_model.encoder.layers.#.self_attn.{q_proj,k_proj,v_proj,out_proj}
 text_model.encoder.layers.#.mlp.{fc1,fc2}
 text_model.encoder.layers.#.{layer_norm1,layer_norm2}
+text_model.embeddings.{token_embedding,position_embedding}
+text_model.final_layer_norm
 text_projection
 """
 
 T5 = """
-encoder.block.#.layer.0.SelfAttention.{q,k,v,o}
+encoder.block.#.layer.0.SelfAttention.{q,k,v,o,relative_attention_bias}
 encoder.block.#.layer.1.DenseReluDense.{wi_0,wi_1,wi,wo}
 encoder.block.#.layer.{0,1}.layer_norm
+encoder.final_layer_norm
+shared
 """
 
+NATIVE_FIRST = ("", "transformer.", "lycoris_")  # where ComfyUI accepts the model's own names bare
+UNET_PREFIXES = ("lora_unet_", "lycoris_", "", "unet.")
+
+# Of two families that fit equally well, the first is taken.
 FAMILIES = (
-    Family("Flux", FLUX, {"double_blocks": 19, "single_blocks": 38}),
-    Family("Flux.2", FLUX_2, {"double_blocks": 8, "single_blocks": 48}),
-    Family("Chroma", CHROMA, {"double_blocks": 19, "single_blocks": 38}),
-    Family("HunyuanVideo", HUNYUAN_VIDEO, {"double_blocks": 20, "single_blocks": 40}),
-    Family("Qwen-Image", QWEN_IMAGE, {"transformer_blocks": 60}),
-    Family("SD3", SD3, {"joint_blocks": 24}),
-    Family("Wan", WAN, {"blocks": 40}),
-    Family("LTX-Video", LTX_VIDEO, {"transformer_blocks": 28}),
-    Family("Z-Image", Z_IMAGE, {"layers": 30}),
-    Family("SDXL", unet_table(3, {1: "#", 2: "#"}, SDXL_EXTRA), {"input_blocks": 9}, "unet."),
+    Family(
+        "Flux",
+        FLUX,
+        {"double_blocks": (19,), "single_blocks": (38,)},
+        "flux(?!2)",
+        rows_per_column={"single_blocks.#.linear1": 7, "double_blocks.#.img_mlp.0": 4},
+    ),
+    Family(
+        "Flux.2",
+        FLUX_2,
+        {"double_blocks": (5, 8), "single_blocks": (20, 24, 48)},
+        "flux2",
+        rows_per_column={"single_blocks.#.linear1": 9, "double_blocks.#.img_mlp.0": 6},
+    ),
+    Family(
+        "Chroma",
+        CHROMA,
+        {"double_blocks": (19,), "single_blocks": (38,)},
+        "chroma",
+        rows_per_column={"single_blocks.#.linear1": 7, "double_blocks.#.img_mlp.0": 4},
+    ),
+    Family(
+        "HunyuanVideo",
+        HUNYUAN_VIDEO,
+        {"double_blocks": (20,), "single_blocks": (40,)},
+        "hunyuanvideo|hunyuanimage|framepack|^hv",
+        ("transformer.", "diffusion_model."),
+        rows_per_column={"single_blocks.#.linear1": 7, "double_blocks.#.img_mlp.0": 4},
+    ),
+    Family("Qwen-Image", QWEN_IMAGE, {"transformer_blocks": (60,)}, "qwenimage", NATIVE_FIRST),
+    Family(
+        "SD3",
+        SD3,
+        {"joint_blocks": (24, 38)},
+        "sd3|stablediffusion(v)?3",
+        ("transformer.", "base_model.model.", "lora_transformer_", "lycoris_"),
+    ),
+    Family("Wan", WAN, {"blocks": (30, 40)}, "wan", ()),
+    Family("LTX-Video", LTX_VIDEO, {"transformer_blocks": (28, 48)}, "ltx", ("",)),
+    Family(
+        "Z-Image",
+        Z_IMAGE,
+        {"layers": (30,)},
+        "zimage",
+        ("diffusion_model.", "transformer.", "lycoris_", ""),
+    ),
+    Family("Lumina 2", LUMINA_2, {"layers": (26,)}, "lumina", ()),
+    Family(
+        "SDXL",
+        unet_table(3, {1: "#", 2: "#"}, SDXL_EXTRA),
+        {"input_blocks": (9,)},
+        "sdxl|stablediffusionxl",
+        UNET_PREFIXES,
+        "unet.",
+    ),
     Family(
         "SD1.5",
         unet_table(4, {0: "0", 1: "0", 2: "0"}, ""),
-        {"input_blocks": 12},
+        {"input_blocks": (12,)},
+        "sdv?1|sdv?2|stablediffusion(v)?[12]",
+        UNET_PREFIXES,
         "unet.",
         kohya_is_native=False,
+        lone_encoder=True,
     ),
+    Family(
+        "SDXL refiner",
+        unet_table(4, {1: "#", 2: "#"}, SDXL_EXTRA),
+        {"input_blocks": (12,)},
+        "refiner",
+        UNET_PREFIXES,
+        "unet.",
+    ),
+    Family("AuraFlow", AURA_FLOW, {"double_layers": (4,), "single_layers": (32,)}, "aura"),
+    Family(
+        "PixArt",
+        PIXART,
+        {"blocks": (28,)},
+        "pixart",
+        ("transformer.", "base_model.model.", "unet.base_model.model."),
+    ),
+    Family(
+        "HiDream",
+        HIDREAM,
+        {"double_stream_blocks": (16,), "single_stream_blocks": (32,)},
+        "hidream",
+        ("lycoris_", "transformer."),
+    ),
+    Family(
+        "Krea 2",
+        KREA_2,
+        {"blocks": (28,)},
+        "krea2",
+        ("diffusion_model.", "transformer.", "lycoris_", ""),
+    ),
+    Family("Cosmos Predict2 / Anima", COSMOS_PREDICT_2, {"blocks": (28, 36)}, "cosmos|anima", ()),
+    Family(
+        "Kandinsky 5",
+        KANDINSKY_5,
+        {"visual_transformer_blocks": (32, 50, 60)},
+        "kandinsky5",
+        ("", "transformer."),
+    ),
+    Family("OmniGen2", OMNIGEN_2, {"layers": (32,)}, "omnigen2", ("",)),
+    Family("HunyuanDiT", HUNYUAN_DIT, {"blocks": (40,)}, "hunyuandit", ("base_model.model.",)),
+    Family("Mochi", MOCHI, {"blocks": (48,)}, "mochi", ("",)),
+    Family("ERNIE-Image", ERNIE_IMAGE, {"layers": (36,)}, "ernie", ("transformer.",)),
 )
 
 TEXT_ENCODERS = {"clip": Family("CLIP", CLIP), "t5": Family("T5", T5)}

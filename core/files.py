@@ -83,7 +83,7 @@ class FileTensors(Tensors):
                 "read. Convert it first, in an environment you trust: safetensors.torch.save_file("
                 "torch.load(path, weights_only=True), 'lora.safetensors')"
             )
-        if given.is_dir():
+        if os.path.isdir(given):
             raise LoraError(f"{given}: is a folder; give the path of a .safetensors file in it")
         try:
             handle: Any = safe_open(str(given), framework="pt")
@@ -118,12 +118,15 @@ class FileTensors(Tensors):
 
     def sha256(self) -> str:
         assert self.path is not None
-        with open(self.path, "rb") as file:
-            return (
-                hashlib.file_digest(file, "sha256").hexdigest()
-                if hasattr(hashlib, "file_digest")
-                else _digest(file)
-            )
+        try:
+            with open(self.path, "rb") as file:
+                return (
+                    hashlib.file_digest(file, "sha256").hexdigest()
+                    if hasattr(hashlib, "file_digest")
+                    else _digest(file)
+                )
+        except OSError as error:
+            raise LoraError(f"{self.path}: cannot be read to the end ({error.strerror})") from error
 
 
 def _digest(file: BinaryIO) -> str:
@@ -146,9 +149,12 @@ class DictTensors(Tensors):
                     "pass a dict of name -> torch.Tensor"
                 )
             info[key] = TensorInfo(tensor.dtype, tuple(tensor.shape))
-        metadata = getattr(state_dict, "metadata", None) or {}
+        metadata = getattr(state_dict, "metadata", None)
+        items = metadata.items() if isinstance(metadata, Mapping) else ()
+        # A file can only hold text there; other people's dicts hold anything.
+        texts = {str(key): str(value) for key, value in items}
         super().__init__(
-            name or getattr(state_dict, "name", None) or "state dict", None, info, dict(metadata)
+            name or getattr(state_dict, "name", None) or "state dict", None, info, texts
         )
         self.state_dict = state_dict
 
@@ -219,15 +225,17 @@ class FileSink:
 
     def __init__(self, path: str | os.PathLike[str], reserve: int = 1 << 16) -> None:
         # Links are followed: the file that the link points to is replaced, the link stays.
+        if "\0" in os.fspath(path):
+            raise LoraError(f"{path!r}: a file name cannot contain a null character")
         self.path = Path(os.path.realpath(path))
         self.header_bytes = -(-reserve // 8) * 8
         self.entries: dict[str, TensorInfo] = {}
         self.offsets: dict[str, int] = {}
         self.position = 0
         self.unaligned: dict[str, Tensor] = {}
-        if self.path.is_dir():
+        if os.path.isdir(self.path):
             raise LoraError(f"{path}: is a folder; give a file name ending in .safetensors")
-        if not self.path.parent.is_dir():
+        if not os.path.isdir(self.path.parent):
             raise LoraError(f"{path}: the folder {self.path.parent} does not exist; create it")
         self.temporary = self.path.with_name(f".{self.path.name[:64]}.{secrets.token_hex(6)}.part")
         try:
@@ -242,6 +250,8 @@ class FileSink:
         info = TensorInfo(tensor.dtype, tuple(tensor.shape))
         if key in self.entries:
             raise LoraError(f"{self.path}: tensor {key} would be written twice")
+        if info.dtype not in DTYPE_NAMES:
+            raise LoraError(f"{self.path}: tensor {key} is {info.dtype}; this cannot be written")
         self.entries[key] = info
         if info.bytes % 8:
             self.unaligned[key] = tensor.clone()

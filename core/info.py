@@ -40,8 +40,9 @@ def describe(lora: Lora) -> dict[str, Any]:
             }
             for module in lora.modules.values()
         ],
+        "notes": lora.notes,
         "other_tensors": lora.other,
-        "ignored_by_comfyui": lora.shadowed,
+        "left_out": lora.shadowed,
         "metadata": lora.metadata,
     }
 
@@ -73,18 +74,25 @@ def summary(lora: Lora) -> list[str]:
         f"alphas: {counts('alpha')}",
         f"dtypes: {counts('dtype')}",
     ]
-    for label, keys in (("other tensors", lora.other), ("ignored by ComfyUI", lora.shadowed)):
+    lines += [f"note: {note}" for note in lora.notes]
+    for label, keys in (("other tensors", lora.other), ("left out", lora.shadowed)):
         if keys:
             examples = ", ".join(f"{key} ({why})" for key, why in list(keys.items())[:3])
             lines.append(f"{label}: {len(keys)}, for example {examples}")
     lines += [f"{key}: {lora.metadata[key]}" for key in SHOWN_METADATA if key in lora.metadata]
     if "lora_alloy" in lora.metadata:
-        recipe = json.loads(lora.metadata["lora_alloy"])
-        names = ", ".join(str(entry.get("name")) for entry in recipe.get("inputs", []))
-        lines.append(
-            f"made by: LoRA Alloy {recipe.get('version')}, {recipe.get('operation')} of {names}"
-        )
+        lines.append("made by: " + made_by(lora.metadata["lora_alloy"]))
     return lines
+
+
+def made_by(text: str) -> str:
+    """The recipe in a sentence, or as it stands where it is not one of ours."""
+    try:
+        recipe = json.loads(text)
+        names = ", ".join(str(entry["name"]) for entry in recipe["inputs"])
+        return f"LoRA Alloy {recipe['version']}, {recipe['operation']} of {names}"
+    except (ValueError, TypeError, LookupError):
+        return text
 
 
 def blocks(lora: Lora) -> str:

@@ -8,12 +8,13 @@ exact: a part is rows of `up` with the same `down`, a whole is the sum of its pa
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import prod
 
 import torch
 
 from .adapters import LORA
 from .errors import LoraError
-from .families import Family
+from .family import Family, swapped
 from .lora import Lora, Module
 from .low_rank import Update
 from .names import DIFFUSERS, ModuleName, Spelling, spell, standard_spelling
@@ -62,6 +63,25 @@ class Target:
         first = self.contributions[0]
         return first.module if len(self.contributions) == 1 and first.whole else None
 
+    def updates(self, device: torch.device, dtype: torch.dtype) -> list[Update]:
+        """What each contribution adds. Raises LoraError where they do not fit one weight."""
+        terms = [c.update(device, dtype) for c in self.contributions]
+        if len({_matrix_shape(term) for term in terms}) > 1:
+            shapes = " and ".join(
+                f"{tuple(term.shape)} in {c.module.tensors.name}"
+                for term, c in zip(terms, self.contributions, strict=True)
+            )
+            raise LoraError(
+                f"module {self.canonical}: the shapes differ, {shapes}: different base models"
+            )
+        return terms
+
+
+def _matrix_shape(update: Update) -> tuple[int, int]:
+    # Factors of convolutions are stored with and without the kernel's dimensions.
+    out, *rest = update.shape or (1,)
+    return out, prod(rest)
+
 
 def check_families(loras: Sequence[Lora]) -> None:
     """Raises LoraError when two files have no weight in common."""
@@ -82,9 +102,9 @@ def open_pair(first: Lora, second: Lora) -> tuple[Lora, Lora]:
     """Two files read as one family where the names of one of them leave that open."""
     if first.family is not second.family:
         if second.recognition.confidence != "certain":
-            second = Lora(second.tensors, prefer=first.family)
+            second = Lora(second.tensors, first.family, second.reading)
         if first.family is not second.family and first.recognition.confidence != "certain":
-            first = Lora(first.tensors, prefer=second.family)
+            first = Lora(first.tensors, second.family, first.reading)
     return first, second
 
 
@@ -115,10 +135,11 @@ def _targets_of_weight(
     """The targets for one weight, given all modules that touch it."""
     modules = [module for _, module in members]
     family = next((lora.family for lora in loras if lora.family), None)
-    sizes = part_sizes(modules)
+    sizes = part_sizes(modules, family)
     first = [module for index, module in members if index == 0]
     if wanted is None and first:
         # The first file's own cut, then whatever the second has beyond it.
+        first = outermost(first)
         names = [module.name.part for module in first]
         covered = {part for name in names for part in range(name.first, name.last)}
         present = {part for m in modules for part in range(m.name.first, m.name.last)}
@@ -141,20 +162,34 @@ def _targets_of_weight(
     ]
 
 
+def outermost(modules: list[Module]) -> list[Module]:
+    """The modules whose rows lie in no other one's. ComfyUI adds parts to the whole, as we do."""
+    result: list[Module] = []
+    for module in sorted(modules, key=lambda m: m.name.first - m.name.last):
+        first, last = module.name.first, module.name.last
+        if not any(other.name.first <= first and last <= other.name.last for other in result):
+            result.append(module)
+    return sorted(result, key=modules.index)
+
+
 def _cut(
     modules: list[Module], style: Spelling, sizes: list[int] | None, family: Family | None
 ) -> list[ModuleName]:
     """How a spelling cuts a weight: whole, or into the parts that the files have."""
     name = modules[0].name.part
-    whole = name._replace(first=0, last=name.parts)
-    if name.parts == 1:
+    whole = name._replace(first=0, last=len(name.parts))
+    uncut = len(name.parts) == 1 or modules[0].parameter == "bias"
+    keeps = spell(whole, style, family) is not None
+    if uncut or (keeps and all(module.name.whole for module in modules)):
         return [whole]
-    if spell(whole, style, family) is not None and sizes is not None:
+    if sizes is None:
+        return [module.name.part for module in outermost(modules)]
+    if keeps:
         return [whole]
-    if style.diffusers and sizes is not None:
+    if style.diffusers:
         present = sorted({p for m in modules for p in range(m.name.first, m.name.last)})
         return [name._replace(first=part, last=part + 1) for part in present]
-    return [module.name.part for module in modules]
+    return [module.name.part for module in outermost(modules)]
 
 
 def _spelled(
@@ -162,10 +197,12 @@ def _spelled(
 ) -> tuple[ModuleName, str, Spelling]:
     """The name as it will be written: in the wanted style, or as the file had it."""
     row = family.rows.get(name.native) if family and name.native and not name.encoder else None
+    shape = next((m.measure.shape for m in modules if m.measure.shape), ())
+    swap = bool(row and style.diffusers and swapped(row.swap, shape))
     raw = spell(name, style, family)
-    if raw is not None:
-        swapped = bool(row and row.swapped and style.diffusers)
-        return name._replace(swapped=swapped), raw, style
+    # A bias has only names that swap nothing: see `Lora`.
+    if raw is not None and not (swap and modules[0].parameter == "bias"):
+        return name._replace(swapped=swap), raw, style
     for module in modules:
         if module.name.part == name:
             return module.name, module.raw, own_spelling(module, style)
@@ -190,16 +227,17 @@ def own_spelling(module: Module, style: Spelling) -> Spelling:
     return replace(style, up=suffixes["up"], down=suffixes["down"], alpha=alpha)
 
 
-def part_sizes(modules: list[Module]) -> list[int] | None:
+def part_sizes(modules: list[Module], family: Family | None) -> list[int] | None:
     """Rows of each part of a fused weight, from shapes alone; None where they do not tell.
 
     Fused attention projections have as many rows per part as the weight has columns; only the last
-    part of four (the MLP) has another size, which is what remains. Raises LoraError when two files
-    disagree.
+    part of four (the MLP) has another size, which is what remains of the whole, in a file or in the
+    family's models. Raises LoraError when two files disagree.
     """
-    parts = modules[0].name.parts
+    parts = len(modules[0].name.parts)
     if parts == 1:
         return None
+    modules = [module for module in modules if module.out_features]
     known: dict[int, int] = {}
     for module in modules:
         name = module.name
@@ -210,21 +248,29 @@ def part_sizes(modules: list[Module]) -> list[int] | None:
                     f"module {name.canonical} has {module.out_features} rows in "
                     f"{module.tensors.name} and {size} in the other file: different base models"
                 )
+    told = bool(known)
     inner = next((m.in_features for m in modules if m.in_features), 0)
+    if not inner and not known:
+        return None  # Biases have no columns that would tell how tall a part is.
     for part in range(min(parts, 3)):
         known.setdefault(part, inner or next(iter(known.values()), 0))
+    whole = next((m.out_features for m in modules if m.name.whole), 0)
+    native = modules[0].name.native if modules else None
+    if not whole and family and native:
+        whole = inner * family.rows_per_column.get(native, 0)
+    if parts == 4:
+        known.setdefault(3, whole - sum(known[p] for p in range(3)))
     for module in modules:
         name, total = module.name, module.out_features
-        if name.whole and parts == 4:
-            known.setdefault(3, total - sum(known[p] for p in range(3)))
-        if name.last in (p + 1 for p in known) and name.last - name.first > 1:
-            expected = sum(known[p] for p in range(name.first, name.last))
-            if expected != total:
-                raise LoraError(
-                    f"module {name.canonical} of {module.tensors.name} has {total} rows, its parts "
-                    f"in the other file add up to {expected}: different base models"
-                )
-    sizes = [known.get(part, 0) for part in range(parts)]
+        expected = sum(known[p] for p in range(name.first, name.last))
+        if expected != total and told:
+            raise LoraError(
+                f"module {name.canonical} of {module.tensors.name} has {total} rows, its parts "
+                f"in the other file add up to {expected}: different base models"
+            )
+        if expected != total:
+            return None
+    sizes = [known[part] for part in range(parts)]
     return sizes if all(size > 0 for size in sizes) else None
 
 

@@ -3,35 +3,43 @@
 import os
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from .adapters import LORA, SUFFIX_PAIRS, Adapter, group, scalar
+from .adapters import DROPPED, LORA, SUFFIX_PAIRS, Adapter, Measure, group, scalar
+from .dialects import Renamed, translated
 from .errors import LoraError
-from .families import Family
+from .family import Family
 from .files import Tensors, open_tensors
 from .low_rank import Update
-from .names import (
-    ModuleName,
-    Recognition,
-    Spelling,
-    recognise,
-    resolve,
-    spelling_name,
-    split_prefix,
-)
+from .names import ModuleName, Spelling, precedence, resolve, spelling_name, split_prefix
+from .peft_scale import PeftSettings
+from .recognition import Recognition, recognise
 
-Source = str | os.PathLike[str] | Mapping[str, Tensor] | Tensors
+Stored = str | os.PathLike[str] | Mapping[str, Tensor] | Tensors
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a file is read where there is a choice. By default it means what ComfyUI makes of it.
+
+    `drop_magnitude` reads DoRA as its low-rank part alone. `scale_from_metadata` scales as
+    diffusers does by PEFT's settings in the metadata, which ComfyUI ignores.
+    """
+
+    drop_magnitude: bool = False
+    scale_from_metadata: bool = False
 
 
 @dataclass(frozen=True)
 class Module:
     """One adapted weight or bias of one file; its tensors are read when asked for.
 
-    `name` says which weight it is, `raw` how the file spells it.
+    `name` says which weight it is, `raw` how the file spells it. `scale` is a factor on what the
+    tensors say by themselves.
     """
 
     name: ModuleName
@@ -39,6 +47,7 @@ class Module:
     parameter: str
     adapter: Adapter
     tensors: Tensors
+    scale: float = 1.0
 
     @property
     def canonical(self) -> str:
@@ -50,6 +59,11 @@ class Module:
         """Equal for the weights (whole, not parts) that two files have in common."""
         # Underscores for dots: in families without a table, kohya names have lost the difference.
         return self.name.weight.replace(".", "_"), self.parameter
+
+    @property
+    def place(self) -> tuple[tuple[str, str], int, int, bool]:
+        """Equal for modules of one file of which ComfyUI keeps only one."""
+        return self.identity, self.name.first, self.name.last, self.name.swapped
 
     @property
     def stored(self) -> dict[str, Tensor]:
@@ -67,11 +81,15 @@ class Module:
     def bytes(self) -> int:
         return sum(self.tensors.info[key].bytes for key in self.adapter.keys.values())
 
+    @cached_property
+    def measure(self) -> Measure:
+        """What the shapes alone tell."""
+        return self.adapter.measure(self.tensors.info)
+
     @property
     def rank(self) -> int | None:
-        """The stored rank; None for kinds that have none."""
-        key = self.adapter.keys.get("down")
-        return self.tensors.info[key].shape[0] if key and self.adapter.kind is LORA else None
+        """The stored rank, or what the rank of the update is at most; None for kinds without."""
+        return self.measure.rank
 
     @property
     def alpha(self) -> float | None:
@@ -81,32 +99,28 @@ class Module:
     @property
     def out_features(self) -> int:
         """The number of rows of the update, from the shapes alone; 0 where they do not tell."""
-        keys = self.adapter.keys
-        key = keys.get("up") or keys.get("values")
-        shape = self.tensors.info[key].shape if key else ()
-        return shape[0] if shape else 0
+        return self.measure.shape[0] if self.measure.shape else 0
 
     @property
     def in_features(self) -> int:
-        keys = self.adapter.keys
-        key = keys.get("down") or keys.get("values")
-        shape = self.tensors.info[key].shape if key else ()
-        return shape[1] if len(shape) > 1 else 0
+        return self.measure.shape[1] if len(self.measure.shape) > 1 else 0
 
     def update(self, device: torch.device, dtype: torch.dtype) -> Update:
         """dW (or the change of the bias) at strength 1, rows in the canonical order.
 
         Raises LoraError naming file, module and tensor where the stored numbers are no update.
         """
+        kind = self.adapter.kind
         try:
-            if self.adapter.kind.update is None:
+            if kind.update is None:
+                ways = ["bake it with the base model first", kind.way_out]
+                ways.append("leave it out with the layers selector")
                 raise LoraError(
-                    f"is a {self.adapter.kind.name}, and {self.adapter.kind.needs_base}: bake it "
-                    "with the base model first, or leave it out with the layers selector"
+                    f"is a {kind.name}, and {kind.needs_base}: " + ", or ".join(filter(None, ways))
                 )
             update = self.adapter.update(self.tensors.__getitem__, device, dtype)
             # Diffusers keeps (scale, shift) where the models have (shift, scale).
-            return update.rolled() if self.name.swapped else update
+            return (update.rolled() if self.name.swapped else update).scaled(self.scale)
         except LoraError as error:
             raise LoraError(f"{self.tensors.name}: module {self.canonical}: {error}") from error
 
@@ -116,14 +130,21 @@ class Lora:
 
     `modules` maps canonical names to modules in the file's order. `other` maps the keys of tensors
     that belong to no module to the reason; they are carried through edits. `shadowed` does so for
-    tensors that ComfyUI never reads because others of the same module take their place; edits drop
-    them. Raises LoraError when there is no adapter in it.
+    tensors that do not count, for the most part because others of the same module take their place
+    in ComfyUI; edits drop them. `notes` says what a user should know about the reading. Raises
+    LoraError when there is no adapter in it.
     """
 
-    def __init__(self, source: Source, prefer: Family | None = None) -> None:
-        self.tensors = open_tensors(source)
+    def __init__(
+        self,
+        source: Stored,
+        prefer: Family | None = None,
+        reading: Reading = Reading(),
+    ) -> None:
+        self.tensors = translated(open_tensors(source))
+        self.reading = reading
         try:
-            adapters, self.other, self.shadowed = group(self.tensors.info)
+            adapters, self.other, self.shadowed = group(self.tensors.info, reading.drop_magnitude)
         except LoraError as error:
             raise LoraError(f"{self.tensors.name}: {error}") from error
         if not adapters:
@@ -132,17 +153,75 @@ class Lora:
                 f"{self.tensors.name}: no LoRA tensors in it (keys: {sample}); is it a checkpoint "
                 "or another kind of file?"
             )
-        self.recognition: Recognition = recognise((raw for raw, _ in adapters), prefer)
-        self.modules: dict[str, Module] = {}
+        shapes: dict[str, tuple[int, ...]] = {}
         for (raw, parameter), adapter in adapters.items():
-            module = Module(resolve(raw, self.family), raw, parameter, adapter, self.tensors)
-            previous = self.modules.get(module.canonical)
-            if previous is not None:
-                # Two spellings of one weight: ComfyUI lets the later one of its key map win. That
-                # order is the model's, so the choice here is the file's last, and it is reported.
-                reason = f"module {module.canonical} is stored twice; {raw} is used"
-                self.shadowed |= {key: reason for key in previous.adapter.keys.values()}
-            self.modules[module.canonical] = module
+            if parameter == "weight" or raw not in shapes:
+                shapes[raw] = adapter.measure(self.tensors.info).shape
+        self.recognition: Recognition = recognise(shapes, self.metadata, prefer)
+        settings = PeftSettings.read(self.metadata)
+        scales: Counter[float] = Counter()
+        found: dict[object, Module] = {}
+        for (raw, parameter), adapter in adapters.items():
+            name = resolve(raw, self.family, shapes[raw])
+            module = Module(name, raw, parameter, adapter, self.tensors)
+            scale = _peft_scale(module, settings)
+            scales[scale] += 1
+            self._add(replace(module, scale=scale if reading.scale_from_metadata else 1.0), found)
+        if not found:
+            key, reason = next(iter(self.shadowed.items()))
+            raise LoraError(f"{self.name}: nothing in it that ComfyUI applies: {key} ({reason})")
+        # The halves of a weight's rows can be there in both orders: ComfyUI adds the two.
+        self.modules: dict[str, Module] = {}
+        for module in found.values():
+            key = module.canonical
+            self.modules[f"{key} ({module.raw})" if key in self.modules else key] = module
+        self.notes = [*self._notes(), *_scale_notes(scales, settings, reading)]
+
+    @classmethod
+    def of(cls, source: "Source") -> "Lora":
+        """The source itself where it is a LoRA that was opened with its own settings."""
+        return source if isinstance(source, Lora) else cls(source)
+
+    def _add(self, module: Module, found: dict[object, Module]) -> None:
+        """Keep the module, unless ComfyUI does not apply it or prefers one already found."""
+        keys = module.adapter.keys.values()
+        if module.parameter == "bias" and (not module.name.whole or module.name.swapped):
+            self.shadowed |= {key: BIAS_OF_PART for key in keys}
+            return
+        previous = found.get(module.place)
+        if previous is not None:
+            # The later of ComfyUI's key map takes the weight; in doubt the later of the file.
+            first, second = (precedence(m.raw, self.family) for m in (previous, module))
+            module, loser = (module, previous) if second >= first else (previous, module)
+            reason = f"module {module.canonical} is stored twice; ComfyUI reads {module.raw}"
+            self.shadowed |= {key: reason for key in loser.adapter.keys.values()}
+        found[module.place] = module
+
+    def _notes(self) -> list[str]:
+        notes = []
+        if isinstance(self.tensors, Renamed):
+            notes.append(f"{self.name}: {self.tensors.dialect}, renamed as ComfyUI renames it")
+        dropped = sum(reason == DROPPED for reason in self.shadowed.values())
+        if dropped:
+            notes.append(
+                f"{self.name}: read without the magnitudes of {dropped} DoRA modules; that is not "
+                "the update that was trained"
+            )
+        remarks = Counter(module.measure.note for module in self.modules.values())
+        notes += [f"{remark} ({count} modules)" for remark, count in remarks.items() if remark]
+        unread = [m for m in self.modules.values() if self._unread(m)]
+        if unread:
+            notes.append(
+                f"ComfyUI has no names like {unread[0].raw}, for {len(unread)} of "
+                f"{len(self.modules)} modules, and leaves them out; here they count, and "
+                "--spelling generic writes names that it reads"
+            )
+        return notes
+
+    def _unread(self, module: Module) -> bool:
+        """Whether ComfyUI knows the weight under other names only."""
+        known = module.name.native is not None and self.family is not None
+        return known and precedence(module.raw, self.family)[0] < 0
 
     @property
     def name(self) -> str:
@@ -173,13 +252,44 @@ class Lora:
         flat = "." not in path and prefix.endswith("_")
         row = self.family.rows.get(module.name.native or "") if self.family else None
         diffusers = bool(row and row.diffusers) and flatten_equal(module.name, path) is False
-        if module.adapter.kind is LORA:
-            up, down = module.adapter.suffixes["up"], module.adapter.suffixes["down"]
-        else:
-            up, down = SUFFIX_PAIRS[0] if flat else SUFFIX_PAIRS[2]
+        default_up, default_down = SUFFIX_PAIRS[0] if flat else SUFFIX_PAIRS[2]
+        suffixes = module.adapter.suffixes
+        up, down = suffixes.get("up", default_up), suffixes.get("down", default_down)
         alpha = "alpha" in module.adapter.keys or flat
         return Spelling(spelling_name(prefix), prefix, flat, diffusers, up, down, alpha)
 
 
 def flatten_equal(name: ModuleName, path: str) -> bool:
     return path.replace(".", "_") == name.weight.replace(".", "_")
+
+
+BIAS_OF_PART = "ComfyUI applies a bias only under the name of the whole weight"
+
+
+def _peft_scale(module: Module, settings: PeftSettings | None) -> float:
+    """What diffusers multiplies a module with and ComfyUI does not."""
+    adapter, rank = module.adapter, module.rank
+    if settings is None or rank is None or adapter.kind is not LORA or "alpha" in adapter.keys:
+        return 1.0
+    return settings.scale(module.raw, rank)
+
+
+def _scale_notes(
+    scales: Counter[float], settings: PeftSettings | None, reading: Reading
+) -> list[str]:
+    other = [scale for scale in scales if scale != 1.0]
+    if not other:
+        return []
+    low, high = min(other), max(other)
+    factor = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+    count = f"{sum(scales[scale] for scale in other)} of {scales.total()} modules by {factor}"
+    if reading.scale_from_metadata:
+        return [f"scaled {count} as diffusers does ({settings}); ComfyUI scales them by 1"]
+    return [
+        f"diffusers scales {count} ({settings}), ComfyUI by 1, which counts here; "
+        "--scale-from-metadata reads the file as diffusers does"
+    ]
+
+
+# What edits take: a file, a state dict, or a LoRA opened with settings of its own.
+Source = Stored | Lora

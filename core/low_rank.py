@@ -10,9 +10,8 @@ Exact singular value decomposition. With up = Qu Ru and down^T = Qd Rd (Q orthon
 
 So neither Q nor the inverse of an R is ever formed: the singular directions times S are the old
 factors times a k x k matrix. R is any matrix with R^T R = the Gram matrix of its factor. In float32
-the Gram matrix is accumulated in float64 and R is its Cholesky factor: the error of a singular
-value is then near 1e-8 of the largest, better than a float32 QR, at a third of its time. In float64
-the R come from QR.
+that is the Cholesky factor of a Gram matrix whose error is watched (`triangle`), at a third of the
+time of a QR; in float64 R comes from QR.
 """
 
 from collections.abc import Iterable, Iterator
@@ -56,11 +55,18 @@ class LowRank:
         )
 
     def scaled(self, weight: float) -> "LowRank":
-        """weight * dW, the magnitude split evenly between the factors, the sign on `up` only."""
+        """weight * dW. The smaller factor takes the weight: see `balanced` for the output."""
         if weight == 1.0:
             return self
-        half = sqrt(abs(weight))
-        return LowRank(self.up * (half if weight >= 0 else -half), self.down * half, self.shape)
+        if self.up.numel() < self.down.numel():
+            return LowRank(self.up * weight, self.down, self.shape)
+        return LowRank(self.up, self.down * weight, self.shape)
+
+    def balanced(self) -> "LowRank":
+        """The same update with each column of `up` as long as its row of `down`."""
+        up, down = (torch.linalg.vector_norm(f, dim=d) for f, d in ((self.up, 0), (self.down, 1)))
+        ratio = torch.where((up > 0) & (down > 0), (down / up).sqrt(), 1.0)
+        return LowRank(self.up * ratio, self.down / ratio[:, None], self.shape)
 
     def rows(self, start: int, stop: int) -> "LowRank":
         """Rows [start, stop) of dW: rows of `up`, the same `down`."""
@@ -141,17 +147,20 @@ class Svd:
 
 def product_svd(up: Tensor, down: Tensor, shape: tuple[int, ...]) -> Svd:
     """Exact singular value decomposition of up [out, k] @ down [k, in]; see the module's text."""
+    sizes = None
     if up.shape[1] > min(up.shape[0], down.shape[1]):
         # More columns than dW can have rank: multiply the smaller side out, so that k = min(shape).
+        sizes = lengths(up) * lengths(down.T)
         identity = torch.eye(min(up.shape[0], down.shape[1]), dtype=up.dtype, device=up.device)
         product = up @ down
         up, down = (product, identity) if len(identity) == down.shape[1] else (identity, product)
-    r_up, noise_up = triangle(up)
-    r_down, noise_down = triangle(down.T)
-    core = r_up @ r_down.T
-    u, values, vh = torch.linalg.svd(core, full_matrices=False)
-    # What is below this is the rounding of the factors themselves, not part of the update.
-    kept = int((values > torch.finfo(up.dtype).eps * noise_up * noise_down).sum())
+    r_up, r_down = triangle(up), triangle(down.T)
+    u, values, vh = torch.linalg.svd(r_up @ r_down.T, full_matrices=False)
+    # What is below the rounding of the terms is not part of the update. A term is as large as its
+    # two columns together, however trainers share that between up and down.
+    sizes = lengths(r_up) * lengths(r_down) if sizes is None else sizes
+    rounding = torch.finfo(up.dtype).eps * (8 if uses_qr(up) else 1)
+    kept = int((values > rounding * torch.linalg.vector_norm(sizes)).sum())
     return Svd(
         up,
         down,
@@ -162,37 +171,56 @@ def product_svd(up: Tensor, down: Tensor, shape: tuple[int, ...]) -> Svd:
     )
 
 
-def triangle(tall: Tensor) -> tuple[Tensor, float]:
-    """R [k, k] with R^T R = tall^T tall for a tall matrix [n, k], and a bound of its norm."""
-    if tall.dtype == torch.float64 or tall.device.type == "mps":
+# How much a float32 Gram matrix may move the relative size of any direction.
+GRAM_TOLERANCE = 2e-4
+
+
+def lengths(columns: Tensor) -> Tensor:
+    norms: Tensor = torch.linalg.vector_norm(columns, dim=0)
+    return norms
+
+
+def uses_qr(factor: Tensor) -> bool:
+    """Where float64 is what the factor has (a Gram matrix needs more) or what the device lacks."""
+    return factor.dtype == torch.float64 or factor.device.type == "mps"
+
+
+def triangle(tall: Tensor) -> Tensor:
+    """R [k, k] with R^T R = tall^T tall for a tall matrix [n, k]; its columns are as long."""
+    r: Tensor
+    if uses_qr(tall):
         r = torch.linalg.qr(tall, mode="r").R
-        return r, float(torch.linalg.matrix_norm(r))
+        return r
     gram = gram_matrix(tall)
-    norm = sqrt(float(torch.linalg.matrix_norm(gram, ord=float("inf"))))
     r, info = torch.linalg.cholesky_ex(gram, upper=True)
     if int(info) == 0:
-        return r, norm
-    # Dependent columns: the symmetric root of the Gram matrix serves as well.
-    values, vectors = torch.linalg.eigh(gram)
-    return values.clamp_min(0).sqrt()[:, None] * vectors.T, norm
+        return r
+    # Dependent columns: the symmetric root of the Gram matrix serves as well. It is taken of unit
+    # columns, so that short ones keep their digits beside long ones.
+    scale = gram.diagonal().sqrt()
+    units = torch.where(scale > 0, scale, 1.0)
+    values, vectors = torch.linalg.eigh(gram / units / units[:, None])
+    r = values.clamp_min(0).sqrt()[:, None] * vectors.T * scale
+    return r
 
 
-GRAM_ROWS, GRAM_BLOCK = 1024, 64
+GRAM_ELEMENTS, GRAM_BLOCK = 1 << 17, 64
 
 
-def gram_matrix(tall: Tensor) -> Tensor:
-    """tall^T tall [k, k] in float64, for tall [n, k].
+def gram_matrix(tall: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
+    """tall^T tall [k, k] in float64 for tall [n, k], its products taken in `dtype`.
 
-    In blocks of rows, so that no float64 copy of the factor exists (and all of it stays in cache),
-    and of the upper block triangle only: the rest is its mirror image.
+    In blocks of rows, so that no float64 copy of the factor exists and all of it stays in cache
+    (and float32 rounding stays small: blocks are added in float64); of the upper block triangle
+    only: the rest is its mirror image.
     """
     k = tall.shape[1]
     gram = torch.zeros(k, k, dtype=torch.float64, device=tall.device)
-    for rows in tall.split(GRAM_ROWS):
-        rows = rows.double()
+    for block in tall.split(max(1, GRAM_ELEMENTS // max(1, k))):
+        rows = block.to(dtype)
         for start in range(0, k, GRAM_BLOCK):
             stop = start + GRAM_BLOCK
-            gram[start:stop, start:].addmm_(rows[:, start:stop].T, rows[:, start:])
+            gram[start:stop, start:] += rows[:, start:stop].T @ rows[:, start:]
     for start in range(0, k, GRAM_BLOCK):
         stop = start + GRAM_BLOCK
         gram[stop:, start:stop] = gram[start:stop, stop:].T
@@ -232,6 +260,9 @@ class Dense:
 
     def scaled(self, weight: float) -> "Dense":
         return self if weight == 1.0 else Dense(self.values * weight)
+
+    def frobenius_norm(self) -> float:
+        return float(torch.linalg.vector_norm(self.values))
 
     def rows(self, start: int, stop: int) -> "Dense":
         return Dense(self.values[start:stop])

@@ -11,44 +11,48 @@ in `families`; this file reads and writes names with them.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from .families import FAMILIES, PART_NAMES, TEXT_ENCODERS, Family, fill, flatten
+from .families import TEXT_ENCODERS, UNET_PREFIXES
+from .family import Family, fill, flatten, swapped
 
-DIFFUSION_PREFIXES = (
-    "lora_unet__",
+FLAT_PREFIXES = (
     "lora_unet_",
     "lora_transformer_",
     "lora_prior_unet_",
     "lycoris_",
-    "model.diffusion_model.",
-    "diffusion_model.",
-    "base_model.model.",
-    "transformer.",
-    "unet.",
 )
+DOTTED_PREFIXES = ("model.diffusion_model.", "diffusion_model.", "transformer.", "unet.")
+# PEFT's own prefix stands before or after the others, or alone.
+PEFT_PREFIX = "base_model.model."
 TEXT_PREFIX = re.compile(
     r"(?:lora_te(?P<kohya>\d?)_|text_encoder(?:_(?P<diffusers>\d))?\.|text_encoders\.)"
 )
 TEXT_ENCODER_NAME = re.compile(r"(?P<name>[A-Za-z0-9_]+)\.transformer\.(?P<body>.+)")
 CLIP_NAMES = {1: "clip_l", 2: "clip_g"}
+# The prefixes of text encoders in the order of ComfyUI's key map.
+TEXT_ORDER = (
+    *("text_encoders.", "lora_te_", "lora_te1_", "lora_te2_", "lora_te3_"),
+    *("text_encoder.", "text_encoder_2."),
+)
+KOHYA_NUMBERS = {"clip_l": 1, "clip_g": 2, "t5xxl": 3}
 
 
 class ModuleName(NamedTuple):
     """What a raw module name means.
 
-    `weight` is the canonical path of the whole weight; the module covers its parts
-    [first, last) out of `parts` (1 for a weight that is not fused). `swapped` says that the
-    halves of the rows stand in the other order in this spelling. `native` is the family's template
-    with `numbers` for its `#`, None where no table knows the name.
+    `weight` is the canonical path of the whole weight; the module covers its parts [first, last)
+    out of `parts` (names such as q, k, v; a single empty one for a weight that is not fused).
+    `swapped` says that the halves of the rows stand in the other order in this spelling. `native`
+    is the family's template with `numbers` for its `#`, None where no table knows the name.
     """
 
     weight: str
     first: int = 0
     last: int = 1
-    parts: int = 1
+    parts: tuple[str, ...] = ("",)
     swapped: bool = False
     native: str | None = None
     numbers: tuple[str, ...] = ()
@@ -56,13 +60,13 @@ class ModuleName(NamedTuple):
 
     @property
     def whole(self) -> bool:
-        return self.last - self.first == self.parts
+        return self.last - self.first == len(self.parts)
 
     @property
     def canonical(self) -> str:
         if self.whole:
             return self.weight
-        return f"{self.weight}.{''.join(PART_NAMES[self.first : self.last])}"
+        return f"{self.weight}.{''.join(self.parts[self.first : self.last])}"
 
     @property
     def part(self) -> "ModuleName":
@@ -100,6 +104,10 @@ def standard_spelling(name: str, family: Family | None) -> Spelling:
         return Spelling(name, "lora_unet_", True, diffusers, *factors, True)
     factors = ".lora_B.weight", ".lora_A.weight"
     if name == DIFFUSERS:
+        if family and family.prefixes == UNET_PREFIXES:
+            # ComfyUI reads UNets' attention under diffusers' old names only, diffusers reads those
+            # with the suffixes that went with them.
+            factors = ".lora.up.weight", ".lora.down.weight"
         prefix = family.prefix if family else "transformer."
         return Spelling(name, prefix, False, True, *factors, False)
     return Spelling(name, "diffusion_model.", False, False, *factors, False)
@@ -114,17 +122,25 @@ def spelling_name(prefix: str) -> str:
 
 
 def split_prefix(raw: str) -> tuple[str, str]:
-    """(prefix, path) of a raw module name; prefixes can be stacked (`unet.base_model.model.`)."""
-    path = raw
-    while prefix := next((p for p in DIFFUSION_PREFIXES if path.startswith(p)), ""):
-        path = path[len(prefix) :]
-    if path == raw and (match := TEXT_PREFIX.match(raw)):
-        path = raw[match.end() :]
-    return raw[: len(raw) - len(path)], path
+    """(prefix, path) of a raw module name.
+
+    Only one prefix is taken, PEFT's own aside: what follows can be a part of the model that happens
+    to be called `transformer` too.
+    """
+    for prefix in (PEFT_PREFIX, *DOTTED_PREFIXES, *FLAT_PREFIXES):
+        if raw.startswith(prefix):
+            rest = raw[len(prefix) :]
+            inner = DOTTED_PREFIXES if prefix == PEFT_PREFIX else (PEFT_PREFIX,)
+            second = next((p for p in inner if rest.startswith(p)), "")
+            prefix += second if not prefix.endswith("_") else ""
+            return prefix, raw[len(prefix) :]
+    if match := TEXT_PREFIX.match(raw):
+        return raw[: match.end()], raw[match.end() :]
+    return "", raw
 
 
-def resolve(raw: str, family: Family | None) -> ModuleName:
-    """The meaning of a raw module name in a file of this family.
+def resolve(raw: str, family: Family | None, shape: Sequence[int] = ()) -> ModuleName:
+    """The meaning of a raw module name in a file of this family, given its update's shape.
 
     A name that no table knows keeps its own path; numbers become path segments, so that
     `lora_unet_foo_0_bar` and `diffusion_model.foo.0.bar` are one module in an unknown model too.
@@ -136,25 +152,29 @@ def resolve(raw: str, family: Family | None) -> ModuleName:
     if found is None:
         return ModuleName(_dotted(path))
     entry, numbers = found
-    weight = fill(entry.row.native, numbers)
-    parts = max(len(entry.row.diffusers), 1)
+    row = entry.row
     return ModuleName(
-        weight, entry.first, entry.last, parts, entry.swapped, entry.row.native, tuple(numbers)
+        fill(row.native, numbers),
+        entry.first,
+        entry.last,
+        row.parts,
+        swapped(entry.swap, shape),
+        row.native,
+        tuple(numbers),
     )
 
 
 def _resolve_text_encoder(path: str, number: int) -> ModuleName:
     named = TEXT_ENCODER_NAME.fullmatch(path)
     encoder = named["name"] if named else None
-    path = named["body"] if named else path
+    path = named["body"] if named else path.removeprefix("transformer.")
     for kind, table in TEXT_ENCODERS.items():
         if found := table.find(flatten(path)):
             entry, numbers = found
             encoder = encoder or ("t5xxl" if kind == "t5" else CLIP_NAMES.get(number, "clip_h"))
-            weight = f"{encoder}.transformer.{fill(entry.row.native, numbers)}"
-            return ModuleName(
-                weight, native=entry.row.native, numbers=tuple(numbers), encoder=encoder
-            )
+            native = entry.row.native
+            weight = f"{encoder}.transformer.{fill(native, numbers)}"
+            return ModuleName(weight, native=native, numbers=tuple(numbers), encoder=encoder)
     encoder = encoder or f"text_encoder_{number}"
     return ModuleName(f"{encoder}.transformer.{_dotted(path)}", encoder=encoder)
 
@@ -171,90 +191,60 @@ def spell(name: ModuleName, spelling: Spelling, family: Family | None) -> str | 
     if name.native is None:
         return None
     if name.encoder:
-        return _spell_text_encoder(name, spelling)
+        return _spell_text_encoder(name, spelling, family)
     assert family is not None
     row = family.rows[name.native]
     if spelling.diffusers and row.diffusers:
-        if name.last - name.first > 1:
+        if len(row.diffusers) == len(row.parts) and name.last - name.first == 1:
+            path = fill(row.diffusers[name.first], name.numbers)
+        elif len(row.diffusers) == 1 and name.whole:
+            path = fill(row.diffusers[0], name.numbers)
+        else:
             return None
-        path = fill(row.diffusers[name.first], list(name.numbers))
     elif name.whole:
         path = name.weight
     else:
         return None
     if spelling.flat:
         # kohya never had diffusers' attention processors in its names.
-        path = flatten(path).replace("_processor_", "_")
-        path += "_0" if path.endswith("_to_out") else ""
+        path = path.replace(".processor.to_out", ".to_out.0").replace(".processor.", ".")
+        path = flatten(path)
     return spelling.prefix + path
 
 
-def _spell_text_encoder(name: ModuleName, spelling: Spelling) -> str | None:
+def _spell_text_encoder(name: ModuleName, spelling: Spelling, family: Family | None) -> str | None:
     body = name.weight.removeprefix(f"{name.encoder}.transformer.")
-    number = {"clip_l": 1, "clip_g": 2, "t5xxl": 3}.get(name.encoder or "")
+    number = KOHYA_NUMBERS.get(name.encoder or "")
     if spelling.flat and number:
-        return f"lora_te{number}_{flatten(body)}"
-    if spelling.diffusers and number:
+        return f"lora_te{'' if family and family.lone_encoder else number}_{flatten(body)}"
+    if spelling.diffusers and number in CLIP_NAMES:
         return f"text_encoder{'' if number == 1 else f'_{number}'}.{body}"
     return f"text_encoders.{name.weight}"
 
 
-@dataclass(frozen=True)
-class Recognition:
-    """The family that a file's names point to, and how sure that is.
+def precedence(raw: str, family: Family | None) -> tuple[int, int]:
+    """Where ComfyUI's key map has a name among all names of the same weight.
 
-    `confidence` is "certain" (only this family has these names), "likely" (others have them too,
-    the number of blocks decides), "possible" (a tie) or "unknown".
+    Its loader goes through the map in order, and the last name that a file has takes the weight.
+    For every weight come the model's own names, then those of diffusers, one after the other in the
+    order of the family's table; each with one prefix after the other. A name with a prefix that the
+    map lacks comes before all that it has: ComfyUI does not read it.
     """
-
-    family: Family | None
-    confidence: str
-    known: int
-    total: int
-
-    def __str__(self) -> str:
-        if self.family is None:
-            return "unknown model family"
-        return f"{self.family.name} ({self.confidence}, {self.known} of {self.total} names known)"
-
-
-def recognise(raw_names: Iterable[str], prefer: Family | None = None) -> Recognition:
-    """Which family a file's raw module names belong to.
-
-    Families are ranked by how many names their table knows, then by how well the number of blocks
-    fits; `prefer` (the family of the file this one is combined with) wins any tie.
-    """
-    split = [split_prefix(raw) for raw in raw_names]
-    flats = [flatten(path) for prefix, path in split if not TEXT_PREFIX.fullmatch(prefix)]
-    scored = []
-    for family in FAMILIES:
-        found = [hit for flat in flats if (hit := family.find(flat))]
-        depth = _depth(fill(match.row.native, numbers) for match, numbers in found)
-        exact = sum(depth.get(name) == count for name, count in family.blocks.items())
-        beyond = any(depth.get(name, 0) > count for name, count in family.blocks.items())
-        scored.append((len(found), exact - 2 * beyond, family == prefer, family))
-    scored.sort(key=lambda score: score[:3], reverse=True)
-    known, fit, preferred, family = scored[0]
-    if known == 0:
-        return Recognition(None, "unknown", 0, len(flats))
-    rivals = [s for s in scored[1:] if s[0] == known and s[3].table != family.table]
-    if prefer is not None and any(s[3] == prefer and s[0] == known for s in rivals):
-        return Recognition(prefer, "likely", known, len(flats))
-    if not rivals:
-        confidence = "certain"
-    elif all(s[1] < fit for s in rivals):
-        confidence = "likely"
-    else:
-        confidence = "likely" if preferred else "possible"
-    return Recognition(family, confidence, known, len(flats))
-
-
-def _depth(weights: Iterable[str]) -> dict[str, int]:
-    """Outer container -> number of blocks seen (largest index + 1)."""
-    depth: dict[str, int] = {}
-    for weight in weights:
-        container, _, rest = weight.partition(".")
-        index = rest.split(".")[0]
-        if index.isdigit():
-            depth[container] = max(depth.get(container, 0), int(index) + 1)
-    return depth
+    prefix, path = split_prefix(raw)
+    if TEXT_PREFIX.fullmatch(prefix):
+        return (0, TEXT_ORDER.index(prefix)) if prefix in TEXT_ORDER else (-1, 0)
+    found = family.find(flatten(path)) if family else None
+    place = found[0].order if found else 0
+    prefixes = family.prefixes if family else ()
+    if found and not place and "." in path and path != fill(found[0].row.native, found[1]):
+        place = 1  # a name that differs from the model's own by a dot
+    if place == 0:
+        # Where diffusers has no name of its own, its prefixes go before the model's.
+        theirs = prefixes if found is None or not found[0].row.diffusers else ()
+        prefixes = ("lora_unet_", "diffusion_model.", *theirs)
+    elif prefixes == UNET_PREFIXES:
+        # Attention is called `processor.to_q` after dotted prefixes and `to_q` after the others.
+        place = 1
+        if found and ".processor." in found[0].row.diffusers[0]:
+            prefix = prefix if (".processor." in path) != prefix.endswith("_") else "none"
+    return (place, prefixes.index(prefix)) if prefix in prefixes else (-1, 0)

@@ -13,7 +13,7 @@ from .balance import WeightRule
 from .blend import Blend, blend
 from .errors import LoraError
 from .files import StateDict
-from .lora import Lora, Source
+from .lora import Source
 from .output import Output
 from .stream import Compute, choose_device
 
@@ -52,7 +52,6 @@ def blend_and_convert_loras_streaming(
         weights=(w1, w2),
         rank=target_rank,
         method=methods[factor_method],
-        layers=_layers(include_bases, lora1, lora2),
         drop_near_zero=drop_near_zero,
         zero_tolerance=zero_tol,
         balance=dynamic_weight_fn,
@@ -65,25 +64,18 @@ def blend_and_convert_loras_streaming(
         Output(output_path),
         Compute(device, compute_dtype, progress),
         _longest_prefix(block_rules) if block_rules else None,
+        None if include_bases is None else _named(include_bases),
     )
     return result.lora
 
 
-def _layers(bases: Collection[str] | None, lora1: Source, lora2: Source | None) -> str:
-    """A selector for the listed modules, which may be named as the files spell them."""
-    if bases is None:
-        return ""
+def _named(bases: Collection[str]) -> Callable[[str, Sequence[str]], bool]:
     wanted = set(bases)
-    loras = [Lora(source) for source in (lora1, lora2) if source is not None]
-    names = [
-        module.canonical
-        for lora in loras
-        for module in lora.modules.values()
-        if wanted & {module.raw, module.canonical}
-    ]
-    if not names:
-        raise LoraError("include_bases names no module of these files")
-    return ", ".join(dict.fromkeys(names))
+
+    def keep(name: str, raws: Sequence[str]) -> bool:
+        return not wanted.isdisjoint((name, *raws))
+
+    return keep
 
 
 def _longest_prefix(rules: BlockRules) -> Callable[[str, Sequence[str]], tuple[float, float]]:

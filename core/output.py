@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata as package_metadata
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from .adapters import LORA
 from .errors import LoraError
-from .files import DictSink, FileSink, StateDict, header_bound
+from .files import DictSink, FileSink, StateDict, TensorInfo, header_bound
 from .layout import Target
 from .lora import Lora, Module
 from .low_rank import Dense, Update
@@ -62,8 +63,9 @@ class Output:
             return DTYPES[self.dtype]
         counts: dict[torch.dtype, int] = {}
         for module in first.modules.values():
-            counts[module.dtype] = counts.get(module.dtype, 0) + module.bytes
-        dtype = max(counts, key=lambda d: counts[d])
+            if module.dtype.is_floating_point:
+                counts[module.dtype] = counts.get(module.dtype, 0) + module.bytes
+        dtype = max(counts, key=lambda d: counts[d], default=torch.float32)
         return MATCHED.get(dtype, dtype)
 
     def check(self, loras: Iterable[Lora]) -> None:
@@ -113,16 +115,29 @@ def encode(
 
 
 def cast(tensor: Tensor, dtype: torch.dtype, key: str) -> Tensor:
-    """The tensor in the output dtype. Raises LoraError where that makes an entry infinite."""
+    """The tensor in the output dtype. Raises LoraError where an entry is NaN or Inf then."""
     result = tensor.to(dtype)
-    if dtype == torch.float16 and not torch.isfinite(result.sum()):
-        largest = float(tensor.abs().max())
-        if largest > torch.finfo(dtype).max:
+    if not finite(result):
+        largest = float(tensor.double().abs().max())
+        if isfinite(largest):
             raise LoraError(
-                f"tensor {key} has an entry of {largest:.3g}, too large for fp16; "
-                "write bf16 or fp32 instead"
+                f"tensor {key} has an entry of {largest:.3g}, too large for "
+                f"{str(dtype).removeprefix('torch.')}; write bf16 or fp32 instead"
             )
+        raise LoraError(
+            f"tensor {key} contains NaN or Inf; leave the layer out with the layers selector, "
+            "or choose smaller weights"
+        )
     return result
+
+
+def finite(tensor: Tensor) -> bool:
+    """Whether no entry is NaN or Inf; True for whole numbers."""
+    if not tensor.is_floating_point():
+        return True
+    # A sum is finite unless an entry is not, or it overflows: then look closely.
+    values = tensor.float() if tensor.dtype.itemsize == 1 else tensor
+    return bool(torch.isfinite(values.sum()) or torch.isfinite(values).all())
 
 
 def stored_tensors(module: Module, raw: str, dtype: torch.dtype | None) -> dict[str, Tensor]:
@@ -131,26 +146,34 @@ def stored_tensors(module: Module, raw: str, dtype: torch.dtype | None) -> dict[
     for role, key in module.adapter.keys.items():
         tensor = module.tensors[key]
         new = raw + module.adapter.suffixes.get(role, ".alpha")
-        castable = dtype is not None and role != "alpha" and tensor.is_floating_point()
-        result[new] = cast(tensor, dtype, new) if castable and dtype else tensor
+        fixed = role == "alpha" or not tensor.is_floating_point()
+        try:
+            result[new] = cast(tensor, tensor.dtype if fixed or dtype is None else dtype, key)
+        except LoraError as error:
+            raise LoraError(f"{module.tensors.name}: module {module.canonical}: {error}") from error
     return result
 
 
-STALE = ("sshs_model_hash", "sshs_legacy_hash", "modelspec.hash_sha256", "lora_adapter_metadata")
+HASHES = ("sshs_model_hash", "sshs_legacy_hash", "modelspec.hash_sha256")
 
 
 def output_metadata(
-    first: Lora, report: Report, alpha: bool, changed: bool, hashes: list[str | None]
+    first: Lora, report: Report, alphas: set[float], same: bool, hashes: list[str | None]
 ) -> dict[str, str]:
-    """The first input's metadata with what the edit made untrue corrected or removed."""
+    """The first input's metadata with what the edit made untrue corrected or removed.
+
+    `alphas` are those of the written modules; `same` says that the tensors are the first input's.
+    """
     result = dict(first.metadata)
+    changed = any(row.action != "copied" for row in report.kept)
+    for key in () if same and not changed else HASHES:
+        result.pop(key, None)
     if changed:
-        for key in STALE:
-            result.pop(key, None)
-        ranks = {row.rank for row in report.kept if row.rank is not None}
-        for key in ("ss_network_dim", "ss_network_alpha"):
-            if key in result and len(ranks) == 1 and alpha:
-                result[key] = str(next(iter(ranks)))
+        result.pop("lora_adapter_metadata", None)
+        ranks = {float(row.rank) for row in report.kept if row.rank is not None}
+        for key, values in (("ss_network_dim", ranks), ("ss_network_alpha", alphas)):
+            if key in result and len(values) == 1 and alphas:
+                result[key] = f"{values.pop():g}"
             else:
                 result.pop(key, None)
     entry = {
@@ -177,6 +200,17 @@ def version() -> str:
         return package_metadata.version("lora-alloy")
     except package_metadata.PackageNotFoundError:
         return "unknown"
+
+
+def described(lora: Lora) -> dict[str, Any]:
+    """An input, as the report names it."""
+    return {
+        "name": lora.name,
+        "bytes": lora.bytes,
+        "modules": len(lora.modules),
+        "family": str(lora.recognition),
+        "spelling": lora.spelling.name,
+    }
 
 
 def header_reserve(loras: Sequence[Lora], targets: Sequence[Target], report: Report) -> int:
@@ -209,33 +243,26 @@ class Writer:
         output.check(loras)
         self.loras = loras
         self.report = report
-        self.changed = False
-        self.alpha = False
+        self.alphas: set[float] = set()
+        self.written: dict[str, TensorInfo] = {}
         self.sink: DictSink | FileSink = DictSink()
         if output.path is not None:
             self.sink = FileSink(output.path, header_reserve(loras, targets, report))
         report.output = None if output.path is None else str(output.path)
-        report.inputs = [
-            {
-                "name": lora.name,
-                "bytes": lora.bytes,
-                "modules": len(lora.modules),
-                "family": str(lora.recognition),
-                "spelling": lora.spelling.name,
-            }
-            for lora in loras
-        ]
+        report.inputs = [described(lora) for lora in loras]
         self.pool = ThreadPoolExecutor(1)
         self.hashes = [self.pool.submit(lora.tensors.sha256) for lora in loras]
 
     def put(self, tensors: Mapping[str, Tensor]) -> None:
         for key, tensor in tensors.items():
             self.sink.put(key, tensor)
+            self.written[key] = TensorInfo(tensor.dtype, tuple(tensor.shape))
             self.report.output_bytes += tensor.numel() * tensor.element_size()
 
     def finish(self) -> StateDict | Path:
         hashes = [future.result() for future in self.hashes]
-        metadata = output_metadata(self.loras[0], self.report, self.alpha, self.changed, hashes)
+        same = self.written == self.loras[0].tensors.info
+        metadata = output_metadata(self.loras[0], self.report, self.alphas, same, hashes)
         self.sink.finish(metadata)
         return self.sink.result if isinstance(self.sink, DictSink) else self.sink.path
 

@@ -57,7 +57,8 @@ def _reach(weights: Tensor, share: float) -> int:
     # A share of 1.0 must keep everything, also where rounding lets the sum stop growing earlier.
     if share >= 1.0:
         return len(weights)
-    return int((running < share * running[-1]).sum()) + 1
+    # 0.8 ** 2 is a little more than 0.64: what meets a share to rounding meets it.
+    return int((running < share * (1 - 1e-12) * running[-1]).sum()) + 1
 
 
 RULES: dict[str, Callable[[Tensor, float], int]] = {
@@ -89,7 +90,7 @@ class RankRule:
         if self.name not in RULES and self.name not in BUDGETS:
             known = ", ".join((*RULES, *BUDGETS))
             raise LoraError(f"rank rule {self.name!r} is unknown; choose one of {known}")
-        if self.name == "rank" and (self.value < 1 or self.value != int(self.value)):
+        if self.name == "rank" and not (self.value >= 1 and float(self.value).is_integer()):
             raise LoraError(f"{where}: a rank is a whole number of 1 or more")
         if self.name in ("energy", "sv_cumulative", "sv_fro") and not 0 < self.value <= 1:
             raise LoraError(f"{where}: a share lies above 0 and up to 1, such as 0.95")

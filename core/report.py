@@ -2,7 +2,7 @@
 
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from math import sqrt
+from math import inf, isfinite, sqrt
 from typing import Any
 
 
@@ -13,7 +13,8 @@ class ModuleReport:
     `action` is what happened: copied, blended, scaled, truncated, converted, dropped. `ranks` are
     the stored ranks in the inputs, `rank` the one written. `norm` is the Frobenius norm of the
     exact update; `retained_energy` the share of its square that was kept; `relative_error` is
-    ||written - exact|| / ||exact||, rounding to the output dtype left out.
+    ||written - exact|| / ||exact||, rounding to the output dtype left out. `error` is
+    ||written - exact|| where that was measured by itself (`verify`).
     """
 
     module: str
@@ -24,6 +25,27 @@ class ModuleReport:
     retained_energy: float = 1.0
     relative_error: float = 0.0
     note: str = ""
+    error: float | None = None
+
+    @property
+    def measured(self) -> bool:
+        """Nothing is known of the error of a module whose meaning needs the base model."""
+        return self.action != "not measured"
+
+    @property
+    def figures(self) -> tuple[str, str]:
+        """Energy kept and relative error, for tables."""
+        if not self.measured:
+            return "-", "-"
+        return f"{self.retained_energy:.2%}", f"{self.relative_error:.3g}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, for JSON; null where there is no number."""
+        result = asdict(self)
+        for key in ("retained_energy", "relative_error"):
+            if not (self.measured and isfinite(result[key])):
+                result[key] = None
+        return result
 
 
 @dataclass
@@ -49,10 +71,15 @@ class Report:
     @property
     def relative_error(self) -> float:
         """Error of the whole result against the untruncated one, all modules as one vector."""
-        rows = [row for row in self.kept if row.norm]
-        whole = sum(row.norm**2 for row in rows if row.norm)
-        lost = sum((row.relative_error * row.norm) ** 2 for row in rows if row.norm)
-        return sqrt(lost / whole) if whole > 0 else 0.0
+        rows = [(row, row.norm) for row in self.kept if row.norm is not None]
+        whole = sum(norm**2 for _, norm in rows)
+        lost = sum(
+            (row.relative_error * norm if row.error is None else row.error) ** 2
+            for row, norm in rows
+        )
+        if whole == 0:
+            return 0.0 if lost == 0 else inf
+        return sqrt(lost / whole)
 
     @property
     def retained_energy(self) -> float:
@@ -60,8 +87,10 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, for JSON."""
+        total = self.relative_error
         return asdict(self) | {
-            "relative_error": self.relative_error,
+            "modules": [row.as_dict() for row in self.modules],
+            "relative_error": total if isfinite(total) else None,
             "retained_energy": self.retained_energy,
         }
 
@@ -80,7 +109,7 @@ class Report:
             f"{len(self.kept)} modules written, rank {self.rank_summary()}: "
             + ", ".join(f"{count} {action}" for action, count in actions.most_common())
         ]
-        if len(self.inputs) > 1:
+        if len(self.only_in) > 1:
             lines.append(
                 f"{self.matched} modules in both files, {self.only_in[0]} only in the first, "
                 f"{self.only_in[1]} only in the second"
@@ -105,9 +134,10 @@ class Report:
         for row in shown:
             before = " + ".join("-" if rank is None else str(rank) for rank in row.ranks)
             rank = "-" if row.rank is None else row.rank
+            kept, lost = row.figures
             table.append(
                 f"| {row.module} | {row.action}{': ' + row.note if row.note else ''} | {before} "
-                f"| {rank} | {row.retained_energy:.2%} | {row.relative_error:.3g} |"
+                f"| {rank} | {kept} | {lost} |"
             )
         if len(self.modules) > rows:
             table.append(f"\n{len(self.modules) - rows} more modules with smaller errors.")

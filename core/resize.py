@@ -8,13 +8,13 @@ import torch
 from .adapters import LORA
 from .blend import retained
 from .convert import converted
-from .edit import Edited, Outcome, account, copy, run
+from .edit import Edited, Outcome, account, copy, explained, run
 from .errors import LoraError
 from .files import StateDict
 from .layout import Target, lay_out
 from .lora import Lora, Source
 from .low_rank import Dense, LowRank
-from .output import Output, encode, header_reserve
+from .output import Output, described, encode, header_reserve
 from .rank_rules import RankRule, Spectrum, budget_ranks
 from .report import ModuleReport, Report
 from .selectors import Selector
@@ -31,11 +31,11 @@ def resize(
 ) -> Edited:
     """Store every selected module at the rank that the rule gives; the others stay as they are.
 
-    A full difference of a matrix is stored as LoRA where that is smaller. `preview` computes ranks
-    and errors only: the result's `lora` is an empty state dict and no file is written. Raises
-    LoraError where the budget is too small for the file.
+    LoHa and LoKr become LoRA; so does a full difference of a matrix where that is smaller.
+    `preview` computes ranks and errors only: the result's `lora` is an empty state dict and no file
+    is written. Raises LoraError where the budget is too small for the file.
     """
-    source = Lora(lora)
+    source = Lora.of(lora)
     targets = lay_out([source], output.spelling_for(source))
     chosen = Selector.parse(layers).select(target.canonical for target in targets)
     report = Report("resize", settings=asdict(rule) | {"layers": layers})
@@ -46,10 +46,11 @@ def resize(
 
     def one(target: Target) -> Outcome:
         if target.canonical not in chosen:
-            return copy(target, None) or converted(target, dtype, compute)
+            return _stays(target, None, dtype, compute)
         return _resize_module(target, rule, fixed, dtype, compute)
 
     if preview:
+        report.inputs = [described(source)]
         account([source], targets, report, None)
         for row, tensors in stream(targets, lambda t: t.canonical, one, compute):
             report.modules.append(row)
@@ -65,9 +66,16 @@ def _matrix(target: Target, compute: Compute) -> LowRank | None:
         return None
     if module.adapter.kind is not LORA and min(module.out_features, module.in_features) < 2:
         return None
-    terms = [c.update(compute.device, compute.dtype) for c in target.contributions]
+    terms = target.updates(compute.device, compute.dtype)
     products = [term.low_rank() if isinstance(term, Dense) else term for term in terms]
     return LowRank.sum(products)
+
+
+def _stays(
+    target: Target, same: torch.dtype | None, dtype: torch.dtype, compute: Compute
+) -> Outcome:
+    """The target as it is: copied, in the dtype `same` if one is given; converted if need be."""
+    return copy(target, same, compute) or converted(target, dtype, compute)
 
 
 def _resize_module(
@@ -76,25 +84,25 @@ def _resize_module(
     name, stored = target.canonical, [c.module.rank for c in target.contributions]
     only = target.only
     limit = fixed.get(name, int(rule.value) if rule.name == "rank" else None)
-    stored_rank = only.rank if only is not None else None
+    stored_rank = only.rank if only is not None and only.adapter.kind is LORA else None
     if limit is not None and stored_rank is not None:
         # Nothing to cut: the stored tensors are the answer, to the bit.
         enough = rule.clamp(limit, stored_rank) >= stored_rank
-        if enough and (copied := copy(target, dtype)):
+        if enough and (copied := copy(target, dtype, compute)):
             return copied
     update = _matrix(target, compute)
     if update is None:
-        return copy(target, dtype) or converted(target, dtype, compute)
+        return _stays(target, dtype, dtype, compute)
     svd = update.svd
     norm = float(torch.linalg.vector_norm(svd.values))
     rank = min(fixed[name], len(svd.values)) if name in fixed else rule.rank(svd.values)
-    whole = stored_rank is not None and rank >= min(len(svd.values), stored_rank)
-    if whole and (copied := copy(target, dtype)):
+    whole = stored_rank is not None and rank >= stored_rank
+    if whole and (copied := copy(target, dtype, compute, measured=False)):
         copied[0].norm = norm
         return copied
     out, inner = update.up.shape[0], update.down.shape[1]
     if stored_rank is None and only is not None and rank * (out + inner) >= out * inner:
-        row, tensors = copy(target, dtype) or converted(target, dtype, compute)
+        row, tensors = _stays(target, dtype, dtype, compute)
         return replace(row, norm=norm, note="smaller as it is"), tensors
     if rank == 0:
         # A layer that does nothing: one rank of zeros keeps it loadable.
@@ -104,7 +112,7 @@ def _resize_module(
         )
     row = ModuleReport(name, "truncated", stored, rank, norm)
     row.retained_energy, row.relative_error = retained(svd, rank, norm)
-    return row, encode(svd.truncated(rank), target, dtype, None)
+    return explained(row, target), encode(svd.truncated(rank), target, dtype, None)
 
 
 def _budget(
@@ -118,28 +126,32 @@ def _budget(
 ) -> dict[str, int]:
     """Ranks of all selected modules so that the whole file meets the budget."""
     spectra, names = [], []
-    per_parameter = dtype.itemsize if rule.name == "megabytes" else 1
-    fixed_cost = sum(source.tensors.info[key].bytes for key in source.other)
-    if rule.name == "megabytes":
+    in_bytes = rule.name == "megabytes"
+    fixed_cost = 0
+    if in_bytes:
+        fixed_cost = sum(source.tensors.info[key].bytes for key in source.other)
         fixed_cost += 16 + header_reserve([source], targets, report)
-        fixed_cost += 4 * sum(target.spelling.alpha for target in targets)
-    else:
-        fixed_cost = 0
 
-    def spectrum(target: Target) -> tuple[Target, LowRank | None]:
-        return target, _matrix(target, compute) if target.canonical in chosen else None
+    def spectrum(target: Target) -> tuple[str, Spectrum | int]:
+        """The name, and what it could keep at which cost, or what it costs as it is."""
+        selected = target.canonical in chosen
+        update = _matrix(target, compute) if selected else None
+        if update is None:
+            _, tensors = _stays(target, dtype if selected else None, dtype, compute)
+            sizes = [t.nbytes if in_bytes else t.numel() for t in tensors.values()]
+            return target.canonical, sum(sizes)
+        cost = update.up.shape[0] + update.down.shape[1]
+        values = [float(value) for value in update.svd.values] or [0.0]
+        return target.canonical, Spectrum(values, cost * (dtype.itemsize if in_bytes else 1))
 
     quiet = replace(compute, progress=None)
-    for target, update in stream(targets, lambda t: t.canonical, spectrum, quiet):
-        if update is None:
-            for c in target.contributions:
-                size = c.module.bytes
-                fixed_cost += size if rule.name == "megabytes" else size // c.module.dtype.itemsize
+    for name, found in stream(targets, lambda t: t.canonical, spectrum, quiet):
+        if isinstance(found, int):
+            fixed_cost += found
             continue
-        cost = (update.up.shape[0] + update.down.shape[1]) * per_parameter
-        values = [float(v) for v in update.svd.values]
-        spectra.append(Spectrum(values or [0.0], cost))
-        names.append(target.canonical)
+        spectra.append(found)
+        names.append(name)
+        fixed_cost += 4 if in_bytes else 0  # Its alpha.
     whole = rule.value * 1e6 if rule.name == "megabytes" else rule.value
     if whole <= fixed_cost:
         raise LoraError(

@@ -1,8 +1,11 @@
 """Select: keep the modules that a selector names; the rest is available too."""
 
+import os
+
 from .convert import converted
 from .edit import Edited, Outcome, copy, run
 from .errors import LoraError
+from .files import FileSink
 from .layout import Target, lay_out
 from .lora import Lora, Source
 from .output import Output
@@ -21,17 +24,36 @@ def select(
     """(the selected modules, all others) as they stand, to the bit.
 
     The second is made where `rest` says how. Tensors outside modules can be selected by their keys.
-    Raises LoraError when either side would be empty.
+    Raises LoraError when either side would be empty, before anything is written.
     """
-    source = Lora(lora)
+    source = Lora.of(lora)
     targets = lay_out([source], output.spelling_for(source))
     names = [target.canonical for target in targets] + sorted(source.other)
     chosen = Selector.parse(layers).select(names)
-    everything = set(names)
-    kept = _part(source, targets, chosen, layers, output, compute)
+    others = set(names) - chosen
+    _check_modules(source, targets, chosen, layers)
     if rest is None:
-        return kept, None
-    return kept, _part(source, targets, everything - chosen, f"rest of {layers}", rest, compute)
+        return _part(source, targets, chosen, layers, output, compute), None
+    _check_modules(source, targets, others, f"rest of {layers}")
+    _check_rest(source, output, rest)
+    kept = _part(source, targets, chosen, layers, output, compute)
+    return kept, _part(source, targets, others, f"rest of {layers}", rest, compute)
+
+
+def _check_modules(source: Lora, targets: list[Target], names: set[str], layers: str) -> None:
+    if not any(target.canonical in names for target in targets):
+        raise LoraError(f"selector {layers!r} leaves no module of {source.name}; widen it")
+
+
+def _check_rest(source: Lora, output: Output, rest: Output) -> None:
+    """Raises LoraError where the second part cannot be written, before the first one is."""
+    if rest.path is None:
+        return
+    rest.check([source])
+    if output.path is not None and os.path.realpath(output.path) == os.path.realpath(rest.path):
+        raise LoraError(f"{rest.path}: both parts would be this file; choose another for the rest")
+    with FileSink(rest.path):
+        pass  # It can be begun there, which is all that can be known now.
 
 
 def _part(
@@ -45,12 +67,10 @@ def _part(
     report = Report("select", settings={"layers": layers})
     report.dropped |= {t.canonical: "not selected" for t in targets if t.canonical not in names}
     chosen = [target for target in targets if target.canonical in names]
-    if not chosen:
-        raise LoraError(f"selector {layers!r} leaves no module of {source.name}; widen it")
     dtype = output.dtype_for(source)
     same = dtype if output.dtype != "match" else None
 
     def one(target: Target) -> Outcome:
-        return copy(target, same) or converted(target, dtype, compute)
+        return copy(target, same, compute, measured=False) or converted(target, dtype, compute)
 
     return run([source], chosen, one, output, report, compute, names & set(source.other))

@@ -73,8 +73,14 @@ def stream(
 
     def one(item: Item) -> Result:
         # Gradients are per thread. No inference mode: results must work in autograd code too.
-        with torch.no_grad():
-            return function(item)
+        try:
+            with torch.no_grad():
+                return function(item)
+        except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+            raise LoraError(
+                f"module {name(item)}: its singular values cannot be computed ({error}); try "
+                "smaller weights, or compute in float64"
+            ) from error
 
     def start() -> None:
         if compute.cancelled and compute.cancelled():

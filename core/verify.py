@@ -6,6 +6,7 @@ from math import sqrt
 import torch
 
 from .blend import BlockRule, parse_block_weights
+from .errors import LoraError
 from .layout import Target, lay_out, open_pair
 from .lora import Lora, Source
 from .low_rank import Dense, LowRank, Update, total
@@ -26,10 +27,15 @@ def verify(
     `compute.dtype`, rounding of the output dtype and all else included; a module that the written
     file lacks counts with its whole norm. In total the same over all modules as one vector.
     """
-    loras = [Lora(source) for source in inputs]
+    if len(weights) != len(inputs) or len(inputs) not in (1, 2):
+        raise LoraError(
+            f"verify takes one or two inputs with one weight each, not {len(inputs)} inputs and "
+            f"{len(weights)} weights"
+        )
+    loras = [Lora.of(source) for source in inputs]
     if len(loras) == 2:
         loras = list(open_pair(*loras))
-    result = Lora(written, prefer=loras[0].family)
+    result = written if isinstance(written, Lora) else Lora(written, prefer=loras[0].family)
     # The written file goes first: its cut of the weights is the one that is compared.
     targets = lay_out([result, *loras], None)
     rule = parse_block_weights(block_weights, [t.canonical for t in targets])
@@ -43,9 +49,16 @@ def verify(
         return _measure(target, factors, rule, compute)
 
     report.modules = list(stream(targets, lambda t: t.canonical, one, compute))
+    report.notes = [note for lora in loras for note in lora.notes]
     missing = sum(row.action == "missing" for row in report.modules)
     if missing:
         report.notes.append(f"{missing} modules of the inputs are not in {result.name}")
+    unknown = [row.module for row in report.modules if not row.measured]
+    if unknown:
+        report.notes.append(
+            f"{len(unknown)} modules were not measured, for example {unknown[0]}: what they do "
+            "depends on the base model"
+        )
     return report
 
 
@@ -59,8 +72,10 @@ def _measure(
         if c.module.adapter.kind.update is None:
             note = f"{c.module.adapter.kind.name}: {c.module.adapter.kind.needs_base}"
             return ModuleReport(target.canonical, "not measured", [], note=note)
+    updates = target.updates(compute.device, compute.dtype)
+    for c, update in zip(target.contributions, updates, strict=True):
         factor = factors[c.input] * (multipliers[c.input - 1] if c.input else 1.0)
-        term = c.update(compute.device, compute.dtype).scaled(factor)
+        term = update.scaled(factor)
         difference.append(term)
         if c.input:
             exact.append(term)
@@ -71,9 +86,8 @@ def _measure(
     # An update that should be zero and is not is infinitely wrong.
     relative = error / norm if norm > 0 else (0.0 if error == 0 else float("inf"))
     ranks = [c.module.rank for c in target.contributions if c.input]
-    row = ModuleReport(target.canonical, action, ranks, rank, norm, relative_error=relative)
-    row.retained_energy = max(0.0, 1.0 - relative**2)
-    return row
+    kept = max(0.0, 1.0 - relative**2)
+    return ModuleReport(target.canonical, action, ranks, rank, norm, kept, relative, error=error)
 
 
 def norm_of(terms: list[Update]) -> float:

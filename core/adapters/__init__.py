@@ -1,25 +1,40 @@
 """Adapter kinds: what each stored form means. To add one, write its file and list it in KINDS."""
 
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from ..errors import LoraError
+from ..files import TensorInfo
 from ..low_rank import Update
-from .base_dependent import DORA, GLORA, OFT, RESHAPE, SET
+from .base_dependent import BOFT, DORA, GLORA, OFT, RESHAPE, SET
 from .full import BIAS, DIFFERENCE, NORM, NORM_BIAS
-from .kind import Kind
+from .kind import Kind, Measure
+from .loha import LOHA
+from .lokr import LOKR
 from .lora import LORA, SUFFIX_PAIRS
 
-__all__ = ["KINDS", "LORA", "SUFFIX_PAIRS", "Adapter", "Kind", "group"]
+__all__ = [
+    "DROPPED",
+    "KINDS",
+    "LORA",
+    "SUFFIX_PAIRS",
+    "Adapter",
+    "Kind",
+    "Measure",
+    "group",
+    "scalar",
+]
 
 # In the order of ComfyUI's loader, where a later kind of the same weight replaces an earlier one.
-# The kinds that only modify another one (DoRA, reshape) come last: they claim the whole module.
+# The kinds that only modify another one come last.
 KINDS: tuple[Kind, ...] = (
     LORA,
+    LOHA,
+    LOKR,
     GLORA,
     OFT,
     NORM,
@@ -30,7 +45,6 @@ KINDS: tuple[Kind, ...] = (
     DORA,
     RESHAPE,
 )
-MODIFIERS = (DORA, RESHAPE)
 
 _ROLES = {suffix: (kind, role) for kind in KINDS for suffix, role in kind.suffixes.items()}
 _SUFFIX = re.compile(
@@ -43,12 +57,21 @@ class Adapter:
     """The tensors of one module's weight (or bias) in a file, still on disk.
 
     `keys` maps roles to raw keys ("alpha" among them where the file has one), `suffixes` to the
-    ends of those keys.
+    ends of those keys. `modified` is the kind that a modifier such as DoRA modifies.
     """
 
     kind: Kind
     keys: dict[str, str]
     suffixes: dict[str, str] = field(default_factory=dict)
+    modified: Kind | None = None
+
+    def measure(self, info: Mapping[str, TensorInfo]) -> Measure:
+        """What the shapes of its tensors tell; nothing where they are damaged."""
+        shapes = {role: info[key].shape for role, key in self.keys.items()}
+        try:
+            return (self.modified or self.kind).measure(shapes)
+        except IndexError:
+            return Measure()
 
     def update(
         self, read: Callable[[str], Tensor], device: torch.device, dtype: torch.dtype
@@ -84,20 +107,22 @@ def scalar(tensor: Tensor, key: str) -> float:
     return value
 
 
+DROPPED = "the magnitude of a DoRA, left out as asked"
 Groups = tuple[dict[tuple[str, str], Adapter], dict[str, str], dict[str, str]]
 
 
-def group(keys: Iterable[str]) -> Groups:
-    """Sort raw keys into adapters.
+def group(info: Mapping[str, TensorInfo], drop_magnitude: bool = False) -> Groups:
+    """Sort the tensors of a file into adapters.
 
     Returns ({(raw module name, "weight" or "bias"): adapter}, {key of no adapter: reason}, {key
-    that ComfyUI does not read: reason}). Raises LoraError for a module that lacks a factor.
+    that does not count: reason}). `drop_magnitude` leaves DoRA's magnitudes out. Raises LoraError
+    for a module that lacks a factor.
     """
     found: dict[tuple[str, str], dict[Kind, Adapter]] = {}
     alphas: dict[str, str] = {}
     rest: dict[str, str] = {}
     shadowed: dict[str, str] = {}
-    for key in keys:
+    for key in info:
         match = _SUFFIX.fullmatch(key)
         if match is None:
             rest[key] = "not part of an adapter kind that is known"
@@ -107,6 +132,9 @@ def group(keys: Iterable[str]) -> Groups:
             alphas[raw] = key
             continue
         kind, role = _ROLES[suffix]
+        if drop_magnitude and kind is DORA:
+            shadowed[key] = DROPPED
+            continue
         kinds = found.setdefault((raw, kind.parameter), {})
         adapter = kinds.setdefault(kind, Adapter(kind, {}))
         if role in adapter.keys:
@@ -119,27 +147,42 @@ def group(keys: Iterable[str]) -> Groups:
         adapter.keys[role], adapter.suffixes[role] = key, suffix
     modules = {}
     for (raw, parameter), kinds in found.items():
-        adapter = _winner(raw, kinds, shadowed)
+        chosen = _winner(raw, kinds, rest, shadowed)
+        if chosen is None:
+            continue
         if parameter == "weight" and raw in alphas:
-            adapter.keys["alpha"] = alphas.pop(raw)
-        modules[raw, parameter] = adapter
+            chosen.keys["alpha"] = alphas.pop(raw)
+        if chosen.kind is OFT and len(info[chosen.keys["blocks"]].shape) == 4:
+            chosen = replace(chosen, kind=BOFT)
+        modules[raw, parameter] = chosen
     rest |= {key: "an alpha without factors" for key in alphas.values()}
     return modules, rest, shadowed
 
 
-def _winner(raw: str, kinds: dict[Kind, Adapter], shadowed: dict[str, str]) -> Adapter:
+def _winner(
+    raw: str, kinds: dict[Kind, Adapter], rest: dict[str, str], shadowed: dict[str, str]
+) -> Adapter | None:
+    """The adapter that ComfyUI applies of all that a file has for one module, or None."""
     ordered = sorted(kinds, key=KINDS.index)
-    chosen = kinds[ordered[-1]]
-    for kind in ordered[:-1]:
-        if chosen.kind in MODIFIERS:
-            # The modifier and what it modifies are one adapter.
-            chosen.keys.update(kinds[kind].keys)
-            chosen.suffixes.update(kinds[kind].suffixes)
-        else:
-            reason = f"ComfyUI lets the {chosen.kind.name} of this module replace it"
-            shadowed |= {key: reason for key in kinds[kind].keys.values()}
-    for role in chosen.kind.required:
-        if role not in chosen.keys:
-            have = ", ".join(chosen.keys.values())
-            raise LoraError(f"module {raw} has {have} but no {role} factor; the file is incomplete")
+    alone = [kind for kind in ordered if not kind.modifies]
+    if not alone:
+        for kind in ordered:
+            rest |= {key: f"a {kind.name} without factors" for key in kinds[kind].keys.values()}
+        return None
+    chosen = kinds[alone[-1]]
+    for kind in alone[:-1]:
+        reason = f"ComfyUI lets the {chosen.kind.name} of this module replace it"
+        shadowed |= {key: reason for key in kinds[kind].keys.values()}
+    if role := chosen.kind.missing(chosen.keys):
+        have = ", ".join(chosen.keys.values())
+        raise LoraError(f"module {raw} has {have} but no {role} factor; the file is incomplete")
+    for kind in ordered[len(alone) :]:
+        modifier, modified = kinds[kind], chosen.modified or chosen.kind
+        if modified not in kind.modifies:
+            reason = f"ComfyUI does not apply it to a {modified.name}"
+            shadowed |= {key: reason for key in modifier.keys.values()}
+            continue
+        # The modifier and what it modifies are one adapter.
+        keys, suffixes = chosen.keys | modifier.keys, chosen.suffixes | modifier.suffixes
+        chosen = Adapter(kind, keys, suffixes, modified)
     return chosen

@@ -1,7 +1,7 @@
 """Full differences: the change of a weight, norm or bias stored as it is."""
 
 from ..low_rank import Dense
-from .kind import Kind, Roles
+from .kind import Kind, Measure, Roles, Shapes
 
 
 def update(roles: Roles, alpha: float | None) -> Dense:
@@ -9,7 +9,12 @@ def update(roles: Roles, alpha: float | None) -> Dense:
     return Dense(roles["values"])
 
 
-DIFFERENCE = Kind("difference", {".diff": "values"}, ("values",), update)
-NORM = Kind("norm", {".w_norm": "values"}, ("values",), update)
-BIAS = Kind("bias", {".diff_b": "values"}, ("values",), update, parameter="bias")
-NORM_BIAS = Kind("norm bias", {".b_norm": "values"}, ("values",), update, parameter="bias")
+def measure(shapes: Shapes) -> Measure:
+    return Measure(shapes["values"])
+
+
+STORED = (("values",), update, measure)
+DIFFERENCE = Kind("difference", {".diff": "values"}, *STORED)
+NORM = Kind("norm", {".w_norm": "values"}, *STORED)
+BIAS = Kind("bias", {".diff_b": "values"}, *STORED, parameter="bias")
+NORM_BIAS = Kind("norm bias", {".b_norm": "values"}, *STORED, parameter="bias")

@@ -1,7 +1,9 @@
 """What an adapter kind is: the suffixes of its tensors and the update they mean."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from math import prod
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -9,21 +11,72 @@ from ..low_rank import Update
 
 # role -> tensor, already in the compute dtype and on the compute device
 Roles = Mapping[str, Tensor]
+# role -> shape of the stored tensor
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+class Measure(NamedTuple):
+    """What the shapes of a module's tensors tell without reading them.
+
+    `shape` is that of the update (out, in, *kernel), empty where they do not tell; the kernel can
+    be part of `in`. `rank` bounds the rank of the update, None for kinds that are no product.
+    `note` is what a user should know.
+    """
+
+    shape: tuple[int, ...] = ()
+    rank: int | None = None
+    note: str = ""
+
+
+def unknown(shapes: Shapes) -> Measure:
+    return Measure()
 
 
 @dataclass(frozen=True, eq=False)
 class Kind:
     """One way to store the change of a weight.
 
-    `suffixes` maps the end of a raw key to the tensor's role. `required` lists the roles without
-    which a module is broken. `update` turns the tensors and alpha (None where the file has none)
-    into the change of the weight at strength 1, as ComfyUI applies it; a kind whose meaning needs
-    the base weight has none and says why in `needs_base`. `parameter` is what it changes.
+    * `suffixes` maps the end of a raw key to the tensor's role.
+    * `required` lists the roles without which a module is broken; "w1 | w1_a w1_b" is one or two.
+    * `update` turns the tensors and alpha (None where the file has none) into the change of the
+      weight at strength 1, as ComfyUI applies it. A kind whose meaning needs the base weight has
+      none: it says why in `needs_base`, and in `way_out` what can be done beside baking it.
+    * `measure` says what the shapes tell.
+    * `modifies` lists the kinds that it modifies instead of standing alone.
+    * `parameter` is what it changes.
     """
 
     name: str
     suffixes: Mapping[str, str]
     required: tuple[str, ...]
     update: Callable[[Roles, float | None], Update] | None = None
+    measure: Callable[[Shapes], Measure] = unknown
     needs_base: str = ""
+    way_out: str = ""
+    modifies: "tuple[Kind, ...]" = ()
     parameter: str = "weight"
+
+    def missing(self, roles: Collection[str]) -> str | None:
+        """The first requirement that these roles do not meet."""
+        for requirement in self.required:
+            ways = requirement.split(" | ")
+            if not any(set(way.split()) <= set(roles) for way in ways):
+                return requirement
+        return None
+
+
+def is_thin(rank: int, shape: tuple[int, ...]) -> bool:
+    """Whether a product of this rank is worth keeping as factors of a weight (out, in, *kernel).
+
+    Above half of the smaller side the factors of a square weight are larger than the weight.
+    """
+    return 2 * rank <= min(shape[0], prod(shape[1:]))
+
+
+def measure_product(name: str, rank: int, shape: tuple[int, ...]) -> Measure:
+    """The measure of a product that is kept as factors while it is thin, made whole otherwise."""
+    full = min(shape[0], prod(shape[1:]))
+    if is_thin(rank, shape):
+        return Measure(shape, rank)
+    note = f"{name} of more than half the full rank: computed as a whole matrix"
+    return Measure(shape, min(rank, full), note)

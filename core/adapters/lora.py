@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ..errors import LoraError
 from ..low_rank import LowRank
-from .kind import Kind, Roles
+from .kind import Kind, Measure, Roles, Shapes
 
 # (up, down) in the order in which ComfyUI looks for them.
 SUFFIX_PAIRS = (
@@ -50,6 +50,11 @@ def fold_mid(mid: Tensor, down: Tensor) -> Tensor:
     return torch.einsum("ab...,bi->ai...", mid, down.flatten(1))
 
 
+def measure(shapes: Shapes) -> Measure:
+    up, down, mid = shapes["up"], shapes["down"], shapes.get("mid")
+    return Measure((up[0], down[1], *(mid or down)[2:]), down[0])
+
+
 LORA = Kind(
     "LoRA",
     {
@@ -60,4 +65,5 @@ LORA = Kind(
     | {".lora_mid.weight": "mid"},
     ("up", "down"),
     update,
+    measure,
 )

@@ -12,7 +12,7 @@ from . import demo, edits, reading
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command. Returns 0, or 1 for an error; wrong usage exits with 2."""
     parser = build_parser()
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(selectors_joined(sys.argv[1:] if arguments is None else arguments))
     try:
         options.run(options)
     except (LoraError, Cancelled) as error:
@@ -25,6 +25,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()  # The reader of our output has left, such as `head`.
         return 1
     return 0
+
+
+def selectors_joined(arguments: Sequence[str]) -> list[str]:
+    """`--layers -*mod*` as `--layers=-*mod*`: argparse takes a leading minus for an option."""
+    result: list[str] = []
+    for argument in arguments:
+        if result and result[-1] == "--layers":
+            result[-1] += "=" + argument
+        else:
+            result.append(argument)
+    return result
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..errors import LoraError
+from ..lora import Lora, Reading
 from ..names import SPELLINGS
 from ..output import DTYPES, Output
 from ..report import ModuleReport, Report
@@ -24,7 +24,7 @@ def add_command(
     commands: Any, name: str, run: Callable[[argparse.Namespace], None], text: str
 ) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, parser=parser)
     return parser
 
 
@@ -48,14 +48,33 @@ def output_options(parser: argparse.ArgumentParser, required: bool) -> None:
     json_option(group)
 
 
+def reading_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("reading, where it is to be other than ComfyUI's")
+    group.add_argument(
+        "--drop-magnitude",
+        action="store_true",
+        help="read DoRA as its low-rank part alone; that is not the update that was trained",
+    )
+    group.add_argument(
+        "--scale-from-metadata",
+        action="store_true",
+        help="scale as diffusers does by the alpha in the metadata, which ComfyUI ignores",
+    )
+
+
+def opened(path: str, options: argparse.Namespace) -> Lora:
+    """The file, read as the options say."""
+    return Lora(path, reading=Reading(options.drop_magnitude, options.scale_from_metadata))
+
+
 def json_option(parser: Any) -> None:
     parser.add_argument("--json", action="store_true", help="print a report for machines instead")
 
 
 def weights_for(options: argparse.Namespace, files: int) -> tuple[float, float]:
     given = options.weights
-    if len(given) > max(files, 1) and not (len(given) == 1):
-        raise LoraError(f"{len(given)} weights for {files} file(s); give one weight per file")
+    if len(given) > files:
+        options.parser.error(f"{len(given)} weights for {files} file(s); give one weight per file")
     return given[0], given[-1] if len(given) > 1 else 1.0
 
 
@@ -104,9 +123,7 @@ def print_rows(rows: Sequence[ModuleReport], count: int) -> None:
     for row in shown:
         ranks = "+".join("-" if rank is None else str(rank) for rank in row.ranks)
         rank = "-" if row.rank is None else row.rank
-        print(
-            f"{row.module:<{width}}  {row.action:<12}  {ranks:>9}  {rank:>5}  "
-            f"{row.retained_energy:>8.2%}  {row.relative_error:.3g}"
-        )
+        kept, lost = row.figures
+        print(f"{row.module:<{width}}  {row.action:<12}  {ranks:>9}  {rank:>5}  {kept:>8}  {lost}")
     if len(shown) < len(rows):
         print(f"({len(rows) - len(shown)} more modules with smaller errors)")

@@ -7,7 +7,6 @@ from typing import Any
 from ..balance import BALANCES
 from ..blend import METHODS, Blend, blend
 from ..convert import convert
-from ..errors import LoraError
 from ..rank_rules import RankRule
 from ..resize import resize
 from ..select import select
@@ -15,8 +14,10 @@ from .common import (
     SELECTOR_HELP,
     add_command,
     compute_settings,
+    opened,
     output_options,
     output_settings,
+    reading_options,
     show,
     weights_for,
 )
@@ -96,6 +97,7 @@ def _add_blend(commands: Any) -> None:
         help="what the weighted norms of a layer add up to (default 1)",
     )
     parser.add_argument("--keep-zero", action="store_true", help="keep layers that cancel to zero")
+    reading_options(parser)
     output_options(parser, required=True)
 
 
@@ -122,6 +124,7 @@ def _add_resize(commands: Any) -> None:
         help="resize only these, leave the rest as it is: " + SELECTOR_HELP,
     )
     parser.add_argument("--preview", action="store_true", help="show the ranks, write nothing")
+    reading_options(parser)
     output_options(parser, required=False)
 
 
@@ -132,6 +135,7 @@ def _add_select(commands: Any) -> None:
     parser.add_argument("lora", metavar="A", help="a .safetensors file")
     parser.add_argument("--layers", required=True, metavar="SELECTOR", help=SELECTOR_HELP)
     parser.add_argument("--rest", metavar="OUT2", help="write all other layers to this file")
+    reading_options(parser)
     output_options(parser, required=True)
 
 
@@ -140,6 +144,7 @@ def _add_convert(commands: Any) -> None:
         commands, "convert", _convert, "Write a LoRA under other key names; the update stays."
     )
     parser.add_argument("lora", metavar="A", help="a .safetensors file")
+    reading_options(parser)
     output_options(parser, required=True)
 
 
@@ -171,8 +176,8 @@ def _blend(options: argparse.Namespace) -> None:
     compute, close = compute_settings(options, "blend")
     try:
         edited = blend(
-            options.first,
-            options.second,
+            opened(options.first, options),
+            opened(options.second, options) if options.second else None,
             settings,
             output_settings(options, options.output),
             compute,
@@ -202,7 +207,7 @@ def _balance(options: argparse.Namespace) -> Any:
 
 def _resize(options: argparse.Namespace) -> None:
     if options.output is None and not options.preview:
-        raise LoraError("resize needs -o OUT, or --preview to only show the ranks")
+        options.parser.error("resize needs -o OUT, or --preview to only show the ranks")
     name = next((n for n in RULE_OPTIONS if getattr(options, n) is not None), "knee")
     rule = RankRule(
         name,
@@ -213,7 +218,7 @@ def _resize(options: argparse.Namespace) -> None:
     compute, close = compute_settings(options, "resize")
     try:
         edited = resize(
-            options.lora,
+            opened(options.lora, options),
             rule,
             options.layers,
             output_settings(options, options.output),
@@ -230,7 +235,11 @@ def _select(options: argparse.Namespace) -> None:
     rest = output_settings(options, options.rest) if options.rest else None
     try:
         kept, others = select(
-            options.lora, options.layers, output_settings(options, options.output), rest, compute
+            opened(options.lora, options),
+            options.layers,
+            output_settings(options, options.output),
+            rest,
+            compute,
         )
     finally:
         close()
@@ -247,7 +256,8 @@ def _select(options: argparse.Namespace) -> None:
 def _convert(options: argparse.Namespace) -> None:
     compute, close = compute_settings(options, "convert")
     try:
-        edited = convert(options.lora, output_settings(options, options.output), compute)
+        lora = opened(options.lora, options)
+        edited = convert(lora, output_settings(options, options.output), compute)
     finally:
         close()
     show(edited.report, options)

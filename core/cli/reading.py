@@ -6,9 +6,16 @@ from typing import Any
 
 from ..errors import LoraError
 from ..info import describe, summary
-from ..lora import Lora
 from ..verify import verify
-from .common import add_command, compute_settings, json_option, print_rows, weights_for
+from .common import (
+    add_command,
+    compute_settings,
+    json_option,
+    opened,
+    print_rows,
+    reading_options,
+    weights_for,
+)
 
 
 def add(commands: Any) -> None:
@@ -20,6 +27,7 @@ def _add_info(commands: Any) -> None:
     parser = add_command(commands, "info", _info, "Show what is in a LoRA file.")
     parser.add_argument("lora", metavar="A", help="a .safetensors file")
     parser.add_argument("--names", action="store_true", help="list every module")
+    reading_options(parser)
     json_option(parser)
 
 
@@ -41,11 +49,12 @@ def _add_verify(commands: Any) -> None:
         help="exit with status 1 when the total relative error is above this",
     )
     parser.add_argument("--device", default="cpu", help="auto, cpu or cuda:N (default cpu)")
+    reading_options(parser)
     json_option(parser)
 
 
 def _info(options: argparse.Namespace) -> None:
-    lora = Lora(options.lora)
+    lora = opened(options.lora, options)
     if options.json:
         print(json.dumps(describe(lora), indent=1))
         return
@@ -59,12 +68,13 @@ def _info(options: argparse.Namespace) -> None:
 
 
 def _verify(options: argparse.Namespace) -> None:
-    weights = weights_for(options, len(options.inputs))[: len(options.inputs)]
     if len(options.inputs) > 2:
-        raise LoraError("verify takes one or two inputs")
+        options.parser.error("verify takes one or two inputs")
+    weights = weights_for(options, len(options.inputs))[: len(options.inputs)]
     compute, close = compute_settings(options, "verify")
     try:
-        report = verify(options.written, options.inputs, weights, options.block_weights, compute)
+        inputs = [opened(path, options) for path in options.inputs]
+        report = verify(options.written, inputs, weights, options.block_weights, compute)
     finally:
         close()
     if options.json:

@@ -1,0 +1,84 @@
+"""LoKr: dW = scale * kron(w1, w2), each of the two stored whole or as a product of factors.
+
+w1 [o1, i1] is `w1` or `w1_a w1_b`; w2 [o2, i2, *kernel] is `w2`, `w2_a w2_b` (the kernel part of
+its columns) or, with t2 [r, r, *kernel] (Tucker form), folded over it: w2_a [r, o2], w2_b [r, i2].
+
+The Kronecker product of products is a product: kron(a b, c d) = kron(a, c) kron(b, d), of the rank
+of both together; a matrix stored whole is a product with an identity.
+"""
+
+from math import prod
+
+import torch
+from torch import Tensor
+
+from ..errors import LoraError
+from ..low_rank import Dense, LowRank, Update
+from .kind import Kind, Measure, Roles, Shapes, is_thin, measure_product
+from .loha import factors, sizes
+
+TUCKER = "LoKr with t2: ComfyUI 0.33 fails on it and leaves the layer as it is; here it counts"
+
+
+def update(roles: Roles, alpha: float | None) -> Update:
+    """The scale is alpha / r, with r of w2's factors, or of w1's where only w1 has factors.
+
+    Where both are stored whole alpha does not count, and without alpha the scale is 1.0. (ComfyUI
+    0.33 means the same with t2, but calls torch.kron in a way that fails.)
+    """
+    left = _product(roles, "w1", None)
+    right = _product(roles, "w2", roles.get("t2"))
+    rows, columns = left[0].shape[0] * right[0].shape[0], left[1].shape[1] * right[1].shape[1]
+    shape = (rows, columns, *right[1].shape[2:])
+    a, b = (factor.flatten(1).contiguous() for factor in right)
+    rank = left[0].shape[1] * a.shape[1]
+    factored = next((name for name in ("w2", "w1") if name not in roles), None)
+    scale = 1.0
+    if factored and alpha is not None:
+        scale = alpha / roles[f"{factored}_b"].shape[0]
+    if is_thin(rank, shape):
+        return LowRank(torch.kron(left[0], a), torch.kron(left[1], b), shape).scaled(scale)
+    return Dense(torch.kron(left[0] @ left[1], a @ b).reshape(shape)).scaled(scale)
+
+
+def _product(roles: Roles, name: str, middle: Tensor | None) -> tuple[Tensor, Tensor]:
+    """(left [o, r], right [r, i, *kernel]) of w1 or w2, with an identity where it is whole."""
+    whole = roles.get(name)
+    if whole is None:
+        return factors(roles[f"{name}_a"], roles[f"{name}_b"], middle)
+    if whole.ndim < 2 or whole.numel() == 0:
+        raise LoraError(f"{name} {tuple(whole.shape)} must be a matrix with entries")
+    rows, columns = whole.shape[0], whole.flatten(1).shape[1]
+    if rows <= columns:
+        return torch.eye(rows, dtype=whole.dtype, device=whole.device), whole
+    identity = torch.eye(columns, dtype=whole.dtype, device=whole.device)
+    return whole.flatten(1), identity.reshape(columns, *whole.shape[1:])
+
+
+def measure(shapes: Shapes) -> Measure:
+    o1, i1, _, r1 = _sizes(shapes, "w1", None)
+    o2, i2, kernel, r2 = _sizes(shapes, "w2", shapes.get("t2"))
+    found = measure_product("LoKr", r1 * r2, (o1 * o2, i1 * i2, *kernel))
+    if "t2" in shapes and "w2" not in shapes:
+        found = found._replace(note="; ".join(filter(None, (found.note, TUCKER))))
+    return found
+
+
+def _sizes(
+    shapes: Shapes, name: str, middle: tuple[int, ...] | None
+) -> tuple[int, int, tuple[int, ...], int]:
+    """(rows, columns, kernel, rank) of w1 or w2."""
+    if whole := shapes.get(name):
+        return whole[0], whole[1], whole[2:], min(whole[0], prod(whole[1:]))
+    return sizes(shapes[f"{name}_a"], shapes[f"{name}_b"], middle)
+
+
+NAMES = ("w1", "w1_a", "w1_b", "w2", "w2_a", "w2_b", "t2")
+
+LOKR = Kind(
+    "LoKr",
+    {f".lokr_{name}": name for name in NAMES},
+    ("w1 | w1_a w1_b", "w2 | w2_a w2_b"),
+    update,
+    measure,
+)

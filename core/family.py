@@ -1,0 +1,180 @@
+"""How a table of names is read: which names mean the same weight of a model.
+
+The tables are in `families`. Each line is `native name = other name | other name`, where
+
+* the native name is the path of the weight inside ComfyUI's model (what `diffusion_model.` stands
+  before): it is the canonical name, used in reports and selectors;
+* the first other name is what diffusers calls it, the rest are accepted when reading;
+* `#` stands for a block index; `{a,b,c}` lists the parts of a fused projection in row order;
+* `native[0:3] = name` names a range of the parts of a weight that another line defines;
+* `~name` has the two halves of its rows swapped (diffusers' scale and shift), `~~name` only where
+  the weight has two rows per column (a last block that has nothing but scale and shift);
+* a line without `=` has one name in every spelling.
+
+Names are compared with every separator written as an underscore, because that is all that is left
+of them in kohya files.
+"""
+
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+
+class Row(NamedTuple):
+    """One weight of a family.
+
+    `diffusers` is the name that diffusers writes, as the templates of its parts in row order: one
+    template where diffusers does not split the weight, none where every spelling has the native
+    name. `swap` is the mark that stands before it in the table. `parts` are short names of the
+    pieces that any spelling cuts the weight into, such as q, k, v, mlp; one empty name for none.
+    """
+
+    native: str
+    diffusers: tuple[str, ...]
+    swap: str
+    parts: tuple[str, ...]
+
+
+class Match(NamedTuple):
+    """Where one name leads: to parts [first, last) of a row's weight.
+
+    A weight that is not fused has one part. `order` is the name's place in its line, the native
+    name first. `swap` is the mark before the name.
+    """
+
+    row: Row
+    first: int
+    last: int
+    order: int
+    swap: str
+
+
+def swapped(mark: str, shape: Sequence[int]) -> bool:
+    """Whether a name with this mark has its rows in the other order, given its update's shape."""
+    return mark == "~" or (mark == "~~" and len(shape) > 1 and shape[0] == 2 * shape[1])
+
+
+@dataclass(frozen=True)
+class Family:
+    """A model architecture, as far as the names of its weights go.
+
+    * `table`: the names.
+    * `blocks`: native container -> the numbers of blocks that models have; `rows_per_column` of a
+      native template's weight. Evidence for telling families with the same names apart, and for
+      the size of a part that no file has; never a limit.
+    * `metadata`: a pattern of what metadata call the family, in lower case without separators.
+    * `prefix`: what diffusers writes before its names; `prefixes`: all that ComfyUI accepts before
+      the names other than the native one, in the order of its key map.
+    * `kohya_is_native`: False where kohya's trainer writes diffusers names after `lora_unet_`.
+    * `lone_encoder`: True where kohya's text encoder has no number.
+    """
+
+    name: str
+    table: str
+    blocks: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    metadata: str = ""
+    prefixes: tuple[str, ...] = ("transformer.", "lycoris_", "lora_transformer_", "")
+    prefix: str = "transformer."
+    rows_per_column: dict[str, int] = field(default_factory=dict)
+    kohya_is_native: bool = True
+    lone_encoder: bool = False
+
+    @cached_property
+    def names(self) -> list[tuple[str, Match]]:
+        """Every name template of the table with what it means, in the order of the table."""
+        rows: dict[str, Row] = {}
+        result = []
+        for line in self.table.strip().splitlines():
+            native, _, others = (piece.strip() for piece in line.partition("="))
+            native, _, span = native.partition("[")
+            names = [name.strip() for name in others.split("|") if name.strip()]
+            # Braces on the left make one line stand for several; on the right alone they are parts.
+            natives = list(expand_braces(native))
+            choices = [list(expand_braces(name)) for name in names]
+            for position, native in enumerate(natives):
+                ways = [[way[position]] for way in choices] if len(natives) > 1 else choices
+                if span:
+                    first, last = (int(number) for number in span[:-1].split(":"))
+                    row = rows[native]
+                    result += [(way[0], Match(row, first, last, 1, "")) for way in ways]
+                    continue
+                row = rows[native] = _row(native, ways)
+                parts = len(row.parts)
+                result.append((native, Match(row, 0, parts, 0, "")))
+                for order, way in enumerate(ways, 1):
+                    for index, name in enumerate(way):
+                        first, last = (index, index + 1) if len(way) > 1 else (0, parts)
+                        swap, bare = _mark(name)
+                        result.append((bare, Match(row, first, last, order, swap)))
+        return result
+
+    @cached_property
+    def rows(self) -> dict[str, Row]:
+        """Native template -> row."""
+        return {match.row.native: match.row for _, match in self.names}
+
+    @cached_property
+    def index(self) -> dict[str, list[tuple[list[str], Match]]]:
+        """Flattened name with every number as # -> (its number segments, match), for look-up."""
+        result: dict[str, list[tuple[list[str], Match]]] = {}
+        for template, match in self.names:
+            numbers, key = split_numbers(flatten(template))
+            result.setdefault(key, []).append((numbers, match))
+        return result
+
+    def find(self, flat: str) -> tuple[Match, list[str]] | None:
+        """The table's entry for a flattened name, with the values of its `#`, or None."""
+        numbers, key = split_numbers(flat)
+        for template_numbers, match in self.index.get(key, ()):
+            pairs = list(zip(template_numbers, numbers, strict=True))
+            if all(expected in ("#", found) for expected, found in pairs):
+                return match, [found for expected, found in pairs if expected == "#"]
+        return None
+
+
+def _row(native: str, ways: Sequence[Sequence[str]]) -> Row:
+    """The row of a native name, given the other names in their ways to cut the weight."""
+    marked = [_mark(name) for name in (ways[0] if ways else ())]
+    finest = max(ways, key=len, default=())
+    parts = tuple(map(part_name, finest)) if len(finest) > 1 else ("",)
+    return Row(native, tuple(name for _, name in marked), marked[0][0] if marked else "", parts)
+
+
+def part_name(template: str) -> str:
+    """What a part is called, from its diffusers name: to_q, add_q_proj -> q, proj_mlp -> mlp."""
+    found = re.search(r"_([qkv])(?:_proj)?$|_(mlp)$", template)
+    return next(filter(None, found.groups())) if found else template
+
+
+def _mark(name: str) -> tuple[str, str]:
+    """(mark, name without it)."""
+    bare = name.lstrip("~")
+    return name[: len(name) - len(bare)], bare
+
+
+def flatten(name: str) -> str:
+    """A dotted path with underscores for separators, as kohya files spell it."""
+    return name.replace(".", "_")
+
+
+def split_numbers(flat: str) -> tuple[list[str], str]:
+    """The number (or `#`) segments of a flattened name, and the name with # in their place."""
+    segments = flat.split("_")
+    numbers = [s for s in segments if s == "#" or s.isdigit()]
+    return numbers, "_".join("#" if s.isdigit() else s for s in segments)
+
+
+def fill(template: str, numbers: Sequence[str]) -> str:
+    """The template with its `#` replaced by numbers, in order."""
+    values = iter(numbers)
+    return re.sub("#", lambda _: next(values), template)
+
+
+def expand_braces(name: str) -> Iterator[str]:
+    """`a.{b,c}.d` -> a.b.d, a.c.d."""
+    pieces = re.split(r"\{([^}]*)\}", name)
+    choices = [p.split(",") if i % 2 else [p] for i, p in enumerate(pieces)]
+    return ("".join(combination) for combination in itertools.product(*choices))

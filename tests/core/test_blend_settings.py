@@ -1,0 +1,180 @@
+"""What the settings of a blend do: layers, block weights, balance, method, and bad values."""
+
+import pytest
+import torch
+
+from core import Blend, LoraError, blend, dyn_weights_proportional
+from tests.helpers import assert_close, best_error, dense, error, lora, lora_file, weighted
+
+NAMES = ["blocks.0.attn", "blocks.0.mlp", "blocks.1.attn", "blocks.10.attn"]
+FIRST, SECOND = lora_file(NAMES, seed=1), lora_file(NAMES, seed=2)
+
+
+def blended(first=FIRST, second=SECOND, **settings):
+    return blend(first, second, Blend(**{"rank": None} | settings))
+
+
+def weights_of(result, first=FIRST, second=SECOND) -> dict[str, list[float]]:
+    """Module -> the weights with which the inputs are in it, by least squares."""
+    one, two = dense(first), dense(second)
+    found = {}
+    for name, update in dense(result.lora).items():
+        zero = torch.zeros_like(update)
+        pair = torch.stack([one.get(name, zero).flatten(), two.get(name, zero).flatten()], 1)
+        solution = torch.linalg.lstsq(pair, update.flatten()[:, None]).solution
+        assert error(pair @ solution, update.flatten()[:, None]) < 1e-5
+        found[name] = [round(float(value), 5) for value in solution.flatten()]
+    return found
+
+
+@pytest.mark.parametrize(
+    "layers, expected",
+    [
+        ("blocks.0", NAMES[:2]),
+        ("*.attn, -blocks.1", [NAMES[0], NAMES[3]]),
+        ("-*mlp", [NAMES[0], *NAMES[2:]]),
+    ],
+)
+def test_layers_chooses_the_modules_and_names_the_rest(layers, expected):
+    result = blended(layers=layers)
+    assert_close(dense(result.lora), {n: weighted(FIRST, SECOND, 1, 1)[n] for n in expected})
+    assert result.report.dropped == dict.fromkeys(set(NAMES) - set(expected), "not selected")
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("", [1, 2]),
+        ("blocks.1: 0.5, 3", [0.5, 6]),
+        ("blocks.1: 0.5", [0.5, 1]),
+        ("blocks.1: -1, 1", [-1, 2]),
+        ("*: 3\nblocks.1: 0.5, 1", [0.5, 2]),
+        ("blocks.1: 0.5, 1\n*: 3", [3, 6]),  # the last line that fits counts
+        ("blocks.0: 7; blocks.0-5.attn: 1, 0.25;", [1, 0.5]),
+        ("\n  blocks.1 :  0.5 , 3 \n\n", [0.5, 6]),
+    ],
+)
+def test_block_weights_are_multiplied_onto_the_weights(text, expected):
+    found = weights_of(blended(weights=(1.0, 2.0), block_weights=text))
+    assert found["blocks.1.attn"] == expected
+    if "*" not in text:
+        assert found["blocks.10.attn"] == [1, 2]
+
+
+def test_a_block_weight_of_zero_leaves_the_module_to_the_other_file():
+    found = weights_of(blended(block_weights="blocks.0: 0, 1; *.mlp: 0"))
+    assert found == {NAMES[0]: [0, 1], NAMES[2]: [1, 1], NAMES[3]: [1, 1]}
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("blocks.0", "must read"),
+        ("blocks.0:", "must read"),
+        ("blocks.0: one", "must read"),
+        ("blocks.0: 1, 2, 3", "must read"),
+        ("0.5, 0.5", "must read"),
+        ("blocks.5: 1", "'blocks.5' matches no layer"),
+        ("blocks.0: nan", "finite"),
+        ("blocks.0: 1, inf", "finite"),
+    ],
+)
+def test_block_weights_that_cannot_be_read_are_refused(text, message):
+    with pytest.raises(LoraError, match=message):
+        blended(block_weights=text)
+
+
+def test_a_rule_of_ones_own_sees_every_module_and_its_names():
+    seen = {}
+
+    def rule(name, raws):
+        seen[name] = list(raws)
+        return 2.0, 0.5
+
+    second = {"diffusion_model." + key: tensor for key, tensor in SECOND.items()}
+    found = weights_of(blend(FIRST, second, Blend(rank=None), block_rule=rule))
+    assert set(found.values().__iter__().__next__()) == {2.0, 0.5}
+    assert seen == {name: [name, "diffusion_model." + name] for name in NAMES}
+
+
+def test_balance_weighs_the_files_by_their_spectral_norms():
+    second = {key: t for key, t in SECOND.items() if "mlp" not in key}
+    result = blended(second=second, weights=(1.0, -0.5), balance=dyn_weights_proportional(2.0))
+    norms = [
+        {n: float(torch.linalg.svdvals(u)[0]) for n, u in dense(f).items()} for f in (FIRST, second)
+    ]
+    for name, (w1, w2) in weights_of(result, FIRST, second).items():
+        s1, s2 = norms[0][name], norms[1].get(name, 0.0)
+        # Multipliers proportional to the norms, then w1 s1 + w2 s2 = target; then the weights.
+        strength = 2.0 / (s1 * s1 + s2 * s2)
+        assert [w1, w2] == pytest.approx([s1 * strength, -0.5 * s2 * strength], abs=2e-5)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_balance_that_gives_no_number_is_refused_by_module(value):
+    with pytest.raises(LoraError, match=r"blocks\.0\.attn.*finite"):
+        blended(balance=lambda name, s1, s2: (value, 1.0))
+
+
+def test_pca_is_near_the_optimum_seeded_and_says_what_it_kept():
+    shape = (60, 50)
+    files = [lora_file(NAMES[:2], shape=shape, rank=12, seed=seed) for seed in (1, 2)]
+    exact = weighted(*files, 1, 1)
+
+    def run(**settings):
+        return blended(*files, rank=6, method="pca", **settings)
+
+    result = run()
+    for row in result.report.modules:
+        found = error(dense(result.lora)[row.module], exact[row.module])
+        assert row.rank == 6 and row.relative_error == pytest.approx(found, rel=1e-3)
+        assert found < 1.02 * best_error(exact[row.module], 6)
+        rough = run(oversampling=0, power_iterations=0).report.modules[0]
+        assert rough.relative_error > result.report.modules[0].relative_error
+    first = result.lora["blocks.0.attn.lora_A.weight"]
+    assert torch.equal(first, run().lora["blocks.0.attn.lora_A.weight"])
+    assert not torch.equal(first, run(seed=1).lora["blocks.0.attn.lora_A.weight"])
+
+
+def test_pca_without_truncation_is_exact():
+    assert_close(dense(blended(method="pca", rank=50).lora), weighted(FIRST, SECOND, 1, 1))
+    assert_close(dense(blended(method="pca").lora), weighted(FIRST, SECOND, 1, 1))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"rank": 0},
+        {"rank": -4},
+        {"method": "ties"},
+        {"weights": (float("nan"), 1.0)},
+        {"weights": (1.0, float("-inf"))},
+        {"oversampling": -1},
+        {"power_iterations": -1},
+    ],
+    ids=str,
+)
+def test_settings_that_make_no_sense_are_refused(settings):
+    with pytest.raises(LoraError, match=r"rank|method|weights|oversampling"):
+        Blend(**settings)
+
+
+def test_weights_too_large_for_the_arithmetic_are_refused_by_module():
+    for rank in (None, 2):
+        with pytest.raises(LoraError, match=r"blocks\.0\.attn"):
+            blended(weights=(1e300, 1.0), rank=rank)
+
+
+def test_the_total_error_counts_every_module():
+    # One module is cut and others are not: the total is that of the whole file as one vector.
+    files = [
+        lora("cut", rank=8, shape=(30, 20), seed=1),
+        lora("cut", rank=8, shape=(30, 20), seed=2),
+    ]
+    files[0] |= lora("copied", rank=2, seed=3)
+    files[1] |= lora("n", seed=4) | {"d.diff": lora("d")["d.lora_B.weight"]}
+    result = blended(*files, rank=4, weights=(1.0, 0.5))
+    exact, found = weighted(*files, 1.0, 0.5), dense(result.lora)
+    lost = sum(float((found[n] - exact[n]).square().sum()) for n in exact)
+    whole = sum(float(exact[n].square().sum()) for n in exact)
+    assert result.report.relative_error == pytest.approx((lost / whole) ** 0.5, rel=1e-3)
