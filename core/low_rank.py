@@ -216,7 +216,7 @@ def gram_matrix(tall: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
     """
     k = tall.shape[1]
     gram = torch.zeros(k, k, dtype=torch.float64, device=tall.device)
-    for block in tall.split(max(1, GRAM_ELEMENTS // max(1, k))):
+    for block in torch.split(tall, max(1, GRAM_ELEMENTS // max(1, k))):
         rows = block.to(dtype)
         for start in range(0, k, GRAM_BLOCK):
             stop = start + GRAM_BLOCK

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..errors import Cancelled, LoraError
 from ..output import version
-from . import demo, edits, reading
+from . import analysis, demo, edits, reading
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,6 +45,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"lora-alloy {version()}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (reading, edits, demo):
+    for group in (reading, analysis, edits, demo):
         group.add(commands)
     return parser

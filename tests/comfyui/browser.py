@@ -127,6 +127,14 @@ class Page:
         self._page.wait_for_timeout(500)  # the canvas is drawn with the next frames
         self._page.screenshot(path=path)
 
+    def picture(self, path: str | Path, style: str, script: str) -> Any:
+        """Save a picture of the page in this style, after this JavaScript; return its answer."""
+        tag = self._page.add_style_tag(content=style)
+        answer = self._page.evaluate(script)
+        self.screenshot(path)
+        tag.evaluate("tag => tag.remove()")
+        return answer
+
     def _hear(self, message: Any) -> None:
         if message.type == "error":
             self.errors.append(f"{message.text} ({message.location['url']})")

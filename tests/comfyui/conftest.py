@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.comfyui import models
+from tests.comfyui import examples, models
 from tests.comfyui.browser import NoBrowser, Page, find_browser
 from tests.comfyui.harness import NoComfyUI, Server, find_comfyui
 
@@ -32,9 +32,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session")
 def comfyui() -> Iterator[Server]:
-    """A ComfyUI with this pack, linked in as lora-alloy, and the tiny models."""
+    """A ComfyUI with this pack, linked in as lora-alloy, and the tiny models.
+
+    The examples' models must be there before the page opens: it looks for missing ones elsewhere.
+    """
     server = Server(packs={"lora-alloy": PACK})
     models.write(server.folder)
+    examples.write_tiny_models(server.folder)
+    examples.write_tiny_loras(server.folder("loras"))
     with server:
         yield server
 

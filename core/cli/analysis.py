@@ -1,0 +1,284 @@
+"""The commands that say what matters in a LoRA: analyze, top-blocks."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+from ..analysis import STATISTICS, analyze_lora, sort_table
+from ..charts import CHARTS, chart, save
+from ..drawing import shorten
+from ..errors import LoraError
+from ..importance import MEASURES, SOFTMAX, explain, importance_table
+from ..lora import Lora
+from ..top_blocks import KEEP, REMOVE, Choice, choose_blocks, top_blocks
+from ..trainer_configs import TRAINERS, trainer_config
+from .common import (
+    SELECTOR_HELP,
+    add_command,
+    compute_settings,
+    json_option,
+    output_options,
+    output_settings,
+    show,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Column -> its heading and format on a terminal.
+SHOWN = {
+    "rank": ("rank", "{:.0f}"),
+    "dW.svd.spectral_norm": ("spectral norm", "{:.4g}"),
+    "dW.norms.l2": ("Frobenius norm", "{:.4g}"),
+    "dW.energy_share": ("energy", "{:.2%}"),
+    "dW.softmax_norm": ("softmax", "{:.2%}"),
+    "effective_rank": ("effective rank", "{:.1f}"),
+    "stable_rank": ("stable rank", "{:.2f}"),
+}
+
+
+def add(commands: Any) -> None:
+    _add_analyze(commands)
+    _add_top_blocks(commands)
+
+
+def _add_analyze(commands: Any) -> None:
+    parser = add_command(
+        commands, "analyze", _analyze, "Measure every layer of a LoRA, and say which blocks matter."
+    )
+    parser.add_argument("lora", metavar="A", help="a .safetensors file")
+    parser.add_argument(
+        "--statistics",
+        choices=STATISTICS,
+        default="spectral",
+        help="full adds percentiles, signs and extremes of the updates (default spectral)",
+    )
+    parser.add_argument("--layers", default="", metavar="SELECTOR", help=SELECTOR_HELP)
+    parser.add_argument(
+        "--sort-by", default="dW.svd.spectral_norm", metavar="COLUMN", help="default %(default)s"
+    )
+    parser.add_argument("--ascending", action="store_true", help="smallest first")
+    parser.add_argument("--top", type=int, default=20, metavar="N", help="rows shown (default 20)")
+    parser.add_argument(
+        "--singular-values", type=int, default=8, metavar="N", help="columns s1 to sN (default 8)"
+    )
+    parser.add_argument("--csv", metavar="F", help="write all rows and columns to this file")
+    _chart_options(parser, "blocks")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda:N (default auto)")
+    parser.add_argument("--compute-dtype", choices=("float32", "float64"), default="float32")
+    json_option(parser)
+
+
+def _add_top_blocks(commands: Any) -> None:
+    parser = add_command(
+        commands,
+        "top-blocks",
+        _top_blocks,
+        "Find the blocks in which most of a LoRA sits; keep or remove them, or train only them.",
+    )
+    parser.add_argument("lora", metavar="A", help="a .safetensors file")
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        default=0.9,
+        metavar="X",
+        help="importance to reach (default 0.9)",
+    )
+    parser.add_argument(
+        "--importance",
+        choices=MEASURES,
+        default=SOFTMAX,
+        help="softmax of spectral norms, or share of the energy (default softmax)",
+    )
+    parser.add_argument("--temperature", type=float, default=1.0, help="of the softmax (default 1)")
+    modes = parser.add_mutually_exclusive_group()
+    modes.add_argument(
+        "--keep", dest="mode", action="store_const", const=KEEP, help="write these blocks (default)"
+    )
+    modes.add_argument(
+        "--remove", dest="mode", action="store_const", const=REMOVE, help="write all other blocks"
+    )
+    parser.set_defaults(mode=KEEP)
+    parser.add_argument(
+        "--other-layers",
+        choices=(KEEP, REMOVE),
+        default=KEEP,
+        help="what happens to layers outside any block (default keep)",
+    )
+    parser.add_argument(
+        "--always", default="", metavar="SELECTOR", help="layers that stay in any case"
+    )
+    parser.add_argument("--rest", metavar="OUT2", help="write everything else to this file")
+    parser.add_argument(
+        "--trainer", choices=TRAINERS, help="print a configuration that trains only these blocks"
+    )
+    _chart_options(parser, "cumulative")
+    output_options(parser, required=False)
+
+
+def _chart_options(parser: argparse.ArgumentParser, kind: str) -> None:
+    parser.add_argument("--chart", metavar="F", help="draw a chart into this .png or .svg file")
+    parser.add_argument(
+        "--chart-kind", choices=CHARTS, default=kind, help="what to draw (default %(default)s)"
+    )
+
+
+def _analyze(options: argparse.Namespace) -> None:
+    compute, close = compute_settings(options, "analyze")
+    try:
+        table = analyze_lora(
+            options.lora,
+            svd_topk=options.singular_values,
+            statistics=options.statistics,
+            layers=options.layers,
+            compute=compute,
+        )
+    finally:
+        close()
+    table = sort_table(table, options.sort_by, options.ascending)
+    if options.csv:
+        try:
+            table.to_csv(options.csv, index=False)
+        except OSError as error:
+            raise LoraError(f"{options.csv}: cannot be written ({error.strerror})") from error
+    if options.chart:
+        save(chart(table, options.chart_kind), options.chart)
+    texts = _texts(table)
+    if options.json:
+        print(
+            json.dumps(_json_ready(table.attrs | {"text": texts, "rows": _rows(table)}), indent=1)
+        )
+        return
+    _print_layers(table, options.sort_by, options.top)
+    print("\n".join(texts))
+    for path in filter(None, (options.csv, options.chart)):
+        print(f"written: {path}")
+
+
+def _top_blocks(options: argparse.Namespace) -> None:
+    if options.rest and not options.output:
+        options.parser.error("--rest needs -o OUT for the blocks themselves")
+    compute, close = compute_settings(options, "top-blocks")
+    edited = rest = None
+    try:
+        choice = choose_blocks(
+            options.lora,
+            options.threshold,
+            options.importance,
+            options.temperature,
+            compute=compute,
+        )
+        config = None
+        if options.trainer:
+            config = trainer_config(options.trainer, Lora(options.lora), choice.blocks)
+        if options.output:
+            edited, rest = top_blocks(
+                options.lora,
+                choice,
+                options.mode,
+                options.always,
+                options.other_layers,
+                output_settings(options, options.output),
+                output_settings(options, options.rest) if options.rest else None,
+                compute,
+            )
+    finally:
+        close()
+    if options.chart:
+        figure = chart(
+            choice.analysis,
+            options.chart_kind,
+            options.importance,
+            options.temperature,
+            options.threshold,
+        )
+        save(figure, options.chart)
+    if options.json:
+        result = {
+            "blocks": choice.blocks,
+            "text": choice.text,
+            "importance": _rows(choice.table),
+            "trainer_config": config,
+            "kept": edited.report.as_dict() if edited else None,
+            "rest": rest.report.as_dict() if rest else None,
+        }
+        print(json.dumps(_json_ready(result), indent=1))
+        return
+    _print_blocks(choice)
+    print("\n".join(choice.text))
+    if config:
+        print(f"\n{config}\n")
+    for one in filter(None, (edited, rest)):
+        # Every module that one file leaves out was asked to go: the count is enough.
+        one.report.dropped = {}
+        show(one.report, options)
+    if options.chart:
+        print(f"written: {options.chart}")
+
+
+def _texts(table: pd.DataFrame) -> list[str]:
+    """What a person should know of the whole file."""
+    missing = table[table["not_measured"] != ""]
+    lines = []
+    if len(missing):
+        reason = missing["not_measured"].iloc[0]
+        lines.append(f"not measured: {len(missing)} of {len(table)} layers, the first: {reason}")
+    if table["block"].notna().any() and len(missing) < len(table):
+        for measure in reversed(MEASURES):
+            lines += explain(importance_table(table, measure), measure, 0.9)
+    return list(dict.fromkeys(lines))
+
+
+def _print_layers(table: pd.DataFrame, sort_by: str, count: int) -> None:
+    shown = {column: how for column, how in SHOWN.items() if column in table.columns}
+    if sort_by not in ("module", "layer", *shown):
+        shown = {sort_by: (sort_by, "{:.5g}"), **shown}
+    head = table.head(count)
+    cells = [[heading for heading, _ in shown.values()]]
+    for _, row in head.iterrows():
+        cells.append([_cell(row[column], form) for column, (_, form) in shown.items()])
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    room = shutil.get_terminal_size((120, 20)).columns - sum(widths) - 2 * len(widths)
+    names = ["layer", *(shorten(str(name), max(room, 24)) for name in head["module"])]
+    width = max(map(len, names))
+    for name, line in zip(names, cells, strict=True):
+        values = (f"{value:>{size}}" for value, size in zip(line, widths, strict=True))
+        print(f"{name:<{width}}  " + "  ".join(values))
+    if len(table) > count:
+        print(f"({len(table) - count} more layers: --top, --csv)")
+
+
+def _print_blocks(choice: Choice) -> None:
+    head = choice.table.head(len(choice.blocks))
+    width = max(len("block"), *(len(str(block)) for block in head["block"]))
+    print(f"{'block':<{width}}  importance  cumulative  layers  largest norm")
+    for _, row in head.iterrows():
+        print(
+            f"{row['block']:<{width}}  {row['block_importance']:>10.2%}  {row['cumulative']:>10.2%}"
+            f"  {row['layers']:>6}  {row['max_norm']:>12.4g}"
+        )
+
+
+def _cell(value: Any, form: str) -> str:
+    if isinstance(value, str) or value is None:
+        return str(value or "-")
+    return form.format(value) if isfinite(value) else "-"
+
+
+def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [dict(zip(table.columns, row, strict=True)) for row in table.itertuples(index=False)]
+
+
+def _json_ready(value: Any) -> Any:
+    """Plain lists, dicts and numbers, with null for NaN."""
+    if isinstance(value, dict):
+        return {str(key): _json_ready(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json_ready(one) for one in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    return None if isinstance(value, float) and not isfinite(value) else value

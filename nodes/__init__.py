@@ -1,0 +1,41 @@
+"""The ComfyUI nodes, one file each. What they have in common:
+
+inputs.py          the sockets and widgets that several nodes share
+comfy_bridge.py    the only file that imports comfy.* and folder_paths
+fit.py             which parts of a LoRA fit a loaded model
+pictures.py        charts as ComfyUI images
+
+Node ids, input ids, their types and their order are stored in people's workflows: they never
+change (tests/nodes/contract.json pins them). New inputs go to the end.
+"""
+
+from comfy_api.latest import ComfyExtension, io
+
+from .apply_lora import LoraAlloyApply
+from .blend import LoraAlloyBlend
+from .layer_analysis import LoraAlloyLayerAnalysis
+from .load_lora import LoraAlloyLoad
+from .rank_resize import LoraAlloyRankResize
+from .save_lora import LoraAlloySave
+from .top_blocks import LoraAlloyTopBlocks
+
+NODES: list[type[io.ComfyNode]] = [
+    LoraAlloyLoad,
+    LoraAlloyBlend,
+    LoraAlloyRankResize,
+    LoraAlloyLayerAnalysis,
+    LoraAlloyTopBlocks,
+    LoraAlloyApply,
+    LoraAlloySave,
+]
+
+
+class LoraAlloyExtension(ComfyExtension):
+    """What ComfyUI asks for the nodes."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return NODES
+
+
+async def comfy_entrypoint() -> LoraAlloyExtension:
+    return LoraAlloyExtension()

@@ -1,0 +1,184 @@
+"""LoRA Blend: the weighted sum of one or two LoRAs as one LoRA."""
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..core import Blend, LoraError, Output, blend
+from ..core.balance import BALANCES, WeightRule
+from . import comfy_bridge, inputs
+from .inputs import ADVANCED, CATEGORY, options_of
+from .wires import edited, named
+
+METHODS = ["svd", "pca"]
+# The widget's words -> the library's.
+BALANCE_NAMES = {
+    "none": "none",
+    "softmax": "softmax",
+    "proportional": "proportional",
+    "power law": "powerlaw",
+    "sigmoid": "sigmoid",
+}
+
+
+class LoraAlloyBlend(io.ComfyNode):
+    """A thin shell around core.blend."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoraAlloyBlend",
+            display_name="LoRA Blend",
+            category=CATEGORY,
+            description="Adds one or two LoRAs, each at its own strength, into a single LoRA of "
+            "the rank you want. The result is the best approximation that this rank allows; rank "
+            "0 keeps everything, exactly.",
+            search_aliases=["lora alloy", "merge lora", "combine lora", "mix lora", "add lora",
+                            "lora block weight", "lora svd"],
+            inputs=[
+                inputs.lora_input("lora_1", "The first LoRA. The result has its spelling, its "
+                                  "number format and its metadata."),
+                inputs.lora_input("lora_2", "The second LoRA, for the same base model. Leave it "
+                                  "away to scale, filter or resize the first alone.", True),
+                io.Float.Input("weight_1", default=1.0, min=-100.0, max=100.0, step=0.01,
+                               tooltip="The strength of the first LoRA in the result. May be "
+                               "negative."),
+                io.Float.Input("weight_2", default=1.0, min=-100.0, max=100.0, step=0.01,
+                               tooltip="The strength of the second LoRA in the result. May be "
+                               "negative."),
+                io.Int.Input("target_rank", default=32, min=0, max=4096,
+                             tooltip="The rank of the result: lower makes a smaller file with "
+                             "less detail. 0 keeps everything, exactly. The report says how much "
+                             "was lost."),
+                _method(),
+                inputs.layers("The layers that the result has."),
+                io.String.Input("block_weights", default="", multiline=True, advanced=True,
+                                tooltip="Extra factors for some layers, one line each: "
+                                "'pattern: factor 1, factor 2', such as 'double_blocks.0-9: 1, "
+                                "0'. They are multiplied onto the weights; the last line that "
+                                "fits a layer counts."),
+                _balance(),
+                io.Boolean.Input("drop_near_zero", default=True, advanced=True,
+                                 tooltip="Leave out layers that come out as zero, such as those "
+                                 "with a weight of 0."),
+                inputs.compute_device(),
+                inputs.compute_dtype(),
+                inputs.output_dtype(),
+                inputs.spelling(),
+            ],
+            outputs=[inputs.lora_output(tooltip="The blended LoRA."), inputs.report_output()],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(
+        cls,
+        lora_1: comfy_bridge.LoraModel,
+        weight_1: float,
+        weight_2: float,
+        target_rank: int,
+        layers: str,
+        block_weights: str,
+        drop_near_zero: bool,
+        compute_device: str,
+        compute_dtype: str,
+        output_dtype: str,
+        spelling: str,
+        lora_2: comfy_bridge.LoraModel | None = None,
+        method: dict[str, Any] | None = None,
+        balance: dict[str, Any] | None = None,
+    ) -> io.NodeOutput:
+        chosen = options_of(method, "method", METHODS)
+        rule, rule_text = balance_rule(balance)
+        settings = Blend(
+            weights=(weight_1, weight_2),
+            rank=target_rank or None,
+            method=chosen["method"],
+            layers=layers,
+            block_weights=block_weights,
+            drop_near_zero=drop_near_zero,
+            oversampling=chosen.get("oversampling", 8),
+            power_iterations=chosen.get("power_iterations", 2),
+            seed=chosen.get("seed", 0),
+            balance=rule,
+            balance_name=rule_text,
+        )
+        output = Output(dtype=output_dtype, spelling=spelling)
+        loras = [named(lora_1, "lora_1")]
+        if lora_2 is not None:
+            loras.append(named(lora_2, "lora_2"))
+        second = loras[1] if len(loras) > 1 else None
+        result, notes = comfy_bridge.compute(
+            lambda compute: blend(loras[0], second, settings, output, compute),
+            compute_device,
+            inputs.dtype_of(compute_dtype),
+            loras,
+        )
+        names = " and ".join(str(lora.name) for lora in loras)
+        return io.NodeOutput(*edited(result, notes, f"blend of {names}"))
+
+
+def balance_rule(balance: dict[str, Any] | None) -> tuple[WeightRule | None, str]:
+    """The rule that the balance widget describes, and its words for the report."""
+    chosen = options_of(balance, "balance", list(BALANCE_NAMES))
+    name = BALANCE_NAMES[chosen["balance"]]
+    if name == "none":
+        return None, name
+    arguments = {key: value for key, value in chosen.items() if key != "balance"}
+    # The library's name for it; the widget's is shorter.
+    if "target_strength" in arguments:
+        arguments["target_total_strength"] = arguments.pop("target_strength")
+    if "power" in arguments:
+        arguments["p"] = arguments.pop("power")
+    if arguments.get("temperature", 1.0) <= 0:
+        raise LoraError("balance: the temperature must be above 0, such as 1.0")
+    text = ", ".join(f"{key}={value:g}" for key, value in arguments.items())
+    return BALANCES[name](**arguments), f"{name}({text})"
+
+
+def _method() -> Any:
+    return io.DynamicCombo.Input(
+        "method",
+        options=[
+            io.DynamicCombo.Option("svd", []),
+            io.DynamicCombo.Option("pca", [
+                io.Int.Input("oversampling", default=8, min=0, max=1024,
+                             tooltip="Extra directions that make the estimate better."),
+                io.Int.Input("power_iterations", default=2, min=0, max=32,
+                             tooltip="Passes that sharpen the estimate."),
+                io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFF,
+                             control_after_generate=False,
+                             tooltip="The same seed gives the same result."),
+            ]),
+        ],
+        tooltip="How to reach the target rank: svd is exact and the best possible; pca is the "
+        "randomised estimate of older tools, and not faster here.",
+    )  # fmt: skip
+
+
+def _balance() -> Any:
+    def number(name: str, default: float, tooltip: str, low: float = 0.0) -> Any:
+        return io.Float.Input(name, default=default, min=low, max=1000.0, step=0.01,
+                              tooltip=tooltip)  # fmt: skip
+
+    strength = number("target_strength", 1.0, "What the weighted strengths of a layer add up to.")
+    temperature = number(
+        "temperature", 1.0, "How soft the choice is: low lets the stronger LoRA win.", 0.01
+    )
+    floor = "The least that either LoRA counts: its strength for proportional and power law, its "
+    floor += "share for softmax and sigmoid."
+    least, share = number("floor", 0.02, floor), number("floor", 0.0, floor)
+    power = number("power", 0.5, "1 is proportional; below 1 evens the two LoRAs out.", -10.0)
+    bias = number("bias", 0.0, "Above 0 favours the first LoRA, below 0 the second.", -1000.0)
+    return io.DynamicCombo.Input(
+        "balance",
+        options=[
+            io.DynamicCombo.Option("none", []),
+            io.DynamicCombo.Option("softmax", [temperature, share]),
+            io.DynamicCombo.Option("proportional", [strength, least]),
+            io.DynamicCombo.Option("power law", [strength, power, least]),
+            io.DynamicCombo.Option("sigmoid", [strength, temperature, bias, least]),
+        ],
+        tooltip="Weigh the two LoRAs in each layer by how strong they are there (the largest "
+        "singular value). none adds them plainly, which is usually right.",
+        extra_dict=ADVANCED,
+    )

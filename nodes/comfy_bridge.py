@@ -1,0 +1,252 @@
+"""Everything that LoRA Alloy asks of ComfyUI: the only file that knows comfy.* and folder_paths.
+
+Devices and memory, progress and interrupts, the folders of LoRAs and outputs, what a saved file
+says about its workflow, and applying a LoRA to loaded models. The nodes themselves only know the
+node schema (comfy_api.latest) and the library.
+"""
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import comfy.lora
+import comfy.lora_convert
+import comfy.model_management as memory
+import comfy.sd
+import comfy.utils
+import folder_paths
+import torch
+from comfy.cli_args import args
+from comfy_execution.graph_utils import ExecutionBlocker
+from torch import Tensor
+
+from ..core import Compute, LoraError, StateDict
+from ..core.files import FileTensors
+
+Result = TypeVar("Result")
+LoraModel = Mapping[str, Tensor]  # what travels on LORA_MODEL wires
+
+log = logging.getLogger("lora-alloy")
+CPU = torch.device("cpu")
+
+# What the largest module needs beside its factors while it is computed: copies in float64 for the
+# Gram matrices, the concatenation, the result. Measured at five times the factors; eight is safe.
+WORKING_COPIES = 8
+# cuBLAS and cuSOLVER keep workspaces of their own.
+WORKSPACE = 256 << 20
+
+
+# -- devices ---------------------------------------------------------------------------------
+
+
+def device_options() -> list[str]:
+    """The choices of a compute_device widget on this machine."""
+    return ["auto", "cpu", *(str(d) for d in _accelerators())]
+
+
+def _accelerators() -> list[torch.device]:
+    """ComfyUI's devices that can do the job: float64 is needed, which MPS has not got."""
+    everything = getattr(memory, "get_all_torch_devices", lambda: [memory.get_torch_device()])
+    return [d for d in everything() if d.type != "cpu" and memory.supports_fp64(d)]
+
+
+def choose_device(name: str) -> torch.device:
+    """The device behind a choice. Raises LoraError for one that this machine has not got."""
+    if name == "auto":
+        device: torch.device = memory.get_torch_device()
+        return device if device.type != "cpu" and memory.supports_fp64(device) else CPU
+    if name not in device_options():
+        known = ", ".join(device_options())
+        raise LoraError(f"compute device {name!r} is not on this machine; choose one of {known}")
+    return torch.device(name)
+
+
+def compute(
+    function: Callable[[Compute], Result],
+    device_name: str,
+    dtype: torch.dtype,
+    loras: Sequence[LoraModel],
+) -> tuple[Result, list[str]]:
+    """function(Compute) on the chosen device with progress and interrupts, and what to report.
+
+    Memory is asked for before the start, just enough for the largest module: models stay loaded
+    where they fit beside it. When the device's memory runs out all the same, the whole of it is
+    computed again on the CPU, and the report says so.
+    """
+    device = choose_device(device_name)
+    if device.type != "cpu":
+        memory.free_memory(_working_memory(loras, dtype), device)
+        try:
+            return function(_with_progress(device, dtype)), []
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+        # Here the exception is gone, and with it the tensors that its frames held.
+        memory.soft_empty_cache()
+        note = f"the memory of {device} ran out; computed on the CPU instead"
+        log.warning(note)
+        return function(_with_progress(CPU, dtype)), [note]
+    return function(_with_progress(CPU, dtype)), []
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.cuda.OutOfMemoryError) or "out of memory" in str(error).lower()
+
+
+def _with_progress(device: torch.device, dtype: torch.dtype) -> Compute:
+    bar = comfy.utils.ProgressBar(1)
+
+    def progress(done: int, total: int, name: str) -> None:
+        bar.update_absolute(done, total)
+
+    def interrupted() -> bool:
+        stop_if_interrupted()
+        return False
+
+    return Compute(device, dtype, progress, interrupted)
+
+
+def stop_if_interrupted() -> None:
+    """Raise ComfyUI's own exception, which ends the run the way its page expects."""
+    memory.throw_exception_if_processing_interrupted()
+
+
+def _working_memory(loras: Sequence[LoraModel], dtype: torch.dtype) -> int:
+    """Bytes that the largest module of these LoRAs needs on the device."""
+    sizes: dict[str, int] = {}
+    for lora in loras:
+        for key, tensor in lora.items():
+            # Tensors of one module share the name before the factor's suffix, near enough.
+            module = key.split(".lora")[0].split(".diff")[0]
+            sizes[module] = sizes.get(module, 0) + tensor.numel()
+    return WORKING_COPIES * max(sizes.values(), default=0) * dtype.itemsize + WORKSPACE
+
+
+# -- files -----------------------------------------------------------------------------------
+
+
+def lora_names() -> list[str]:
+    """The files in ComfyUI's lora folders."""
+    names: list[str] = folder_paths.get_filename_list("loras")
+    return names
+
+
+def lora_fingerprint(name: str) -> str:
+    """Changes when the file does, also under the same name."""
+    path = folder_paths.get_full_path("loras", name)
+    if path is None:
+        return "missing"
+    found = Path(path).stat()
+    return f"{found.st_mtime_ns} {found.st_size}"
+
+
+def load_lora(name: str) -> StateDict:
+    """A file of the lora folders with its metadata, its tensors mapped from the disk.
+
+    Raises LoraError for a file that is gone or that is not safetensors.
+    """
+    path = folder_paths.get_full_path("loras", name)
+    if path is None:
+        raise LoraError(f"{name}: not in the lora folders any more; press R and choose again")
+    tensors = FileTensors(path)
+    return StateDict({key: tensors[key] for key in tensors.info}, tensors.metadata, name)
+
+
+def new_output_path(prefix: str) -> Path:
+    """The next free path <prefix>_00001_.safetensors in ComfyUI's output folder.
+
+    Raises LoraError for a prefix that leads out of that folder.
+    """
+    output = folder_paths.get_output_directory()
+    target = (Path(output) / prefix).resolve()
+    if not prefix.strip() or not target.is_relative_to(Path(output).resolve()):
+        raise LoraError(
+            f"filename prefix {prefix!r} must name a file inside ComfyUI's output folder, such as "
+            "loras/alloy"
+        )
+    folder, name, counter, _, _ = folder_paths.get_save_image_path(prefix, output)
+    path = Path(folder) / f"{name}_{counter:05}_.safetensors"
+    while path.exists():  # ComfyUI's counter overlooks names that differ in the digits' width
+        counter += 1
+        path = path.with_name(f"{name}_{counter:05}_.safetensors")
+    return path
+
+
+def workflow_metadata(hidden: Any) -> dict[str, str]:
+    """The workflow as core's nodes embed it: dropping the file on the page opens it again."""
+    if args.disable_metadata or hidden is None:
+        return {}
+    found = {"prompt": hidden.prompt, **(hidden.extra_pnginfo or {})}
+    return {key: json.dumps(value) for key, value in found.items() if value is not None}
+
+
+# -- models ----------------------------------------------------------------------------------
+
+
+def lora_keys(model: Any, clip: Any) -> dict[str, tuple[str, int]]:
+    """Raw LoRA module name -> (the weight it changes, how many numbers of it).
+
+    The number is 0 where the stored weight does not tell, because it is quantised.
+    """
+    found: dict[str, tuple[str, int]] = {}
+    if model is not None:
+        key_map = comfy.lora.model_lora_keys_unet(model.model, {})
+        found |= _sizes(key_map, model.model.state_dict())
+    if clip is not None:
+        key_map = comfy.lora.model_lora_keys_clip(clip.cond_stage_model, {})
+        found |= _sizes(key_map, clip.cond_stage_model.state_dict())
+    return found
+
+
+def _sizes(key_map: Mapping[str, Any], weights: LoraModel) -> dict[str, tuple[str, int]]:
+    found = {}
+    for raw, target in key_map.items():
+        # A part of a fused weight is (key, (dimension, start, length)), maybe with a function.
+        key, part = (target, None) if isinstance(target, str) else (target[0], target[1])
+        weight = weights.get(key)
+        if weight is None:
+            continue
+        size = weight.numel() if weight.is_floating_point() else 0
+        if part is not None:
+            size = size // weight.shape[part[0]] * part[2]
+        found[raw] = key, size
+    return found
+
+
+def model_name(model: Any, clip: Any) -> str:
+    """What ComfyUI detected, in its words: SDXL, Flux, a text encoder's SDXLClipModel."""
+    if model is not None:
+        return type(model.model.model_config).__name__
+    return type(clip.cond_stage_model).__name__
+
+
+def as_comfyui_reads_it(lora: LoraModel) -> dict[str, Tensor]:
+    """The state dict after ComfyUI's own renaming of a few formats."""
+    renamed: dict[str, Tensor] = comfy.lora_convert.convert_lora(dict(lora))
+    return renamed
+
+
+def apply_lora(
+    model: Any, clip: Any, lora: LoraModel, strength_model: float, strength_clip: float
+) -> tuple[Any, Any]:
+    """The same call as core's Load LoRA, so that the same file gives the same picture."""
+    patched: tuple[Any, Any] = comfy.sd.load_lora_for_models(
+        model, clip, dict(lora), strength_model, strength_clip
+    )
+    return patched
+
+
+def blocked(reason: str) -> Any:
+    """An output that must not be used: whatever is connected to it fails with this reason."""
+    return ExecutionBlocker(reason)
+
+
+def show_on_node(node_id: str | None, text: str) -> None:
+    """Write a line under a node on the page, where there is a page."""
+    server: Any = sys.modules.get("server")
+    instance: Any = getattr(getattr(server, "PromptServer", None), "instance", None)
+    if node_id is not None and hasattr(instance, "send_progress_text"):
+        instance.send_progress_text(text, node_id)

@@ -1,0 +1,112 @@
+"""Sockets and widgets that several nodes share, so that they look and read the same everywhere."""
+
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+
+from ..core import LoraError
+from . import comfy_bridge
+
+CATEGORY = "LoRA Alloy"
+
+# ComfyUI's own type: a plain dict of tensors, what Train LoRA makes and Load LoRA Model takes.
+LoraModel = io.Custom("LORA_MODEL")
+# The pandas DataFrame of Layer Analysis.
+Analysis = io.Custom("LORA_ANALYSIS")
+
+COMPUTE_DTYPES = ("float32", "float64")
+OUTPUT_DTYPES = ("match", "fp32", "fp16", "bf16")
+SPELLINGS = ("match", "kohya", "diffusers", "generic")
+
+LAYERS_TOOLTIP = (
+    "Which layers, by their names as Load LoRA for Editing and Layer Analysis list them. Patterns "
+    "separated by commas; * is anything, 0-9 a range of blocks, a leading - excludes: "
+    "double_blocks.0-9, single_blocks.*, -*mod*. Empty: all layers."
+)
+# Advanced is the page's word for widgets that are folded away until asked for. DynamicCombo has
+# no argument for it.
+ADVANCED = {"advanced": True}
+
+
+def lora_input(
+    name: str = "lora", tooltip: str = "The LoRA to work on.", optional: bool = False
+) -> Any:
+    return LoraModel.Input(name, tooltip=tooltip, optional=optional)
+
+
+def lora_output(name: str = "lora", tooltip: str = "The edited LoRA.") -> Any:
+    return LoraModel.Output(name, display_name=name, tooltip=tooltip)
+
+
+def report_output() -> Any:
+    return io.String.Output(
+        "report",
+        display_name="report",
+        tooltip="What was done to each layer, as Markdown. Connect it to Preview as Text.",
+    )
+
+
+def layers(effect: str) -> Any:
+    return io.String.Input("layers", default="", tooltip=f"{effect} {LAYERS_TOOLTIP}")
+
+
+def compute_device() -> Any:
+    return io.Combo.Input(
+        "compute_device",
+        options=comfy_bridge.device_options(),
+        default="auto",
+        advanced=True,
+        tooltip="Where to compute. auto is the device that ComfyUI computes on; if its memory "
+        "runs out, the CPU takes over. cpu is fast enough for most files.",
+    )
+
+
+def compute_dtype() -> Any:
+    return io.Combo.Input(
+        "compute_dtype",
+        options=list(COMPUTE_DTYPES),
+        default="float32",
+        advanced=True,
+        tooltip="The precision of the computation, whatever the file stores. float64 is slower "
+        "and rarely changes a digit that matters.",
+    )
+
+
+def output_dtype() -> Any:
+    return io.Combo.Input(
+        "output_dtype",
+        options=list(OUTPUT_DTYPES),
+        default="match",
+        advanced=True,
+        tooltip="The number format of the result: match keeps that of the (first) LoRA.",
+    )
+
+
+def spelling() -> Any:
+    return io.Combo.Input(
+        "spelling",
+        options=list(SPELLINGS),
+        default="match",
+        advanced=True,
+        tooltip="How the result names its layers: match keeps the names of the (first) LoRA; the "
+        "others rename them for programs that read only one spelling. ComfyUI reads all of them.",
+    )
+
+
+def options_of(value: dict[str, Any] | None, name: str, keys: list[str]) -> dict[str, Any]:
+    """What a DynamicCombo holds, as {name: chosen key, its parameters...}.
+
+    ComfyUI leaves the argument out altogether where a saved key is not one of the options.
+    """
+    if not value or value.get(name) not in keys:
+        raise LoraError(f"{name} is not one of its choices; choose one of {', '.join(keys)}")
+    return value
+
+
+def dtype_of(name: str) -> torch.dtype:
+    """The torch dtype of a compute_dtype."""
+    if name not in COMPUTE_DTYPES:
+        known = ", ".join(COMPUTE_DTYPES)
+        raise LoraError(f"compute dtype {name!r} is unknown; choose one of {known}")
+    return torch.float64 if name == "float64" else torch.float32

@@ -1,0 +1,50 @@
+"""Load LoRA for Editing: a file of the loras folder onto a LORA_MODEL wire."""
+
+from comfy_api.latest import io
+
+from ..core import Lora
+from ..core.info import summary
+from . import comfy_bridge
+from .inputs import CATEGORY, lora_output
+
+
+class LoraAlloyLoad(io.ComfyNode):
+    """Reads the file again whenever it changed on disk; its tensors stay there until used."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoraAlloyLoad",
+            display_name="Load LoRA for Editing",
+            category=CATEGORY,
+            description="Opens a LoRA file for the other LoRA Alloy nodes, with everything in it: "
+            "all tensors and the metadata. It does not touch a model; use Apply LoRA for that.",
+            search_aliases=["lora alloy", "open lora", "lora file", "lora info", "lora metadata"],
+            inputs=[
+                io.Combo.Input(
+                    "lora_name",
+                    options=comfy_bridge.lora_names(),
+                    tooltip="A .safetensors file in one of ComfyUI's loras folders. A file that "
+                    "is replaced on disk is read again.",
+                )
+            ],
+            outputs=[
+                lora_output(tooltip="The whole file: blend, resize, analyse, apply or save it."),
+                io.String.Output(
+                    "info",
+                    display_name="info",
+                    tooltip="What is in the file: model family, ranks, kinds, training metadata. "
+                    "Connect it to Preview as Text.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, lora_name: str) -> str:
+        return comfy_bridge.lora_fingerprint(lora_name)
+
+    @classmethod
+    def execute(cls, lora_name: str) -> io.NodeOutput:
+        lora = comfy_bridge.load_lora(lora_name)
+        lines = summary(Lora(lora))
+        return io.NodeOutput(lora, "\n".join(f"* {line}" for line in lines))

@@ -1,0 +1,155 @@
+"""Top Blocks Filter: the few blocks that carry most of a LoRA, and the rest."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from comfy_api.latest import io, ui
+
+from ..core import Edited, Lora, LoraError, Output, StateDict
+from ..core.blocks import locate
+from . import comfy_bridge, inputs
+from .inputs import CATEGORY, Analysis, options_of
+from .pictures import image_of
+from .wires import named
+
+# The widget's words -> the library's.
+MEASURES = {"softmax": "softmax", "energy share": "energy"}
+
+
+class LoraAlloyTopBlocks(io.ComfyNode):
+    """A thin shell around core's top blocks."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoraAlloyTopBlocks",
+            display_name="Top Blocks Filter",
+            category=CATEGORY,
+            description="Finds the smallest set of blocks that holds most of a LoRA, and keeps "
+            "(or removes) exactly those. Also writes the settings for training only them.",
+            search_aliases=["lora alloy", "block filter", "important blocks", "lora block weight",
+                            "prune lora", "train fewer blocks"],
+            inputs=[
+                inputs.lora_input(tooltip="The LoRA to take apart."),
+                Analysis.Input("analysis", optional=True,
+                               tooltip="From LoRA Layer Analysis of this LoRA; without it the "
+                               "LoRA is measured here."),
+                io.Float.Input("threshold", default=0.9, min=0.01, max=1.0, step=0.01,
+                               tooltip="How much of the whole importance the chosen blocks hold "
+                               "together."),
+                io.DynamicCombo.Input(
+                    "importance",
+                    options=[
+                        io.DynamicCombo.Option("softmax", [
+                            io.Float.Input("temperature", default=1.0, min=0.01, max=1000.0,
+                                           step=0.01,
+                                           tooltip="Higher spreads the importance over more "
+                                           "blocks. Raise it where one block takes all."),
+                        ]),
+                        io.DynamicCombo.Option("energy share", []),
+                    ],
+                    tooltip="How important a block is. softmax: of the layers' largest singular "
+                    "values, which favours few strong layers. energy share: its part of the sum "
+                    "of all squared singular values.",
+                ),
+                io.Combo.Input("mode", options=["keep", "remove"], default="keep",
+                               tooltip="keep: the LoRA keeps only the top blocks. remove: it "
+                               "keeps everything else."),
+                io.Combo.Input("other_layers", options=["keep", "remove"], default="keep",
+                               tooltip="What happens to layers outside any block, such as "
+                               "embeddings and the final layer."),
+                io.String.Input("always", default="", advanced=True,
+                                tooltip="Blocks or layers that stay in any case. "
+                                + inputs.LAYERS_TOOLTIP),
+                inputs.compute_device(),
+            ],
+            outputs=[
+                inputs.lora_output(tooltip="The LoRA with the chosen blocks."),
+                inputs.lora_output("rest", "Everything that lora has not; both applied together "
+                                   "are the original."),
+                io.String.Output("blocks", display_name="blocks",
+                                 tooltip="The top blocks, as text that fits the layers inputs of "
+                                 "the other nodes."),
+                io.String.Output("trainer_config", display_name="trainer_config",
+                                 tooltip="Settings for ai-toolkit, kohya, diffusion-pipe and PEFT "
+                                 "that train only the top blocks."),
+                io.Image.Output("chart", display_name="chart",
+                                tooltip="Cumulative importance with the threshold. It is shown on "
+                                "the node, too."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(
+        cls,
+        lora: comfy_bridge.LoraModel,
+        threshold: float,
+        mode: str,
+        other_layers: str,
+        always: str,
+        compute_device: str,
+        analysis: Any = None,
+        importance: dict[str, Any] | None = None,
+    ) -> io.NodeOutput:
+        from ..core.charts import chart
+        from ..core.top_blocks import choose_blocks, top_blocks
+
+        chosen = options_of(importance, "importance", list(MEASURES))
+        measure, temperature = MEASURES[chosen["importance"]], chosen.get("temperature", 1.0)
+        source = named(lora, "lora")
+        choice, notes = comfy_bridge.compute(
+            lambda compute: choose_blocks(
+                source, threshold, measure, temperature, analysis, compute
+            ),
+            compute_device,
+            torch.float32,
+            [source],
+        )
+        for note in notes:
+            comfy_bridge.log.warning(note)
+        settings = {"mode": mode, "always": always, "other_layers": other_layers}
+        rest: Any
+        try:
+            parts = top_blocks(source, choice, rest=Output(), **settings)
+            kept, rest = (_named(part, source) for part in parts)
+        except LoraError as error:
+            # Without a rest there may still be a LoRA; only what needs the rest then fails.
+            kept = _named(top_blocks(source, choice, **settings)[0], source)
+            rest = comfy_bridge.blocked(f"Top Blocks Filter has no rest: {error}")
+        picture = image_of(chart(choice.analysis, "cumulative", measure, temperature, threshold))
+        return io.NodeOutput(
+            kept,
+            rest,
+            selector(source, choice.blocks),
+            trainer_configs(source, choice.blocks),
+            picture,
+            ui=ui.PreviewImage(picture, cls=cls),
+        )
+
+
+def _named(part: Edited | None, source: StateDict) -> StateDict:
+    assert part is not None and isinstance(part.lora, StateDict)
+    part.lora.name = f"part of {source.name}"
+    return part.lora
+
+
+def selector(lora: StateDict, blocks: Sequence[str]) -> str:
+    """The blocks as the layers inputs take them, in the same order."""
+    places = map(locate, Lora(lora).modules)
+    spelled = {place.block: place.prefix for place in places}
+    return ", ".join(spelled[block] or block for block in blocks)
+
+
+def trainer_configs(lora: StateDict, blocks: Sequence[str]) -> str:
+    """What to paste into each trainer to train only these blocks, as Markdown."""
+    from ..core.trainer_configs import TRAINERS, trainer_config
+
+    parts = []
+    for trainer in TRAINERS:
+        try:
+            text = f"```\n{trainer_config(trainer, Lora(lora), blocks)}\n```"
+        except LoraError as error:
+            text = str(error)  # not every trainer can do it for every model
+        parts.append(f"### {trainer}\n\n{text}")
+    return "\n\n".join(parts)

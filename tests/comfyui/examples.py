@@ -1,0 +1,327 @@
+"""The example workflows as they are laid out, and the tiny stand-ins that they can run with.
+
+`make_examples.py` turns EXAMPLES into files; the tests run those files, not these lists.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tests.comfyui import models
+from tests.comfyui.loras import random_lora
+
+HUB = "https://huggingface.co"
+FLUX_TEXT = f"{HUB}/comfyanonymous/flux_text_encoders/resolve/main"
+# file -> (models folder, where to get it)
+FILES = {
+    "sd_xl_base_1.0.safetensors": (
+        "checkpoints", f"{HUB}/stabilityai/stable-diffusion-xl-base-1.0/resolve/main"),
+    "flux1-dev.safetensors": (
+        "diffusion_models", f"{HUB}/Comfy-Org/flux1-dev/resolve/main"),
+    "clip_l.safetensors": ("text_encoders", FLUX_TEXT),
+    "t5xxl_fp16.safetensors": ("text_encoders", FLUX_TEXT),
+    "ae.safetensors": (
+        "vae", f"{HUB}/Comfy-Org/Lumina_Image_2.0_Repackaged/resolve/main/split_files/vae"),
+    "pixel-art-xl.safetensors": ("loras", f"{HUB}/nerijs/pixel-art-xl/resolve/main"),
+    "toy_face_sdxl.safetensors": ("loras", f"{HUB}/CiroN2022/toy-face/resolve/main"),
+    "FLUX-dev-lora-add_details.safetensors": (
+        "loras", f"{HUB}/Shakker-Labs/FLUX.1-dev-LoRA-add-details/resolve/main"),
+    "FLUX-dev-lora-AntiBlur.safetensors": (
+        "loras", f"{HUB}/Shakker-Labs/FLUX.1-dev-LoRA-AntiBlur/resolve/main"),
+}  # fmt: skip
+PIXEL, TOY = "pixel-art-xl.safetensors", "toy_face_sdxl.safetensors"
+DETAILS, ANTIBLUR = (
+    "FLUX-dev-lora-add_details.safetensors",
+    "FLUX-dev-lora-AntiBlur.safetensors",
+)
+
+Wire = tuple[str, str]  # (node's name, its output)
+
+
+@dataclass
+class Spec:
+    """One node of an example: where it stands, what its widgets say, what feeds its inputs."""
+
+    name: str
+    type: str
+    pos: tuple[int, int]
+    size: tuple[int, int] = (0, 0)  # 0: as small as it can be
+    widgets: dict[str, Any] = field(default_factory=dict)
+    links: dict[str, Wire] = field(default_factory=dict)
+    title: str = ""
+
+    def spec(self) -> dict[str, Any]:
+        files = [v for v in self.widgets.values() if v in FILES]
+        needs = [{"name": f, "url": f"{FILES[f][1]}/{f}", "directory": FILES[f][0]} for f in files]
+        properties = {"models": needs} if needs else {}
+        return {**vars(self), "properties": properties}
+
+
+@dataclass
+class Example:
+    title: str
+    nodes: list[Spec]
+
+
+def note(text: str, pos: tuple[int, int], size: tuple[int, int]) -> Spec:
+    return Spec("note", "MarkdownNote", pos, size, {"": text})
+
+
+def load(name: str, file: str, pos: tuple[int, int]) -> Spec:
+    return Spec(name, "LoraAlloyLoad", pos, (340, 0), {"lora_name": file})
+
+
+def text(name: str, wire: Wire, pos: tuple[int, int], size: tuple[int, int], title: str) -> Spec:
+    return Spec(name, "PreviewAny", pos, size, {}, {"source": wire}, title)
+
+
+def sdxl(pos: tuple[int, int]) -> list[Spec]:
+    x, y = pos
+    return [
+        Spec("base", "CheckpointLoaderSimple", (x, y), (340, 0),
+             {"ckpt_name": "sd_xl_base_1.0.safetensors"}),
+    ]  # fmt: skip
+
+
+def flux(pos: tuple[int, int]) -> list[Spec]:
+    x, y = pos
+    return [
+        Spec("base", "UNETLoader", (x, y), (340, 0),
+             {"unet_name": "flux1-dev.safetensors", "weight_dtype": "default"}),
+        Spec("text", "DualCLIPLoader", (x, y + 130), (340, 0),
+             {"clip_name1": "clip_l.safetensors", "clip_name2": "t5xxl_fp16.safetensors",
+              "type": "flux"}),
+        Spec("vae", "VAELoader", (x, y + 350), (340, 0), {"vae_name": "ae.safetensors"}),
+    ]  # fmt: skip
+
+
+def prompt(name: str, clip: Wire, words: str, pos: tuple[int, int], title: str = "") -> Spec:
+    return Spec(name, "CLIPTextEncode", pos, (340, 110), {"text": words}, {"clip": clip}, title)
+
+
+def picture(
+    name: str, model: Wire, links: Mapping[str, Wire], vae: Wire, settings: dict[str, Any],
+    pos: tuple[int, int], title: str,
+) -> list[Spec]:  # fmt: skip
+    """KSampler, VAEDecode and the picture, from left to right."""
+    x, y = pos
+    defaults = {"seed": 20, "control_after_generate": "fixed"}
+    return [
+        Spec(f"{name}.sampler", "KSampler", (x, y), (290, 0), defaults | settings,
+             {"model": model, **links}),
+        Spec(f"{name}.decode", "VAEDecode", (x, y + 300), (290, 0), {},
+             {"samples": (f"{name}.sampler", "LATENT"), "vae": vae}),
+        Spec(f"{name}.image", "SaveImage", (x + 320, y), (370, 400),
+             {"filename_prefix": f"lora-alloy/{name}"}, {"images": (f"{name}.decode", "IMAGE")},
+             title),
+    ]  # fmt: skip
+
+
+SDXL_SETTINGS = {"steps": 25, "cfg": 7.0, "sampler_name": "dpmpp_2m", "scheduler": "karras"}
+FLUX_SETTINGS = {"steps": 20, "cfg": 1.0, "sampler_name": "euler", "scheduler": "simple"}
+
+
+def blend() -> Example:
+    conditions = {
+        "positive": ("positive", "CONDITIONING"),
+        "negative": ("negative", "CONDITIONING"),
+        "latent_image": ("latent", "LATENT"),
+    }
+    return Example("Blend two LoRAs and generate", [
+        note("### Two LoRAs become one\n\n**LoRA Blend** adds them at their weights into one LoRA "
+             "of rank 32. The report says how much that loses; rank 0 loses nothing.",
+             (0, 0), (340, 150)),
+        *sdxl((0, 210)),
+        load("first", PIXEL, (0, 370)),
+        load("second", TOY, (0, 510)),
+        Spec("blend", "LoraAlloyBlend", (380, 20), (330, 0),
+             {"weight_1": 1.0, "weight_2": 0.6},
+             {"lora_1": ("first", "lora"), "lora_2": ("second", "lora")}),
+        Spec("apply", "LoraAlloyApply", (750, 20), (290, 0), {},
+             {"model": ("base", "MODEL"), "clip": ("base", "CLIP"), "lora": ("blend", "lora")}),
+        prompt("positive", ("apply", "clip"), "toy_face of a knight, pixel art", (1080, 20),
+               "Prompt"),
+        prompt("negative", ("apply", "clip"), "blurry, text, watermark", (1080, 180),
+               "Negative prompt"),
+        Spec("latent", "EmptyLatentImage", (1080, 340), (340, 0),
+             {"width": 1024, "height": 1024, "batch_size": 1}),
+        text("report", ("blend", "report"), (380, 470), (1040, 300), "What the blend did"),
+        *picture("blend", ("apply", "model"), conditions, ("base", "VAE"), SDXL_SETTINGS,
+                 (1460, 20), "Both LoRAs in one"),
+    ])  # fmt: skip
+
+
+def shrink() -> Example:
+    conditions = {
+        "positive": ("positive", "CONDITIONING"),
+        "negative": ("negative", "CONDITIONING"),
+        "latent_image": ("latent", "LATENT"),
+    }
+    small = Spec("apply.small", "LoraAlloyApply", (760, 510), (290, 0), {},
+                 {"model": ("base", "MODEL"), "clip": ("base", "CLIP"),
+                  "lora": ("resize", "lora")}, "Apply the small one")  # fmt: skip
+    return Example("Shrink a LoRA and compare", [
+        note("### Smaller, with the same picture\n\n**LoRA Rank Resize** keeps the ranks that "
+             "matter. Both pictures have the same seed: compare them before you keep the small "
+             "file.", (0, 0), (340, 150)),
+        *sdxl((0, 210)),
+        load("lora", PIXEL, (0, 370)),
+        prompt("positive", ("base", "CLIP"), "a castle on a hill, pixel art", (0, 510), "Prompt"),
+        prompt("negative", ("base", "CLIP"), "blurry, text", (0, 670), "Negative prompt"),
+        Spec("latent", "EmptyLatentImage", (0, 830), (340, 0),
+             {"width": 1024, "height": 1024, "batch_size": 1}),
+        Spec("resize", "LoraAlloyRankResize", (380, 20), (340, 560),
+             {"rule": "energy", "rule.share": 0.9}, {"lora": ("lora", "lora")}),
+        Spec("save", "LoraAlloySave", (380, 640), (340, 0),
+             {"filename_prefix": "loras/pixel-art-xl-small", "dtype": "match"},
+             {"lora": ("resize", "lora")}),
+        Spec("apply", "LoraAlloyApply", (760, 20), (290, 0), {},
+             {"model": ("base", "MODEL"), "clip": ("base", "CLIP"), "lora": ("lora", "lora")},
+             "Apply the original"),
+        small,
+        *picture("before", ("apply", "model"), conditions, ("base", "VAE"), SDXL_SETTINGS,
+                 (1090, 20), "Before"),
+        *picture("after", ("apply.small", "model"), conditions, ("base", "VAE"), SDXL_SETTINGS,
+                 (1090, 510), "After"),
+    ])  # fmt: skip
+
+
+def inside() -> Example:
+    return Example("What is inside this LoRA", [
+        note("### No model needed\n\n**LoRA Layer Analysis** measures every layer. The blocks "
+             "chart shows where in the network the LoRA works, the heat map in which kind of "
+             "layer.", (0, 0), (340, 150)),
+        load("lora", DETAILS, (0, 210)),
+        text("info", ("lora", "info"), (0, 350), (340, 290), "The file"),
+        Spec("blocks", "LoraAlloyLayerAnalysis", (380, 20), (480, 620),
+             {"chart": "blocks", "rows": 12}, {"lora": ("lora", "lora")}, "Where it works"),
+        Spec("kinds", "LoraAlloyLayerAnalysis", (900, 20), (480, 620),
+             {"chart": "heat map", "rows": 12}, {"lora": ("lora", "lora")},
+             "In which kind of layer"),
+        text("table", ("blocks", "table"), (0, 700), (1380, 420), "The strongest layers"),
+    ])  # fmt: skip
+
+
+def top_blocks() -> Example:
+    conditions = {
+        "positive": ("guidance", "CONDITIONING"),
+        "negative": ("nothing", "CONDITIONING"),
+        "latent_image": ("latent", "LATENT"),
+    }
+    return Example("Keep the top blocks", [
+        note("### The few blocks that do the work\n\n**Top Blocks Filter** splits a LoRA: the "
+             "blocks that hold 80 % of its energy, and the rest. The settings below train only "
+             "those blocks next time.", (0, 0), (340, 170)),
+        *flux((0, 230)),
+        load("lora", DETAILS, (0, 700)),
+        prompt("positive", ("text", "CLIP"),
+               "portrait of an old fisherman, detailed skin, morning light", (0, 840), "Prompt"),
+        Spec("top", "LoraAlloyTopBlocks", (380, 20), (460, 620),
+             {"threshold": 0.8, "importance": "energy share"}, {"lora": ("lora", "lora")}),
+        Spec("guidance", "FluxGuidance", (380, 750), (290, 0), {"guidance": 3.5},
+             {"conditioning": ("positive", "CONDITIONING")}),
+        Spec("nothing", "ConditioningZeroOut", (380, 880), (290, 0), {},
+             {"conditioning": ("positive", "CONDITIONING")}),
+        Spec("latent", "EmptySD3LatentImage", (380, 970), (290, 0),
+             {"width": 1024, "height": 1024, "batch_size": 1}),
+        Spec("apply", "LoraAlloyApply", (880, 20), (270, 0), {},
+             {"model": ("base", "MODEL"), "lora": ("top", "lora")}, "Apply the top blocks"),
+        Spec("apply.rest", "LoraAlloyApply", (880, 510), (270, 0), {},
+             {"model": ("base", "MODEL"), "lora": ("top", "rest")}, "Apply the rest"),
+        *picture("top", ("apply", "model"), conditions, ("vae", "VAE"), FLUX_SETTINGS,
+                 (1190, 20), "Only the top blocks"),
+        *picture("rest", ("apply.rest", "model"), conditions, ("vae", "VAE"), FLUX_SETTINGS,
+                 (1190, 510), "Only the rest"),
+        text("chosen", ("top", "blocks"), (700, 750), (450, 130), "The blocks"),
+        text("trainer", ("top", "trainer_config"), (700, 930), (450, 260),
+             "Train only these blocks"),
+    ])  # fmt: skip
+
+
+def by_block() -> Example:
+    return Example("Mix two LoRAs by block", [
+        note("### Blocks 0-9 from one, 10-18 from the other\n\n*Block weights* are factors for "
+             "each LoRA, by layer name: `pattern: first, second`. The result is one file, ready "
+             "for any LoRA loader.", (0, 0), (340, 170)),
+        load("first", DETAILS, (0, 230)),
+        load("second", ANTIBLUR, (0, 370)),
+        Spec("blend", "LoraAlloyBlend", (380, 20), (380, 0),
+             {"target_rank": 0, "layers": "double_blocks.*",
+              "block_weights": "double_blocks.0-9: 1, 0\ndouble_blocks.10-18: 0, 1"},
+             {"lora_1": ("first", "lora"), "lora_2": ("second", "lora")}),
+        Spec("save", "LoraAlloySave", (380, 490), (380, 0),
+             {"filename_prefix": "loras/details-and-antiblur", "dtype": "bf16",
+              "metadata": "modelspec.title: Details early, sharpness late"},
+             {"lora": ("blend", "lora")}),
+        text("report", ("blend", "report"), (800, 20), (640, 470), "What the blend did"),
+        text("path", ("save", "path"), (800, 560), (640, 110), "The file"),
+    ])  # fmt: skip
+
+
+EXAMPLES = [blend(), shrink(), inside(), top_blocks(), by_block()]
+
+
+# -- running them with tiny models -----------------------------------------------------------
+
+
+def write_tiny_loras(folder: Path) -> None:
+    """Stand-ins under the names that the examples use, strong in some blocks as real ones are."""
+    wide = models.flux(double=19, single=38)
+    for file, part, seed in ((PIXEL, models.sd15_unet(), 1), (TOY, models.sd15_unet(), 2)):
+        save_file(shaped(random_lora(part, "kohya", 16, seed, size=0.3), seed), folder / file)
+    for file, seed in ((DETAILS, 3), (ANTIBLUR, 4)):
+        tensors = shaped(random_lora(wide, "generic", 16, seed, size=0.3), seed)
+        save_file(tensors, folder / file)
+
+
+def write_tiny_models(folder: Callable[[str], Path]) -> None:
+    """The models that the examples name, as links to the usual tiny ones."""
+    save_file(
+        models.flux(double=19, single=38), folder("diffusion_models") / "flux1-dev.safetensors"
+    )
+    for name, kind, tiny in (
+        ("sd_xl_base_1.0", "checkpoints", "tiny_sd15"),
+        ("clip_l", "text_encoders", "tiny_clip_l"),
+        ("ae", "vae", "tiny_flux_vae"),
+    ):
+        (folder(kind) / f"{name}.safetensors").symlink_to(folder(kind) / f"{tiny}.safetensors")
+
+
+def shaped(lora: dict[str, Tensor], seed: int) -> dict[str, Tensor]:
+    """The LoRA with spectra that fall off, and with strengths that differ from block to block."""
+    result = dict(lora)
+    for key, tensor in lora.items():
+        if not re.search(r"(lora_B|lora_up)\.weight$", key):
+            continue
+        numbers = [int(n) for n in re.findall(r"(?<=[._])(\d+)(?=[._])", key)]
+        block = numbers[0] + (19 if "single" in key else 0) if numbers else 0
+        wave = math.sin(block / 4.0 + seed) + math.sin(block / 1.7 + 2 * seed)
+        falling = torch.tensor([1.5 * 0.75**i for i in range(tensor.shape[1])])
+        result[key] = tensor * falling * math.exp(0.6 * wave)
+    return result
+
+
+def with_tiny_models(workflow: Mapping[str, Any]) -> dict[str, Any]:
+    """The workflow for a small picture in a few steps, with one text encoder instead of two."""
+    small = copy.deepcopy(dict(workflow))
+    for node in small["nodes"]:
+        values = node.get("widgets_values")
+        if node["type"] == "DualCLIPLoader":
+            node["type"] = node["properties"]["Node name for S&R"] = "CLIPLoader"
+            node["widgets_values"] = ["clip_l.safetensors", "stable_diffusion", "default"]
+            node["inputs"] = []
+        elif node["type"] in ("EmptyLatentImage", "EmptySD3LatentImage"):
+            values[:2] = [256, 256]
+        elif node["type"] == "KSampler":
+            values[2] = 4
+    return small

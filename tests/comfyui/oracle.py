@@ -1,0 +1,275 @@
+"""What ComfyUI's own code says about LoRA keys and weights. Run with ComfyUI's Python, in its folder.
+
+    python oracle.py keys ANSWER.json
+        For every model below, built on the meta device: every name that ComfyUI's loader accepts
+        for a weight, in its order, as [name, weight, [dimension, start, length] or null, swapped].
+    python oracle.py changes FOLDER
+        For every <name>.safetensors in FOLDER and the weights in FOLDER/base/<name>.safetensors
+        (key: the module's raw name in the file): the weights after ComfyUI's loader and patcher at
+        strength 1, minus before, in float32, as FOLDER/changes/<name>.safetensors.
+
+Models are cut down to a few blocks: names repeat. Widths are the real ones where slices follow them.
+"""
+
+import json
+import logging
+import sys
+from pathlib import Path
+
+sys.path.insert(0, ".")
+import comfy.cli_args
+
+comfy.cli_args.args.cpu = True
+
+import comfy.lora
+import comfy.lora_convert
+import comfy.model_management
+import comfy.ops
+import comfy.sd1_clip
+import comfy.sdxl_clip
+import comfy.supported_models as models
+import comfy.text_encoders.flux
+import comfy.text_encoders.sd2_clip
+import comfy.text_encoders.sd3_clip
+import torch
+from safetensors.torch import load_file, save_file
+
+UNET = {
+    "image_size": 32, "in_channels": 4, "out_channels": 4, "use_spatial_transformer": True,
+    "legacy": False, "model_channels": 320, "use_temporal_attention": False,
+    "use_temporal_resblock": False,
+}  # fmt: skip
+SD15 = UNET | {
+    "num_res_blocks": [2, 2, 2, 2], "channel_mult": [1, 2, 4, 4], "context_dim": 768,
+    "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0], "transformer_depth_middle": 1,
+    "transformer_depth_output": [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0], "adm_in_channels": None,
+    "use_linear_in_transformer": False, "num_heads": 8,
+}  # fmt: skip
+SDXL = UNET | {
+    "num_res_blocks": [2, 2, 2], "channel_mult": [1, 2, 4], "context_dim": 2048,
+    "transformer_depth": [0, 0, 2, 2, 10, 10], "transformer_depth_middle": 10,
+    "transformer_depth_output": [0, 0, 0, 2, 2, 2, 10, 10, 10], "adm_in_channels": 2816,
+    "use_linear_in_transformer": True, "num_head_channels": 64, "num_classes": "sequential",
+}  # fmt: skip
+REFINER = UNET | {
+    "model_channels": 384, "num_res_blocks": [2, 2, 2, 2], "channel_mult": [1, 2, 4, 4],
+    "context_dim": 1280, "transformer_depth": [0, 0, 4, 4, 4, 4, 0, 0],
+    "transformer_depth_middle": 4, "adm_in_channels": 2560, "use_linear_in_transformer": True,
+    "transformer_depth_output": [0, 0, 0, 4, 4, 4, 4, 4, 4, 0, 0, 0], "num_head_channels": 64,
+    "num_classes": "sequential",
+}  # fmt: skip
+FLUX = {
+    "axes_dim": [16, 56, 56], "num_heads": 24, "mlp_ratio": 4.0, "theta": 10000,
+    "out_channels": 16, "qkv_bias": True, "txt_ids_dims": [], "in_channels": 16,
+    "hidden_size": 3072, "context_in_dim": 4096, "patch_size": 2, "vec_in_dim": 768, "depth": 2,
+    "depth_single_blocks": 2, "guidance_embed": True,
+}  # fmt: skip
+CHROMA = {key: value for key, value in FLUX.items() if key != "guidance_embed"} | {
+    "in_channels": 64, "out_channels": 64, "in_dim": 64, "out_dim": 3072, "hidden_dim": 5120,
+    "n_layers": 5,
+}  # fmt: skip
+FLUX_2 = FLUX | {
+    "axes_dim": [32, 32, 32, 32], "num_heads": 48, "mlp_ratio": 3.0, "out_channels": 128,
+    "in_channels": 128, "hidden_size": 6144, "patch_size": 1, "qkv_bias": False,
+    "ops_bias": False, "global_modulation": True, "mlp_silu_act": True, "vec_in_dim": None,
+    "context_in_dim": 15360, "txt_ids_dims": [3],
+}  # fmt: skip
+HUNYUAN_VIDEO = {
+    "in_channels": 16, "patch_size": [1, 2, 2], "out_channels": 16, "vec_in_dim": 768,
+    "axes_dim": [16, 56, 56], "meanflow": False, "context_in_dim": 4096, "hidden_size": 3072,
+    "mlp_ratio": 4.0, "num_heads": 24, "depth": 2, "depth_single_blocks": 2, "theta": 256,
+    "qkv_bias": True, "byt5": False, "guidance_embed": True, "use_cond_type_embedding": False,
+    "vision_in_dim": None, "meanflow_sum": False,
+}  # fmt: skip
+SD3 = {
+    "in_channels": 16, "patch_size": 2, "out_channels": 16, "depth": 38, "input_size": None,
+    "adm_in_channels": 2048, "num_patches": 36864, "pos_embed_max_size": 192, "qk_norm": "rms",
+    "context_embedder_config": {
+        "target": "torch.nn.Linear", "params": {"in_features": 4096, "out_features": 2432},
+    },
+    "pos_embed_scaling_factor": None, "x_block_self_attn_layers": [],
+}  # fmt: skip
+SD35_MEDIUM = SD3 | {
+    "depth": 24, "num_patches": 147456, "pos_embed_max_size": 384,
+    "x_block_self_attn_layers": list(range(13)),
+    "context_embedder_config": {
+        "target": "torch.nn.Linear", "params": {"in_features": 4096, "out_features": 1536},
+    },
+}  # fmt: skip
+WAN = {
+    "dim": 5120, "out_dim": 16, "num_heads": 40, "ffn_dim": 13824, "num_layers": 2,
+    "patch_size": (1, 2, 2), "freq_dim": 256, "window_size": (-1, -1), "qk_norm": True,
+    "cross_attn_norm": True, "eps": 1e-6, "in_dim": 16,
+}  # fmt: skip
+LUMINA = {
+    "patch_size": 2, "in_channels": 16, "dim": 2304, "cap_feat_dim": 2304, "n_layers": 2,
+    "qk_norm": True, "n_heads": 24, "n_kv_heads": 8, "axes_dims": [32, 32, 32],
+    "axes_lens": [300, 512, 512], "rope_theta": 10000.0, "ffn_dim_multiplier": 4.0,
+}  # fmt: skip
+Z_IMAGE = LUMINA | {
+    "dim": 3840, "cap_feat_dim": 2560, "n_heads": 30, "n_kv_heads": 30, "axes_dims": [32, 48, 48],
+    "axes_lens": [1536, 512, 512], "rope_theta": 256.0, "ffn_dim_multiplier": 8.0 / 3.0,
+    "z_image_modulation": True, "time_scale": 1000.0, "pad_tokens_multiple": 32,
+}  # fmt: skip
+LTX = {"num_layers": 2, "attention_head_dim": 64, "cross_attention_dim": 2048}
+PIXART = {
+    "num_heads": 16, "patch_size": 2, "hidden_size": 1152, "in_channels": 4, "depth": 2,
+    "model_max_length": 300, "input_size": 128, "pe_interpolation": 2, "micro_condition": False,
+}  # fmt: skip
+HIDREAM = {
+    "attention_head_dim": 128, "axes_dims_rope": [64, 32, 32], "caption_channels": [4096, 4096],
+    "max_resolution": [128, 128], "in_channels": 16, "llama_layers": [0, 1, 2, 3],
+    "num_attention_heads": 20, "num_routed_experts": 4, "num_activated_experts": 2,
+    "num_layers": 2, "num_single_layers": 2, "out_channels": 16, "patch_size": 2,
+    "text_emb_dim": 2048,
+}  # fmt: skip
+OMNIGEN = {
+    "axes_dim_rope": [40, 40, 40], "axes_lens": [1024, 1664, 1664], "ffn_dim_multiplier": None,
+    "hidden_size": 2520, "in_channels": 16, "multiple_of": 256, "norm_eps": 1e-05,
+    "num_attention_heads": 21, "num_kv_heads": 7, "num_layers": 2, "num_refiner_layers": 2,
+    "out_channels": None, "patch_size": 2, "text_feat_dim": 2048, "timestep_scale": 1000.0,
+}  # fmt: skip
+MOCHI = {
+    "depth": 2, "patch_size": 2, "num_heads": 24, "hidden_size_x": 3072, "hidden_size_y": 1536,
+    "mlp_ratio_x": 4.0, "mlp_ratio_y": 4.0, "learn_sigma": False, "in_channels": 12,
+    "qk_norm": True, "qkv_bias": False, "out_bias": True, "attn_drop": 0.0,
+    "patch_embed_bias": True, "posenc_preserve_area": True, "timestep_mlp_bias": True,
+    "attend_to_padding": False, "timestep_scale": 1000.0, "use_t5": True, "t5_feat_dim": 4096,
+    "t5_token_length": 256, "rope_theta": 10000.0,
+}  # fmt: skip
+COSMOS_2 = {
+    "max_img_h": 240, "max_img_w": 240, "max_frames": 128, "in_channels": 16, "out_channels": 16,
+    "patch_spatial": 2, "patch_temporal": 1, "model_channels": 2048, "concat_padding_mask": True,
+    "crossattn_emb_channels": 1024, "pos_emb_cls": "rope3d", "pos_emb_learnable": True,
+    "pos_emb_interpolation": "crop", "use_adaln_lora": True, "adaln_lora_dim": 256,
+    "num_blocks": 2, "num_heads": 16, "extra_per_block_abs_pos_emb": False,
+}  # fmt: skip
+
+# our name of the model -> (ComfyUI's class, its settings beyond the class's own)
+DIFFUSION_MODELS = {
+    "SD1.5": (models.SD15, SD15),
+    "SDXL": (models.SDXL, SDXL),
+    "SDXL refiner": (models.SDXLRefiner, REFINER),
+    "Flux": (models.Flux, FLUX),
+    "Chroma": (models.Chroma, CHROMA),
+    "Flux.2": (models.Flux2, FLUX_2),
+    "HunyuanVideo": (models.HunyuanVideo, HUNYUAN_VIDEO),
+    "HunyuanVideo 1.5": (
+        models.HunyuanVideo15,
+        HUNYUAN_VIDEO | {"vision_in_dim": 1152, "byt5": True, "use_cond_type_embedding": True},
+    ),
+    "SD3.5 large": (models.SD3, SD3),
+    "SD3.5 medium": (models.SD3, SD35_MEDIUM),
+    "Qwen-Image": (models.QwenImage, {"num_layers": 2}),
+    "Wan": (models.WAN21_T2V, WAN),
+    "Wan image-to-video": (models.WAN21_I2V, WAN | {"in_dim": 36}),
+    "Wan VACE": (models.WAN21_Vace, WAN | {"vace_in_dim": 96, "vace_layers": 1}),
+    "LTX-Video": (models.LTXV, LTX),
+    "LTX-Video with audio": (models.LTXAV, LTX),
+    "Z-Image": (models.ZImage, Z_IMAGE),
+    "AuraFlow": (
+        models.AuraFlow,
+        {"max_seq": 9216, "cond_seq_dim": 2048, "n_double_layers": 2, "n_layers": 4},
+    ),
+    "PixArt Sigma": (models.PixArtSigma, PIXART),
+    "PixArt Alpha": (models.PixArtAlpha, PIXART | {"micro_condition": True}),
+    "HiDream": (models.HiDream, HIDREAM),
+    "Krea 2": (models.Krea2, {"layers": 2}),
+    "HunyuanDiT": (models.HunyuanDiT, {"depth": 4, "hidden_size": 1408, "mlp_ratio": 4.3637}),
+    "Mochi": (models.GenmoMochi, MOCHI),
+    "OmniGen2": (models.Omnigen2, OMNIGEN),
+    "Kandinsky 5": (models.Kandinsky5, {"num_text_blocks": 2, "num_visual_blocks": 2}),
+    "ERNIE-Image": (models.ErnieImage, {"num_layers": 2}),
+    "Cosmos Predict2": (models.CosmosT2IPredict2, COSMOS_2),
+    "Anima": (models.Anima, COSMOS_2),
+}
+TEXT_ENCODERS = {
+    "SD1.5": comfy.sd1_clip.SD1ClipModel,
+    "SD2": comfy.text_encoders.sd2_clip.SD2ClipModel,
+    "SDXL": comfy.sdxl_clip.SDXLClipModel,
+    "SD3.5": comfy.text_encoders.sd3_clip.SD3ClipModel,
+    "Flux": comfy.text_encoders.flux.FluxClipModel,
+}
+
+
+def diffusion_model(kind, settings):
+    """A ComfyUI model of this class on the meta device: names and shapes, no weights."""
+    config = kind(kind.unet_config | settings)
+    config.set_inference_dtype(torch.float32, None)
+    # Some classes look into the checkpoint for the kind of noise they were trained on; none here.
+    return config.get_model({}, device="meta")
+
+
+def key_maps():
+    answer = {}
+    for name, (kind, settings) in DIFFUSION_MODELS.items():
+        model = diffusion_model(kind, settings)
+        shapes = {key: list(tensor.shape) for key, tensor in model.state_dict().items()}
+        found = comfy.lora.model_lora_keys_unet(model, {})
+        answer[name] = entries(found, shapes, "diffusion_model.")
+    for name, kind in TEXT_ENCODERS.items():
+        model = kind(device="meta", dtype=torch.float32)
+        shapes = {key: list(tensor.shape) for key, tensor in model.state_dict().items()}
+        found = comfy.lora.model_lora_keys_clip(model, {})
+        answer[f"{name} text encoders"] = entries(found, shapes, "")
+    return answer
+
+
+def entries(found, shapes, prefix):
+    result = []
+    for name, target in found.items():
+        weight, offset, function = (target, None, None) if isinstance(target, str) else (
+            *target, *([None] * (3 - len(target))),
+        )  # fmt: skip
+        if weight in shapes:  # names of weights that this size of the model lacks
+            path = weight.removeprefix(prefix)
+            result.append([name, path, offset, function is not None, shapes[weight]])
+    return result
+
+
+def changes(folder):
+    """ComfyUI's own change of weights for every file of the folder."""
+    errors = {}
+    (folder / "changes").mkdir()
+    for path in sorted(folder.glob("*.safetensors")):
+        base = load_file(folder / "base" / path.name)
+        tensors = comfy.lora_convert.convert_lora(load_file(path))
+        # The loader is given the raw names as its key map: what a name means is tested elsewhere.
+        names = {name: f"{name}.weight" for name in base if not name.endswith(".bias")}
+        patches = comfy.lora.load_lora(tensors, names, log_missing=False)
+        answer = {}
+        for key, patch in patches.items():
+            name = key.removesuffix(".weight")
+            weight = base[name].float()
+            record = Record()
+            logging.getLogger().addHandler(record)
+            after = comfy.lora.calculate_weight(
+                [(1.0, patch, 1.0, None, None)], weight.clone(), key
+            )
+            logging.getLogger().removeHandler(record)
+            if record.messages:
+                errors[f"{path.stem}: {name}"] = record.messages
+            answer[name] = (after - weight).contiguous()
+        save_file(answer, folder / "changes" / path.name)
+    (folder / "errors.json").write_text(json.dumps(errors))
+
+
+class Record(logging.Handler):
+    """Collects what ComfyUI logs: its patcher logs an error and leaves the weight as it is."""
+
+    def __init__(self):
+        super().__init__()
+        self.messages = []
+
+    def emit(self, record):
+        self.messages.append(record.getMessage())
+
+
+if __name__ == "__main__":
+    logging.getLogger().setLevel("ERROR")
+    command, path = sys.argv[1], Path(sys.argv[2])
+    with torch.no_grad():
+        if command == "keys":
+            path.write_text(json.dumps(key_maps()))
+        else:
+            changes(path)

@@ -1,0 +1,90 @@
+"""What saved workflows depend on never changes, and what people read is complete."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .schemas import contract, every_input
+
+CONTRACT = Path(__file__).with_name("contract.json")
+
+
+def test_saved_workflows_keep_working(nodes: dict[str, Any]) -> None:
+    """Node ids, inputs, their types, order and choices, outputs: append, never change.
+
+    After appending: python -c "..." is not needed; paste what this test prints into contract.json.
+    """
+    now = {name: contract(node) for name, node in nodes.items()}
+    assert now == json.loads(CONTRACT.read_text()), json.dumps(now, indent=1)
+
+
+def test_everything_is_explained(nodes: dict[str, Any]) -> None:
+    for name, node in nodes.items():
+        schema = node.GET_SCHEMA()
+        assert re.fullmatch(r"LoraAlloy[A-Za-z]+", schema.node_id) and schema.category
+        assert len(schema.description) > 40 and schema.search_aliases[0] == "lora alloy"
+        for path, kind, options in every_input(node):
+            assert len(options.get("tooltip", "")) > 15, f"{name}.{path}"
+            if kind in ("INT", "FLOAT"):
+                assert options["min"] <= options["default"] <= options["max"], f"{name}.{path}"
+        for output in schema.outputs:
+            assert len(output.tooltip) > 15, f"{name}.{output.id}"
+
+
+ADVANCED = {
+    "LoraAlloyBlend": {
+        "block_weights", "balance", "drop_near_zero", "compute_device", "compute_dtype",
+        "output_dtype", "spelling",
+    },
+    "LoraAlloyRankResize": {
+        "min_rank", "max_rank", "compute_device", "compute_dtype", "output_dtype", "spelling",
+    },
+    "LoraAlloyLayerAnalysis": {"top_singular_values", "compute_device", "compute_dtype"},
+    "LoraAlloyTopBlocks": {"always", "compute_device"},
+    "LoraAlloySave": {"metadata"},
+}  # fmt: skip
+
+
+def test_rare_options_are_folded_away(nodes: dict[str, Any]) -> None:
+    for name, node in nodes.items():
+        folded = {path for path, _, options in every_input(node) if options.get("advanced")}
+        assert folded == ADVANCED.get(name, set()), name
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_translations_fit_the_schema(nodes: dict[str, Any], language: str) -> None:
+    text = (CONTRACT.parents[2] / f"locales/{language}/nodeDefs.json").read_text("ascii")
+    definitions = json.loads(text)
+    assert definitions.keys() == nodes.keys()
+    for name, node in nodes.items():
+        schema, translated = node.GET_SCHEMA(), definitions[name]
+        # The page looks inputs up by id; a dot inside an id would be a path.
+        ids = {path.replace(".", "_") for path, _, _ in every_input(node)}
+        assert translated["inputs"].keys() == ids, name
+        assert [int(i) for i in translated["outputs"]] == list(range(len(schema.outputs)))
+        every = [translated, *translated["inputs"].values(), *translated["outputs"].values()]
+        assert all(item.get("name") or item.get("display_name") for item in every)
+        assert all(item.get("tooltip") or item.get("description") for item in every)
+        if language == "en":
+            assert translated["display_name"] == schema.display_name
+            assert translated["description"] == schema.description
+            for path, _, options in every_input(node):
+                assert translated["inputs"][path.replace(".", "_")]["tooltip"] == options["tooltip"]
+
+
+def test_every_node_has_a_help_page(nodes: dict[str, Any]) -> None:
+    folder = CONTRACT.parents[2] / "web/docs"
+    assert {path.stem for path in folder.glob("*.md")} == nodes.keys()
+    for name, node in nodes.items():
+        page = (folder / f"{name}.md").read_text("ascii")
+        for heading in ("## When to use it", "## Inputs", "## Outputs", "## Reading the result",
+                        "## A typical graph"):  # fmt: skip
+            assert heading in page, f"{name}: {heading}"
+        schema = node.GET_SCHEMA()
+        for item in [*schema.inputs, *schema.outputs]:
+            assert f"`{item.id}`" in page, f"{name}: {item.id}"

@@ -1,0 +1,124 @@
+"""The example workflows against the nodes' own schema: a stored workflow cannot drift from it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.output import version
+
+from .schemas import inputs_of
+
+PACK = Path(__file__).parents[2]
+WORKFLOWS = sorted((PACK / "example_workflows").glob("*.json"))
+WIDGETS = {"INT": int, "FLOAT": (int, float), "STRING": str, "BOOLEAN": bool, "COMBO": str,
+           "COMFY_DYNAMICCOMBO_V3": str}  # fmt: skip
+
+each_workflow = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+
+
+def read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text("ascii"))
+
+
+def test_there_are_five_and_every_node_is_in_one() -> None:
+    assert len(WORKFLOWS) == 5
+    contract = json.loads((PACK / "tests/nodes/contract.json").read_text())
+    used = {node["type"] for path in WORKFLOWS for node in read(path)["nodes"]}
+    assert contract.keys() <= used
+
+
+@each_workflow
+def test_the_file_is_one_that_the_page_and_the_manager_understand(path: Path) -> None:
+    workflow, text = read(path), path.read_text()
+    assert workflow["version"] == 0.4
+    picture = path.with_suffix(".jpg").read_bytes()
+    assert picture[:2] == b"\xff\xd8" and 20_000 < len(picture) < 600_000
+    assert not re.search(r"/(home|root|tmp|Users)/|[A-Z]:\\\\", text)
+    files = set()
+    for node in workflow["nodes"]:
+        ours = node["type"].startswith("LoraAlloy")
+        if node["type"] != "MarkdownNote":
+            assert node["properties"]["cnr_id"] == ("lora-alloy" if ours else "comfy-core")
+            assert re.fullmatch(r"\d+\.\d+\.\d+", node["properties"]["ver"])
+        if ours:
+            assert node["properties"]["ver"] == version()
+        values = [v for v in node.get("widgets_values") or [] if isinstance(v, str)]
+        models = node["properties"].get("models", [])
+        named = {v for v in values if v.endswith(".safetensors")}
+        assert named == {model["name"] for model in models}, node["type"]
+        for model in models:
+            files.add(model["name"])
+            assert model["url"].startswith("https://huggingface.co/")
+            assert model["url"].endswith("/" + model["name"]) and "/resolve/" in model["url"]
+            assert model["directory"] in {
+                "checkpoints", "diffusion_models", "text_encoders", "vae", "loras",
+            }  # fmt: skip
+    assert files
+
+
+@each_workflow
+def test_links_and_nodes_agree(path: Path) -> None:
+    workflow = read(path)
+    nodes = {node["id"]: node for node in workflow["nodes"]}
+    assert workflow["last_node_id"] == max(nodes)
+    seen = set()
+    for number, source, output, target, slot, kind in workflow["links"]:
+        seen.add(number)
+        given, taken = nodes[source]["outputs"][output], nodes[target]["inputs"][slot]
+        assert number in given["links"] and taken["link"] == number
+        assert given["type"] == kind and taken["type"] in (kind, "*")
+    linked = {
+        slot["link"]
+        for node in nodes.values()
+        for slot in node.get("inputs", [])
+        if slot.get("link") is not None
+    }
+    assert linked == seen
+
+
+@each_workflow
+def test_our_nodes_fit_their_schema(path: Path, nodes: dict[str, Any]) -> None:
+    for node in read(path)["nodes"]:
+        if node["type"] not in nodes:
+            assert not node["type"].startswith("LoraAlloy")
+            continue
+        where = f"{path.stem}: {node['type']} {node['id']}"
+        definition = nodes[node["type"]]
+        inputs = inputs_of(definition)
+        values = list(node["widgets_values"])
+        for name, (kind, options, _) in inputs.items():
+            if kind in WIDGETS:
+                check_value(f"{where}.{name}", kind, options, values.pop(0))
+            if kind == "COMFY_DYNAMICCOMBO_V3":
+                chosen = node["widgets_values"][-len(values) - 1]
+                (choice,) = (c for c in options["options"] if c["key"] == chosen)
+                for nested, (kind, inner) in choice["inputs"]["required"].items():
+                    check_value(f"{where}.{name}.{nested}", kind, inner, values.pop(0))
+        assert values == [], where
+
+        sockets = {slot["name"]: slot for slot in node["inputs"]}
+        for name, (kind, _, optional) in inputs.items():
+            assert sockets[name]["type"] == kind, f"{where}.{name}"
+            if kind not in WIDGETS and not optional:
+                assert sockets[name]["link"] is not None, f"{where}.{name}"
+        outputs = [(slot["name"], slot["type"]) for slot in node["outputs"]]
+        schema = definition.GET_SCHEMA()
+        assert outputs == [(output.display_name, output.io_type) for output in schema.outputs]
+
+
+def check_value(where: str, kind: str, options: dict[str, Any], value: Any) -> None:
+    """A stored widget value is one that the page would let the user choose."""
+    assert isinstance(value, WIDGETS[kind]), f"{where}: {value!r}"
+    if kind in ("INT", "FLOAT"):
+        assert options["min"] <= value <= options["max"], f"{where}: {value}"
+    elif where.endswith("compute_device"):
+        assert value in ("auto", "cpu"), where
+    elif kind == "COMFY_DYNAMICCOMBO_V3":
+        assert value in [choice["key"] for choice in options["options"]], f"{where}: {value}"
+    elif kind == "COMBO" and not where.endswith("lora_name"):
+        assert value in options["options"], f"{where}: {value}"

@@ -1,0 +1,262 @@
+"""The nodes' `execute` called as ComfyUI calls it, under inference mode, without a server."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+KOHYA = "lora_unet_double_blocks_{}_img_mlp_0"
+
+
+@pytest.fixture(autouse=True)
+def inference_mode() -> Iterator[None]:
+    with torch.inference_mode():
+        yield
+
+
+def lora(seed: int = 0, rank: int = 4, blocks: int = 3, dtype: torch.dtype = torch.float32) -> dict:
+    generator = torch.Generator().manual_seed(seed)
+    tensors: dict[str, Tensor] = {}
+    for i in range(blocks):
+        name = KOHYA.format(i)
+        scale = 4.0**-i
+        tensors[f"{name}.lora_down.weight"] = torch.randn(rank, 16, generator=generator)
+        tensors[f"{name}.lora_up.weight"] = torch.randn(64, rank, generator=generator) * scale
+        tensors[f"{name}.alpha"] = torch.tensor(float(rank))
+    return {key: tensor.to(dtype) for key, tensor in tensors.items()}
+
+
+def dense(tensors: dict[str, Tensor], block: int) -> Tensor:
+    name = KOHYA.format(block)
+    up, down = (tensors[f"{name}.lora_{side}.weight"].double() for side in ("up", "down"))
+    return up @ down * (float(tensors[f"{name}.alpha"]) / len(down))
+
+
+def defaults(node: Any) -> dict[str, Any]:
+    """What the page would send for a fresh node."""
+    from .schemas import inputs_of
+
+    found: dict[str, Any] = {}
+    for name, (kind, options, optional) in inputs_of(node).items():
+        if kind == "COMFY_DYNAMICCOMBO_V3":
+            first = options["options"][0]
+            nested = {k: v[1]["default"] for k, v in first["inputs"]["required"].items()}
+            found[name] = {name: first["key"], **nested}
+        elif "default" in options and not optional:
+            found[name] = options["default"]
+        elif options.get("options"):
+            found[name] = options["options"][0]
+    return found
+
+
+def run(node: Any, **given: Any) -> Any:
+    return node.execute(**(defaults(node) | given)).result
+
+
+@pytest.fixture
+def bridge(pack: Any) -> Any:
+    return importlib.import_module(f"{pack.__name__}.comfy_bridge")
+
+
+def test_load_reads_the_file_with_its_metadata(nodes: dict[str, Any], folders: Path) -> None:
+    save_file(lora(), folders / "loras/one.safetensors", {"ss_output_name": "one"})
+    node = nodes["LoraAlloyLoad"]
+    loaded, info = run(node, lora_name="one.safetensors")
+    assert isinstance(loaded, dict) and loaded.metadata == {"ss_output_name": "one"}
+    assert all(torch.equal(loaded[key], tensor) for key, tensor in lora().items())
+    assert "* ranks: 4 (3)" in info and "one.safetensors" in info
+
+    before = node.fingerprint_inputs("one.safetensors")
+    assert before == node.fingerprint_inputs("one.safetensors")
+    save_file(lora(rank=2), folders / "loras/one.safetensors")
+    assert before != node.fingerprint_inputs("one.safetensors")
+    (folders / "loras/one.safetensors").unlink()
+    assert node.fingerprint_inputs("one.safetensors") == "missing"
+    with pytest.raises(ValueError, match="not in the lora folders any more"):
+        run(node, lora_name="one.safetensors")
+
+
+def test_blend_adds_with_alpha_and_sign(nodes: dict[str, Any]) -> None:
+    first, second = lora(1), lora(2)
+    second = {k: t * 0.5 if k.endswith("alpha") else t for k, t in second.items()}
+    kept = {key: tensor.clone() for key, tensor in (first | second).items()}
+    blended, report = run(
+        nodes["LoraAlloyBlend"], lora_1=first, lora_2=second, weight_2=-2.0, target_rank=0
+    )
+    for block in range(3):
+        exact = dense(first, block) - 2.0 * dense(second, block)
+        assert torch.allclose(dense(blended, block), exact, atol=1e-5)
+    assert report.startswith("## Blend\n")
+    assert all(torch.equal(kept[key], tensor) for key, tensor in (first | second).items())
+    owners = [tensor.untyped_storage().data_ptr() for tensor in blended.values()]
+    assert len(set(owners)) == len(owners)
+    assert all(t.is_contiguous() and t.device.type == "cpu" for t in blended.values())
+
+
+def test_blend_hands_metadata_on_and_does_not_need_it(nodes: dict[str, Any]) -> None:
+    core = importlib.import_module("alloy_pack.core")
+    named = core.StateDict(lora(1), {"modelspec.title": "kept"}, "a.safetensors")
+    blended, _ = run(nodes["LoraAlloyBlend"], lora_1=named, lora_2=lora(2))
+    assert blended.metadata["modelspec.title"] == "kept"
+    recipe = json.loads(blended.metadata["lora_alloy"])
+    assert [entry["name"] for entry in recipe["inputs"]] == ["a.safetensors", "the LoRA at lora_2"]
+    assert blended.name == "blend of a.safetensors and the LoRA at lora_2"
+
+
+@pytest.mark.parametrize(
+    "balance",
+    [
+        {"balance": "softmax", "temperature": 1.0, "floor": 0.0},
+        {"balance": "proportional", "target_strength": 1.0, "floor": 0.02},
+        {"balance": "power law", "target_strength": 1.0, "power": 0.5, "floor": 0.02},
+        {"balance": "sigmoid", "target_strength": 1.0, "temperature": 1.0, "bias": 0.0,
+         "floor": 0.02},
+    ],
+    ids=lambda balance: balance["balance"],
+)  # fmt: skip
+def test_every_balance_is_a_rule_of_the_library(nodes: dict[str, Any], balance: dict) -> None:
+    core = importlib.import_module("alloy_pack.core")
+    first, second = lora(1), lora(2)
+    blended, _ = run(
+        nodes["LoraAlloyBlend"], lora_1=first, lora_2=second, target_rank=0, balance=balance
+    )
+    rules = {
+        "softmax": core.softmax_spectral_weight_fn(1.0, 0.0),
+        "proportional": core.dyn_weights_proportional(1.0, 0.02),
+        "power law": core.dyn_weights_powerlaw(1.0, 0.5, 0.02),
+        "sigmoid": core.dyn_weights_margin_sigmoid(1.0, 1.0, 0.0, 0.02),
+    }
+    norms = [float(torch.linalg.matrix_norm(dense(x, 0), 2)) for x in (first, second)]
+    w1, w2 = rules[balance["balance"]]("", *norms)
+    exact = w1 * dense(first, 0) + w2 * dense(second, 0)
+    assert torch.allclose(dense(blended, 0), exact, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float8_e4m3fn])
+def test_any_dtype_comes_in(nodes: dict[str, Any], dtype: torch.dtype) -> None:
+    source = {k: t if k.endswith("alpha") else t.to(dtype) for k, t in lora(1).items()}
+    blended, _ = run(nodes["LoraAlloyBlend"], lora_1=source, weight_1=0.5, output_dtype="fp32")
+    assert torch.allclose(dense(blended, 0), 0.5 * dense(source, 0), atol=1e-2)
+
+
+def test_what_is_no_lora_is_refused(nodes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="lora_1: expected a LoRA, got a NoneType"):
+        run(nodes["LoraAlloyBlend"], lora_1=None)
+    with pytest.raises(ValueError, match="the LoRA at lora: no LoRA tensors in it"):
+        run(nodes["LoraAlloySave"], lora={})
+
+
+def test_resize_reports_and_draws(nodes: dict[str, Any], folders: Path) -> None:
+    smaller, report, chart = run(
+        nodes["LoraAlloyRankResize"], lora=lora(), rule={"rule": "fixed rank", "rank": 2}
+    )
+    assert smaller[KOHYA.format(0) + ".lora_up.weight"].shape == (64, 2)
+    assert "| 4 | 2 |" in report
+    assert chart.dtype == torch.float32 and chart.shape[0] == 1 and chart.shape[3] == 3
+    assert 0 <= float(chart.min()) < float(chart.max()) <= 1
+
+
+def test_save_numbers_and_casts(nodes: dict[str, Any], folders: Path) -> None:
+    node, source = nodes["LoraAlloySave"], lora()
+    paths = [Path(run(node, lora=source, dtype=dtype)[0]) for dtype in ("match", "bf16")]
+    assert [path.name for path in paths] == ["alloy_00001_.safetensors", "alloy_00002_.safetensors"]
+    exact, half = map(load_file, paths)
+    assert all(torch.equal(exact[key], source[key]) for key in source)
+    assert half[KOHYA.format(0) + ".lora_up.weight"].dtype == torch.bfloat16
+    assert half[KOHYA.format(0) + ".alpha"].dtype == torch.float32
+    assert not list(folders.glob("output/**/*.part"))
+
+
+@pytest.mark.parametrize("prefix", ["../x", "/tmp/x", "", "a/../../x"])
+def test_save_stays_in_the_output_folder(nodes: dict[str, Any], folders: Path, prefix: str) -> None:
+    with pytest.raises(ValueError, match="must name a file inside ComfyUI's output folder"):
+        run(nodes["LoraAlloySave"], lora=lora(), filename_prefix=prefix)
+
+
+class FakeMemory:
+    """ComfyUI's memory management on a machine with a GPU that is full."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, str]] = []
+        self.emptied = 0
+
+    def get_all_torch_devices(self) -> list[torch.device]:
+        return [torch.device("cuda:0"), torch.device("cuda:1")]
+
+    def get_torch_device(self) -> torch.device:
+        return torch.device("cuda:0")
+
+    def supports_fp64(self, device: torch.device) -> bool:
+        return device.type != "mps"
+
+    def free_memory(self, size: int, device: torch.device) -> None:
+        self.asked.append((size, str(device)))
+
+    def soft_empty_cache(self) -> None:
+        self.emptied += 1
+
+    def throw_exception_if_processing_interrupted(self) -> None:
+        pass
+
+
+@pytest.fixture
+def full_gpu(bridge: Any, monkeypatch: pytest.MonkeyPatch) -> FakeMemory:
+    memory = FakeMemory()
+    monkeypatch.setattr(bridge, "memory", memory)
+    return memory
+
+
+def test_a_full_gpu_falls_back_to_the_cpu_and_says_so(
+    nodes: dict[str, Any], pack: Any, full_gpu: FakeMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blend = importlib.import_module(f"{pack.__name__}.blend")
+    real, devices = blend.blend, []
+
+    def failing(first: Any, second: Any, settings: Any, output: Any, compute: Any) -> Any:
+        devices.append(str(compute.device))
+        if compute.device.type == "cuda":
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return real(first, second, settings, output, compute)
+
+    monkeypatch.setattr(blend, "blend", failing)
+    blended, report = run(nodes["LoraAlloyBlend"], lora_1=lora(), weight_1=2.0, target_rank=0)
+    assert devices == ["cuda:0", "cpu"] and full_gpu.emptied == 1
+    assert "* the memory of cuda:0 ran out; computed on the CPU instead" in report
+    assert torch.allclose(dense(blended, 0), 2.0 * dense(lora(), 0), atol=1e-5)
+    ((size, device),) = full_gpu.asked
+    assert device == "cuda:0" and (256 << 20) < size < (257 << 20)
+
+
+def test_other_errors_are_not_taken_for_a_full_gpu(bridge: Any, full_gpu: FakeMemory) -> None:
+    def broken(compute: Any) -> None:
+        raise RuntimeError("shapes differ")
+
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        bridge.compute(broken, "auto", torch.float32, [])
+
+
+def test_devices_are_those_that_comfyui_has(bridge: Any, full_gpu: FakeMemory) -> None:
+    assert bridge.device_options() == ["auto", "cpu", "cuda:0", "cuda:1"]
+    assert bridge.choose_device("auto") == torch.device("cuda:0")
+    assert bridge.choose_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(ValueError, match="'cuda:7' is not on this machine; choose one of auto"):
+        bridge.choose_device("cuda:7")
+    full_gpu.get_torch_device = lambda: torch.device("mps")  # type: ignore[method-assign]
+    assert bridge.choose_device("auto") == torch.device("cpu")
+
+
+def test_interrupts_pass_through(bridge: Any) -> None:
+    import comfy.model_management as memory
+
+    memory.interrupt_current_processing(True)
+    with pytest.raises(memory.InterruptProcessingException):
+        bridge.compute(lambda compute: compute.cancelled(), "cpu", torch.float32, [])
+    memory.interrupt_current_processing(False)

@@ -1,0 +1,34 @@
+"""The borders between the floors, read from the sources."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+PACK = Path(__file__).parents[2]
+COMFYUI = {"comfy", "folder_paths", "comfy_execution", "server", "execution", "nodes"}
+
+
+def imported(path: Path, top_level: bool = False) -> set[str]:
+    """The packages that a file imports by absolute name; with top_level, when it is imported."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found = set()
+    for node in tree.body if top_level else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+def test_one_file_knows_comfyui() -> None:
+    knowing = {path.name for path in (PACK / "nodes").glob("*.py") if imported(path) & COMFYUI}
+    assert knowing == {"comfy_bridge.py"}
+    for path in (PACK / "core").rglob("*.py"):
+        assert not imported(path) & (COMFYUI | {"comfy_api"}), path
+
+
+def test_nothing_heavy_is_imported_with_the_pack() -> None:
+    for path in [PACK / "__init__.py", *(PACK / "nodes").glob("*.py")]:
+        assert not imported(path, top_level=True) & {"pandas", "matplotlib", "tqdm"}, path
+    assert imported(PACK / "__init__.py", top_level=True) <= {"logging", "typing"}
