@@ -186,22 +186,31 @@ def uses_qr(factor: Tensor) -> bool:
 
 
 def triangle(tall: Tensor) -> Tensor:
-    """R [k, k] with R^T R = tall^T tall for a tall matrix [n, k]; its columns are as long."""
-    r: Tensor
+    """R [k, k] with R^T R = tall^T tall for a tall matrix [n, k]; its columns are as long.
+
+    Rounding of relative size e in the Gram matrix changes the length of any combination of columns
+    by up to e * trace(G^-1), G the Gram matrix of unit columns. Float32 products serve where that
+    stays below GRAM_TOLERANCE, float64 products where a Cholesky factor exists at all.
+    """
     if uses_qr(tall):
         r = torch.linalg.qr(tall, mode="r").R
         return r
-    gram = gram_matrix(tall)
-    r, info = torch.linalg.cholesky_ex(gram, upper=True)
-    if int(info) == 0:
-        return r
-    # Dependent columns: the symmetric root of the Gram matrix serves as well. It is taken of unit
-    # columns, so that short ones keep their digits beside long ones.
-    scale = gram.diagonal().sqrt()
-    units = torch.where(scale > 0, scale, 1.0)
-    values, vectors = torch.linalg.eigh(gram / units / units[:, None])
-    r = values.clamp_min(0).sqrt()[:, None] * vectors.T * scale
-    return r
+    for dtype in (torch.float32, torch.float64):
+        gram = gram_matrix(tall, dtype)
+        # Of unit columns, so that short ones keep their digits beside long ones.
+        scale = gram.diagonal().sqrt()
+        units = torch.where(scale > 0, scale, 1.0)
+        gram = gram / units / units[:, None]
+        r, info = torch.linalg.cholesky_ex(gram, upper=True)
+        if int(info) != 0:
+            continue
+        inverse = torch.linalg.solve_triangular(r, torch.eye(len(r)).to(r), upper=True)
+        moved = torch.finfo(dtype).eps * float(inverse.square().sum())
+        if dtype == torch.float64 or moved < GRAM_TOLERANCE:
+            return r * scale
+    # Dependent columns: the symmetric root of the Gram matrix serves as well.
+    values, vectors = torch.linalg.eigh(gram)
+    return values.clamp_min(0).sqrt()[:, None] * vectors.T * scale
 
 
 GRAM_ELEMENTS, GRAM_BLOCK = 1 << 17, 64

@@ -16,12 +16,13 @@ SOURCES = sorted(path for path in CORE.rglob("*.py"))
 # Ground to roof as in the design: files, low_rank, names, adapters, lora, stream, edits, cli.
 FLOORS = (
     {"errors"},
-    {"files", "dialects", "low_rank", "rank_rules", "balance", "selectors", "peft_scale"},
+    {"files", "dialects", "low_rank", "rank_rules", "balance", "selectors", "peft_scale", "blocks"},
     {"family", "families", "entries", "names", "recognition"},
     {"adapters"},
     {"lora", "layout"},
     {"stream", "report", "output"},
-    {"edit", "convert", "blend", "resize", "select", "verify", "info", "notebook"},
+    {"elements", "statistics", "analysis", "importance", "drawing", "charts", "trainer_configs"},
+    {"edit", "convert", "blend", "resize", "select", "verify", "info", "notebook", "top_blocks"},
     {"cli", "__main__"},
 )
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}

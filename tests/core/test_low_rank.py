@@ -95,7 +95,7 @@ def test_singular_values_are_those_of_the_dense_matrix(shape, rank, dtype):
     expected = torch.linalg.svdvals(exact(update))[: min(rank, *shape)]
     values = update.svd.values
     assert values.dtype == torch.float64 and len(values) == len(expected)
-    assert error(values, expected) < (1e-7 if dtype == torch.float32 else 1e-13)
+    assert error(values, expected) < (3e-7 if dtype == torch.float32 else 1e-13)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

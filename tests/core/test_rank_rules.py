@@ -88,6 +88,7 @@ def test_ranks_by_hand(name, value, values, rank):
         (RankRule("energy", 1.0, max_rank=2), 2),
         (RankRule("sv_ratio", 1, min_rank=4), 4),
         (RankRule("sv_ratio", 1, min_rank=100), 5),
+        (RankRule("rank", 9, max_rank=7), 5),
         (RankRule("knee", min_rank=5, max_rank=5), 5),
     ],
 )
@@ -162,7 +163,7 @@ def test_with_equal_costs_the_budget_is_the_optimum(budget):
     assert lost(spectra, ranks) == pytest.approx(min(lost(spectra, r) for r in affordable))
 
 
-@pytest.mark.parametrize("budget", range(80, 400, 40))
+@pytest.mark.parametrize("budget", range(80, 310, 20))
 def test_with_unequal_costs_it_takes_what_gains_most_per_cost(budget):
     spectra = layers(7, 30, 40)
     ranks = budget_ranks(spectra, budget, budget_rule())
@@ -180,6 +181,12 @@ def test_the_budget_spends_on_the_largest_values_for_their_cost():
     # Twice the cost halves the gain: 25/20 < 16/10.
     spectra = [Spectrum([9.0, 5.0, 1.0], 20), Spectrum([6.0, 4.0, 3.0], 10)]
     assert budget_ranks(spectra, 40, budget_rule()) == [1, 2]
+    # It is the energy that counts: 36/20 > 16/10, though 6/20 < 4/10.
+    spectra = [Spectrum([9.0, 6.0], 20), Spectrum([5.0, 4.0], 10)]
+    assert budget_ranks(spectra, 50, budget_rule()) == [2, 1]
+    # What no longer fits leaves room for cheaper ones.
+    spectra = [Spectrum([9.0, 8.0], 100), Spectrum([1.0, 0.1], 1)]
+    assert budget_ranks(spectra, 150, budget_rule()) == [1, 2]
 
 
 def test_the_budget_keeps_to_minimum_and_maximum():
