@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.key_maps import FAMILIES, load
 
-# SHA-256 of the targets as JSON, in full, as listed from ComfyUI 0.33: the compact form lost nothing.
+# SHA-256 of the full targets as JSON, from ComfyUI 0.33: the compact form lost nothing.
 LISTED = {
     "flux": "02f22baa61c19c58ef0825279fa9e96a29e4779413dcfee4cc463b2685871de1",
     "qwen-image": "527880c51ab2055759d139b2718cbf7d6b0f0575c2caaa26cc873ab3c41b5a80",
@@ -48,5 +48,5 @@ def test_text_encoders(encoder, count, width):
 
 
 def test_an_unknown_family_is_refused_with_those_there_are():
-    with pytest.raises(ValueError, match="'flux3'.*flux"):
+    with pytest.raises(ValueError, match=r"'flux3'.*flux"):
         load("flux3")
