@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from math import isfinite
+from typing import Any
 
 import torch
 
@@ -92,8 +93,12 @@ def blend(
     if not kept:
         raise LoraError(f"no module of {loras[0].name} is selected; nothing is written")
     rule = block_rule or parse_block_weights(settings.block_weights, names)
-    described = {k: v for k, v in asdict(settings).items() if k != "balance"}
-    report = Report("blend", settings=described)
+    recipe = described(settings, output) | {
+        name: "a function"
+        for name, given in (("block_weights", block_rule), ("layers", keep))
+        if given is not None
+    }
+    report = Report("blend", settings=recipe)
     report.dropped |= {name: "not selected" for name in names if name not in chosen}
     dtype = output.dtype_for(loras[0])
 
@@ -102,6 +107,14 @@ def blend(
 
     others_chosen = others & chosen if settings.layers or keep is not None else None
     return run(loras, kept, one, output, report, compute, others_chosen)
+
+
+def described(settings: Blend, output: Output) -> dict[str, Any]:
+    """The settings as the recipe in the written file names them."""
+    result = {name: value for name, value in asdict(settings).items() if name != "balance"}
+    if settings.balance is not None and settings.balance_name == "none":
+        result["balance_name"] = "a function"
+    return result | {"dtype": output.dtype, "spelling": output.spelling}
 
 
 def raw_names(target: Target) -> list[str]:

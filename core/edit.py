@@ -12,7 +12,7 @@ from .errors import LoraError
 from .files import StateDict
 from .layout import Target
 from .lora import Lora
-from .output import Output, Writer, stored_tensors
+from .output import Output, Writer, stored_tensors, too_faint
 from .report import ModuleReport, Report
 from .stream import Compute, stream
 
@@ -44,17 +44,25 @@ def run(
     LoraError when nothing is left to write.
     """
     account(loras, targets, report, others)
+    faint: list[str] = []
     with Writer(output, loras, targets, report) as writer:
         for row, tensors in stream(targets, lambda t: t.canonical, function, compute):
             report.modules.append(row)
             writer.put(tensors)
             alphas = [key for key in tensors if key.endswith(".alpha")]
             writer.alphas |= {scalar(tensors[key], key) for key in alphas}
+            if row.action != "copied" or output.dtype != "match":
+                faint += [key for key, tensor in tensors.items() if too_faint(tensor)]
         if not report.kept:
             raise LoraError(f"the {report.operation} removed every module; nothing is written")
         for key in report.carried:
             owner = next(lora for lora in loras if key in lora.other)
             writer.put({key: owner.tensors[key]})
+        if faint:
+            report.notes.append(
+                f"{len(faint)} tensors hold numbers so small that fp16 keeps few of their digits, "
+                f"such as {faint[0]}; write bf16 or fp32 instead"
+            )
         result = writer.finish()
     return Edited(result, report)
 

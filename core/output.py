@@ -140,6 +140,14 @@ def finite(tensor: Tensor) -> bool:
     return bool(torch.isfinite(values.sum()) or torch.isfinite(values).all())
 
 
+def too_faint(tensor: Tensor) -> bool:
+    """Whether most of an fp16 tensor is so small that rounding moves it by a percent or more."""
+    if tensor.dtype != torch.float16:
+        return False
+    sizes = tensor[tensor != 0].abs()
+    return bool((sizes < 3e-6).float().mean() > 0.5)
+
+
 def stored_tensors(module: Module, raw: str, dtype: torch.dtype | None) -> dict[str, Tensor]:
     """A module's tensors as they stand, renamed to `raw`; factors cast where `dtype` is given."""
     result = {}
@@ -245,11 +253,12 @@ class Writer:
         self.report = report
         self.alphas: set[float] = set()
         self.written: dict[str, TensorInfo] = {}
-        self.sink: DictSink | FileSink = DictSink()
-        if output.path is not None:
-            self.sink = FileSink(output.path, header_reserve(loras, targets, report))
         report.output = None if output.path is None else str(output.path)
         report.inputs = [described(lora) for lora in loras]
+        self.sink: DictSink | FileSink = DictSink()
+        if output.path is not None:
+            # From here on there is a temporary file: nothing below may fail before __enter__.
+            self.sink = FileSink(output.path, header_reserve(loras, targets, report))
         self.pool = ThreadPoolExecutor(1)
         self.hashes = [self.pool.submit(lora.tensors.sha256) for lora in loras]
 

@@ -38,7 +38,8 @@ def resize(
     source = Lora.of(lora)
     targets = lay_out([source], output.spelling_for(source))
     chosen = Selector.parse(layers).select(target.canonical for target in targets)
-    report = Report("resize", settings=asdict(rule) | {"layers": layers})
+    recipe = asdict(rule) | {"layers": layers, "dtype": output.dtype, "spelling": output.spelling}
+    report = Report("resize", settings=recipe)
     dtype = output.dtype_for(source)
     fixed = {}
     if rule.budget:

@@ -64,7 +64,8 @@ def _part(
     output: Output,
     compute: Compute,
 ) -> Edited:
-    report = Report("select", settings={"layers": layers})
+    recipe = {"layers": layers, "dtype": output.dtype, "spelling": output.spelling}
+    report = Report("select", settings=recipe)
     report.dropped |= {t.canonical: "not selected" for t in targets if t.canonical not in names}
     chosen = [target for target in targets if target.canonical in names]
     dtype = output.dtype_for(source)

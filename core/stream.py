@@ -76,6 +76,11 @@ def stream(
         try:
             with torch.no_grad():
                 return function(item)
+        except torch.cuda.OutOfMemoryError as error:
+            raise LoraError(
+                f"module {name(item)} does not fit into the memory of {compute.device}; compute on "
+                "the CPU instead (--device cpu)"
+            ) from error
         except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
             raise LoraError(
                 f"module {name(item)}: its singular values cannot be computed ({error}); try "

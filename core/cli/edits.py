@@ -159,7 +159,7 @@ def _rank(text: str) -> int | None:
 
 def _blend(options: argparse.Namespace) -> None:
     files = 2 if options.second else 1
-    balance, balance_name = _balance(options), options.balance
+    balance, balance_name = _balance(options)
     settings = Blend(
         weights_for(options, files),
         options.rank,
@@ -187,7 +187,8 @@ def _blend(options: argparse.Namespace) -> None:
     show(edited.report, options)
 
 
-def _balance(options: argparse.Namespace) -> Any:
+def _balance(options: argparse.Namespace) -> tuple[Any, str]:
+    """The rule, and its name with its settings for the recipe."""
     floor = {} if options.floor is None else {"floor": options.floor}
     strength = options.target_strength
     settings: dict[str, dict[str, float]] = {
@@ -201,8 +202,10 @@ def _balance(options: argparse.Namespace) -> Any:
         },
     }
     if options.balance == "none":
-        return None
-    return BALANCES[options.balance](**settings[options.balance], **floor)
+        return None, "none"
+    chosen = settings[options.balance] | floor
+    text = ", ".join(f"{name} {value:g}" for name, value in chosen.items())
+    return BALANCES[options.balance](**chosen), f"{options.balance}: {text}"
 
 
 def _resize(options: argparse.Namespace) -> None:

@@ -292,6 +292,7 @@ def write_tiny_models(folder: Callable[[str], Path]) -> None:
     for name, kind, tiny in (
         ("sd_xl_base_1.0", "checkpoints", "tiny_sd15"),
         ("clip_l", "text_encoders", "tiny_clip_l"),
+        ("t5xxl_fp16", "text_encoders", "tiny_clip_l"),  # only to be there
         ("ae", "vae", "tiny_flux_vae"),
     ):
         (folder(kind) / f"{name}.safetensors").symlink_to(folder(kind) / f"{tiny}.safetensors")

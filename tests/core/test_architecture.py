@@ -17,7 +17,7 @@ SOURCES = sorted(path for path in CORE.rglob("*.py"))
 FLOORS = (
     {"errors"},
     {"files", "dialects", "low_rank", "rank_rules", "balance", "selectors", "peft_scale", "blocks"},
-    {"family", "families", "entries", "names", "recognition"},
+    {"family", "families", "names", "recognition"},
     {"adapters"},
     {"lora", "layout"},
     {"stream", "report", "output"},
@@ -62,6 +62,10 @@ def test_imports_point_down_only(path):
         if name is not None and name != own:
             assert name in FLOOR_OF, f"{path}: {name} stands on no floor"
             assert FLOOR_OF[name] <= FLOOR_OF[own], f"{own} imports {name}, which is above it"
+
+
+def test_every_name_on_a_floor_is_there():
+    assert set(FLOOR_OF) == {module_of(path) for path in SOURCES} - {"__init__"}
 
 
 def test_no_two_modules_import_each_other():

@@ -6,7 +6,18 @@ import json
 import pytest
 import torch
 
-from core import Blend, Compute, LoraError, Output, RankRule, blend, convert, resize, select
+from core import (
+    Blend,
+    Compute,
+    LoraError,
+    Output,
+    RankRule,
+    blend,
+    convert,
+    dyn_weights_proportional,
+    resize,
+    select,
+)
 from tests.helpers import (
     KOHYA,
     StateDict,
@@ -69,6 +80,18 @@ def test_fp16_holds_large_and_tiny_singular_values(size, factors):
     for rank in (None, 8):
         result = blend(first, second, Blend((1.0, size), rank), Output(dtype="fp16")).lora
         assert error(dense(result)["x"], weighted(first, second, 1, size)["x"]) < 3e-3
+
+
+@pytest.mark.parametrize("dtype, noted", [("fp16", True), ("bf16", False), ("fp32", False)])
+def test_what_fp16_cannot_hold_any_more_is_said(dtype, noted):
+    first = lora("ok") | {key: t * 1e-7 for key, t in lora("faint", seed=1).items()}
+    for edit in (convert, lambda *a: blend(a[0], None, FULL, a[1])):
+        notes = edit(first, Output(dtype=dtype)).report.notes
+        assert any("2 tensors hold numbers so small" in note for note in notes) == noted
+        assert any("faint.lora_" in note for note in notes) == noted
+    # A file that is in fp16 already loses nothing by being copied.
+    half = {key: t.half() for key, t in first.items()}
+    assert not select(half, "*")[0].report.notes
 
 
 @pytest.mark.parametrize("dtype, size", [("fp16", 1e6), ("bf16", 1e39), ("fp32", 1e39)])
@@ -195,6 +218,28 @@ def test_the_recipe_is_recorded(tmp_path):
     assert recipe["settings"]["weights"] == [0.5, 2.0] and recipe["settings"]["rank"] == 3
     assert recipe["inputs"][0] == {"name": "in.safetensors", "sha256": digest}
     assert recipe["inputs"][1]["sha256"] is None
+
+
+def settings_of(edited) -> dict:
+    return json.loads(edited.lora.metadata["lora_alloy"])["settings"]
+
+
+def test_the_recipe_names_what_was_given_as_a_function():
+    files = lora_file("ab"), lora_file("ab", seed=1)
+    plain = settings_of(blend(*files, FULL))
+    assert (plain["balance_name"], plain["block_weights"], plain["layers"]) == ("none", "", "")
+    balanced = Blend(rank=None, balance=dyn_weights_proportional())
+    told = settings_of(
+        blend(*files, balanced, block_rule=lambda *_: (1, 1), keep=lambda name, _: name == "a")
+    )
+    assert told["balance_name"] == told["block_weights"] == told["layers"] == "a function"
+
+
+def test_the_recipe_names_dtype_and_spelling():
+    output = Output(dtype="fp16", spelling="kohya")
+    for edit in UNTOUCHED.values():
+        told = settings_of(edit(lora("x"), output))
+        assert (told["dtype"], told["spelling"]) == ("fp16", "kohya")
 
 
 def test_an_edit_of_an_edit_keeps_the_recipe_of_the_first():

@@ -89,6 +89,14 @@ def test_a_decomposition_that_fails_names_the_module():
         list(run(fail))
 
 
+def test_a_full_card_names_the_module():
+    def fail(item):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 TiB")
+
+    with pytest.raises(LoraError, match="module 0 does not fit into the memory of cpu"):
+        list(run(fail))
+
+
 def test_results_do_not_depend_on_the_number_of_workers():
     first, second = (lora_file("abcdefg", seed=seed, shape=(40, 30)) for seed in (1, 2))
     for settings in (Blend(rank=3), Blend(rank=3, method="pca"), Blend(rank=None)):

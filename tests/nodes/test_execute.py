@@ -4,61 +4,14 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
-KOHYA = "lora_unet_double_blocks_{}_img_mlp_0"
-
-
-@pytest.fixture(autouse=True)
-def inference_mode() -> Iterator[None]:
-    with torch.inference_mode():
-        yield
-
-
-def lora(seed: int = 0, rank: int = 4, blocks: int = 3, dtype: torch.dtype = torch.float32) -> dict:
-    generator = torch.Generator().manual_seed(seed)
-    tensors: dict[str, Tensor] = {}
-    for i in range(blocks):
-        name = KOHYA.format(i)
-        scale = 4.0**-i
-        tensors[f"{name}.lora_down.weight"] = torch.randn(rank, 16, generator=generator)
-        tensors[f"{name}.lora_up.weight"] = torch.randn(64, rank, generator=generator) * scale
-        tensors[f"{name}.alpha"] = torch.tensor(float(rank))
-    return {key: tensor.to(dtype) for key, tensor in tensors.items()}
-
-
-def dense(tensors: dict[str, Tensor], block: int) -> Tensor:
-    name = KOHYA.format(block)
-    up, down = (tensors[f"{name}.lora_{side}.weight"].double() for side in ("up", "down"))
-    return up @ down * (float(tensors[f"{name}.alpha"]) / len(down))
-
-
-def defaults(node: Any) -> dict[str, Any]:
-    """What the page would send for a fresh node."""
-    from .schemas import inputs_of
-
-    found: dict[str, Any] = {}
-    for name, (kind, options, optional) in inputs_of(node).items():
-        if kind == "COMFY_DYNAMICCOMBO_V3":
-            first = options["options"][0]
-            nested = {k: v[1]["default"] for k, v in first["inputs"]["required"].items()}
-            found[name] = {name: first["key"], **nested}
-        elif "default" in options and not optional:
-            found[name] = options["default"]
-        elif options.get("options"):
-            found[name] = options["options"][0]
-    return found
-
-
-def run(node: Any, **given: Any) -> Any:
-    return node.execute(**(defaults(node) | given)).result
+from .running import KOHYA, dense, lora, run
 
 
 @pytest.fixture
@@ -179,6 +132,16 @@ def test_save_numbers_and_casts(nodes: dict[str, Any], folders: Path) -> None:
 def test_save_stays_in_the_output_folder(nodes: dict[str, Any], folders: Path, prefix: str) -> None:
     with pytest.raises(ValueError, match="must name a file inside ComfyUI's output folder"):
         run(nodes["LoraAlloySave"], lora=lora(), filename_prefix=prefix)
+
+
+def test_an_interrupted_save_leaves_nothing(nodes: dict[str, Any], folders: Path) -> None:
+    import comfy.model_management as memory
+
+    memory.interrupt_current_processing(True)
+    with pytest.raises(memory.InterruptProcessingException):
+        run(nodes["LoraAlloySave"], lora=lora())
+    memory.interrupt_current_processing(False)
+    assert not list(folders.glob("output/**/*.*"))
 
 
 class FakeMemory:

@@ -1,0 +1,67 @@
+"""Layer Analysis and Top Blocks without a server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from .running import lora, run
+from .schemas import every_input
+
+
+def test_an_analysis_sorts_and_draws(nodes: dict[str, Any], folders: Path) -> None:
+    node = nodes["LoraAlloyLayerAnalysis"]
+    options = {name: info["options"] for name, _, info in every_input(node) if "options" in info}
+    for sort_by in options["sort_by"]:
+        table, _, text, csv = run(node, lora=lora(), sort_by=sort_by, rows=2)
+        rows = [line for line in text.splitlines() if line.startswith("| double")]
+        assert len(rows) == 2 and rows[0].startswith("| double_blocks.0.img_mlp.0 |")
+        assert text.endswith("1 more layers are in the csv.")
+        assert len(csv.strip().splitlines()) == 4 and list(table["rank"]) == [4, 4, 4]
+    for kind in options["chart"]:
+        picture = run(node, lora=lora(), chart=kind)[1]
+        assert picture.shape == (1, 640, 1024, 3)
+    full, _, _, _ = run(node, lora=lora(), statistics="full", top_singular_values=3)
+    assert "dW.percentiles.p99" in full and "dW.svd.s4" not in full
+
+
+def test_top_blocks_keep_remove_and_complete(nodes: dict[str, Any], folders: Path) -> None:
+    node, source = nodes["LoraAlloyTopBlocks"], lora() | {"embedding": torch.ones(2)}
+    energy = {"importance": "energy share"}
+
+    def blocks(part: Any) -> set[str]:
+        return {key.split("_img")[0][-1] for key in part if key.startswith("lora")}
+
+    kept, rest, chosen, config, _ = run(node, lora=source, importance=energy, threshold=0.8)
+    assert (blocks(kept), blocks(rest)) == ({"0"}, {"1", "2"}) and "embedding" in kept
+    assert {**kept, **rest}.keys() == source.keys()
+    assert all(torch.equal({**kept, **rest}[key], source[key]) for key in source)
+    assert chosen == "double_blocks.0" and "### ai-toolkit" in config
+
+    removed, rest, _, _, _ = run(
+        node, lora=source, importance=energy, mode="remove", other_layers="remove",
+        always="double_blocks.0.img_mlp.0", threshold=0.8,
+    )  # fmt: skip
+    assert (blocks(removed), list(rest)) == ({"0", "1", "2"}, ["embedding"])
+    analysis = run(nodes["LoraAlloyLayerAnalysis"], lora=lora())[0]
+    same = run(node, lora=source, importance=energy, analysis=analysis, threshold=0.8)
+    assert same[0].keys() == kept.keys() and same[2] == chosen
+
+
+def test_top_blocks_without_a_rest_or_without_anything(
+    nodes: dict[str, Any], folders: Path
+) -> None:
+    from comfy_execution.graph_utils import ExecutionBlocker
+
+    node = nodes["LoraAlloyTopBlocks"]
+    kept, rest, *_ = run(node, lora=lora(), threshold=1.0)
+    assert len(kept) == 9 and isinstance(rest, ExecutionBlocker)
+    assert "has no rest" in rest.message
+    with pytest.raises(ValueError, match="nothing is left of the LoRA at lora"):
+        run(node, lora=lora(), threshold=1.0, mode="remove")
+    other = run(nodes["LoraAlloyLayerAnalysis"], lora=lora(blocks=5))[0]
+    with pytest.raises(ValueError, match="the analysis is of another LoRA"):
+        run(node, lora=lora(blocks=2), analysis=other, threshold=1.0)
