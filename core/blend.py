@@ -100,6 +100,7 @@ def blend(
     }
     report = Report("blend", settings=recipe)
     report.dropped |= {name: "not selected" for name in names if name not in chosen}
+    report.notes += speed_notes(loras, settings.weights)
     dtype = output.dtype_for(loras[0])
 
     def one(target: Target) -> Outcome:
@@ -107,6 +108,23 @@ def blend(
 
     others_chosen = others & chosen if settings.layers or keep is not None else None
     return run(loras, kept, one, output, report, compute, others_chosen)
+
+
+SPEED_WORDS = re.compile(r"turbo|lightning|hyper-?sd|\blcm\b|distill|lightx2v", re.IGNORECASE)
+TITLES = ("ss_output_name", "modelspec.title", "modelspec.trigger_phrase", "name")
+
+
+def speed_notes(loras: Sequence[Lora], weights: Sequence[float]) -> list[str]:
+    """A warning for each distilled speed LoRA that is blended at a weight other than 1."""
+    result = []
+    for lora, weight in zip(loras, weights, strict=False):
+        texts = [lora.name, *(lora.metadata.get(key, "") for key in TITLES)]
+        if weight != 1.0 and any(map(SPEED_WORDS.search, texts)):
+            result.append(
+                f"{lora.name} seems to be a distilled speed LoRA: at weight {weight:g} instead of 1 "
+                "the number of steps and the guidance it was made for no longer fit"
+            )
+    return result
 
 
 def described(settings: Blend, output: Output) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import Any
 
-from ..balance import BALANCES
+from ..balance import BALANCES, dyn_weights_softmax
 from ..blend import METHODS, Blend, blend
 from ..convert import convert
 from ..rank_rules import RankRule
@@ -93,8 +93,8 @@ def _add_blend(commands: Any) -> None:
     parser.add_argument(
         "--target-strength",
         type=float,
-        default=1.0,
-        help="what the weighted norms of a layer add up to (default 1)",
+        help="what the weighted norms of a layer add up to (default 1; softmax rescales only when "
+        "this is given)",
     )
     parser.add_argument("--keep-zero", action="store_true", help="keep layers that cancel to zero")
     reading_options(parser)
@@ -190,7 +190,7 @@ def _blend(options: argparse.Namespace) -> None:
 def _balance(options: argparse.Namespace) -> tuple[Any, str]:
     """The rule, and its name with its settings for the recipe."""
     floor = {} if options.floor is None else {"floor": options.floor}
-    strength = options.target_strength
+    strength = 1.0 if options.target_strength is None else options.target_strength
     settings: dict[str, dict[str, float]] = {
         "softmax": {"temperature": options.temperature},
         "proportional": {"target_total_strength": strength},
@@ -203,9 +203,11 @@ def _balance(options: argparse.Namespace) -> tuple[Any, str]:
     }
     if options.balance == "none":
         return None, "none"
-    chosen = settings[options.balance] | floor
+    chosen, rule = settings[options.balance] | floor, BALANCES[options.balance]
+    if options.balance == "softmax" and options.target_strength is not None:
+        chosen, rule = {"target_total_strength": strength} | chosen, dyn_weights_softmax
     text = ", ".join(f"{name} {value:g}" for name, value in chosen.items())
-    return BALANCES[options.balance](**chosen), f"{options.balance}: {text}"
+    return rule(**chosen), f"{options.balance}: {text}"
 
 
 def _resize(options: argparse.Namespace) -> None:

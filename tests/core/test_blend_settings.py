@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from core import Blend, LoraError, blend, dyn_weights_proportional
 from tests.helpers import assert_close, best_error, dense, error, lora, lora_file, weighted
@@ -178,3 +179,11 @@ def test_the_total_error_counts_every_module():
     lost = sum(float((found[n] - exact[n]).square().sum()) for n in exact)
     whole = sum(float(exact[n].square().sum()) for n in exact)
     assert result.report.relative_error == pytest.approx((lost / whole) ** 0.5, rel=1e-3)
+
+
+def test_a_speed_lora_at_another_weight_than_one_is_warned_about(tmp_path):
+    for name, weight, warned in (("turbo", 0.5, True), ("turbo", 1.0, False), ("cat", 0.5, False)):
+        path = tmp_path / f"{name}.safetensors"
+        save_file(lora("diffusion_model.a", (8, 8), 2), path)
+        notes = blend(path, None, Blend(weights=(weight, 1.0))).report.notes
+        assert any("speed" in note for note in notes) == warned

@@ -1,4 +1,4 @@
-"""Small LoRAs, and the nodes' `execute` as ComfyUI calls it: with every input, under inference mode."""
+"""Small LoRAs, and `execute` as ComfyUI calls it: with every input, under inference mode."""
 
 from __future__ import annotations
 

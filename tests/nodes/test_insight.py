@@ -41,11 +41,14 @@ def test_top_blocks_keep_remove_and_complete(nodes: dict[str, Any], folders: Pat
     assert all(torch.equal({**kept, **rest}[key], source[key]) for key in source)
     assert chosen == "double_blocks.0" and "### ai-toolkit" in config
 
-    removed, rest, _, _, _ = run(
-        node, lora=source, importance=energy, mode="remove", other_layers="remove",
-        always="double_blocks.0.img_mlp.0", threshold=0.8,
-    )  # fmt: skip
-    assert (blocks(removed), list(rest)) == ({"0", "1", "2"}, ["embedding"])
+    options = {"mode": "remove", "other_layers": "remove", "threshold": 0.8}
+    removed, rest, _, _, _ = run(node, lora=source, importance=energy, **options)
+    assert (blocks(removed), blocks(rest)) == ({"1", "2"}, {"0"})
+    assert "embedding" in rest and "embedding" not in removed
+    options = {"always": "double_blocks.2", "threshold": 0.8}
+    more, rest, _, _, _ = run(node, lora=source, importance=energy, **options)
+    assert (blocks(more), blocks(rest)) == ({"0", "2"}, {"1"})
+
     analysis = run(nodes["LoraAlloyLayerAnalysis"], lora=lora())[0]
     same = run(node, lora=source, importance=energy, analysis=analysis, threshold=0.8)
     assert same[0].keys() == kept.keys() and same[2] == chosen
