@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import torch
 
 from .adapters import LORA
+from .adapters.full import DIFFERENCE
 from .blocks import locate
 from .elements import PERCENTILES, Entries
 from .errors import LoraError
@@ -187,8 +188,7 @@ def _row(module: Module, statistics: str, top: int, compute: Compute) -> dict[st
     place = locate(module.canonical)
     row: dict[str, Any] = {
         "layer": module.raw,
-        "alpha": nan if module.alpha is None else module.alpha,
-        "scale": _scale(module),
+        **_scaling(module),
         "block": place.block,
         "component": place.component,
         "module": module.canonical,
@@ -214,7 +214,7 @@ def _row(module: Module, statistics: str, top: int, compute: Compute) -> dict[st
 
 def _stored(module: Module, statistics: str, compute: Compute) -> dict[str, Any]:
     """The columns of the stored factors A and B: shapes, rank, and their own statistics."""
-    row: dict[str, Any] = {"rank": nan, "rank_match": None, "delta_error": ""}
+    row: dict[str, Any] = {"rank": module.rank or nan, "rank_match": None, "delta_error": ""}
     row |= dict.fromkeys(("A.shape", "B.shape", "deltaW.shape"))
     row |= {"in_dim": nan, "out_dim": nan}
     keys = module.adapter.keys
@@ -222,7 +222,7 @@ def _stored(module: Module, statistics: str, compute: Compute) -> dict[str, Any]
         return row
     info = module.tensors.info
     down, up = info[keys["down"]].shape, info[keys["up"]].shape
-    row |= {"A.shape": down, "B.shape": up, "rank": down[0] if down else nan}
+    row |= {"A.shape": down, "B.shape": up}
     row["rank_match"] = len(down) > 1 and len(up) > 1 and down[0] == up[1]
     row["in_dim"], row["out_dim"] = (*down, nan, nan)[1], (*up, nan)[0]
     if statistics != "norms":
@@ -232,12 +232,17 @@ def _stored(module: Module, statistics: str, compute: Compute) -> dict[str, Any]
     return row
 
 
-def _scale(module: Module) -> float:
-    """What up @ down is multiplied by; NaN for kinds that scale in their own ways."""
-    if module.alpha is None or module.adapter.kind.name in ("difference", "norm"):
-        return 1.0
-    rank = module.rank if module.adapter.kind is LORA else None
-    return module.alpha / rank if rank else nan
+def _scaling(module: Module) -> dict[str, float]:
+    """alpha, and what up @ down is multiplied by: NaN for kinds that scale in their own ways."""
+    try:
+        alpha = module.alpha
+    except LoraError:
+        return {"alpha": nan, "scale": nan}  # The update cannot be told either, and says why.
+    scale = module.scale
+    if alpha is not None and module.adapter.kind is not DIFFERENCE:
+        known = module.adapter.kind is LORA and module.rank
+        scale *= alpha / module.rank if known and module.rank else nan
+    return {"alpha": nan if alpha is None else alpha, "scale": scale}
 
 
 def _add_shares(rows: list[dict[str, Any]]) -> None:

@@ -145,8 +145,11 @@ class Svd:
         return LowRank(self.up @ left, right @ self.down, self.shape)
 
 
-def product_svd(up: Tensor, down: Tensor, shape: tuple[int, ...]) -> Svd:
-    """Exact singular value decomposition of up [out, k] @ down [k, in]; see the module's text."""
+def product_svd(up: Tensor, down: Tensor, shape: tuple[int, ...], precise: bool = False) -> Svd:
+    """Exact singular value decomposition of up [out, k] @ down [k, in]; see the module's text.
+
+    `precise` takes no float32 Gram matrices: for singular values that are figures by themselves.
+    """
     sizes = None
     if up.shape[1] > min(up.shape[0], down.shape[1]):
         # More columns than dW can have rank: multiply the smaller side out, so that k = min(shape).
@@ -154,7 +157,7 @@ def product_svd(up: Tensor, down: Tensor, shape: tuple[int, ...]) -> Svd:
         identity = torch.eye(min(up.shape[0], down.shape[1]), dtype=up.dtype, device=up.device)
         product = up @ down
         up, down = (product, identity) if len(identity) == down.shape[1] else (identity, product)
-    r_up, r_down = triangle(up), triangle(down.T)
+    r_up, r_down = triangle(up, precise), triangle(down.T, precise)
     u, values, vh = torch.linalg.svd(r_up @ r_down.T, full_matrices=False)
     # What is below the rounding of the terms is not part of the update. A term is as large as its
     # two columns together, however trainers share that between up and down.
@@ -185,17 +188,18 @@ def uses_qr(factor: Tensor) -> bool:
     return factor.dtype == torch.float64 or factor.device.type == "mps"
 
 
-def triangle(tall: Tensor) -> Tensor:
+def triangle(tall: Tensor, precise: bool = False) -> Tensor:
     """R [k, k] with R^T R = tall^T tall for a tall matrix [n, k]; its columns are as long.
 
     Rounding of relative size e in the Gram matrix changes the length of any combination of columns
     by up to e * trace(G^-1), G the Gram matrix of unit columns. Float32 products serve where that
-    stays below GRAM_TOLERANCE, float64 products where a Cholesky factor exists at all.
+    stays below GRAM_TOLERANCE (never if `precise`), float64 products where a Cholesky factor exists
+    at all.
     """
     if uses_qr(tall):
         r = torch.linalg.qr(tall, mode="r").R
         return r
-    for dtype in (torch.float32, torch.float64):
+    for dtype in (torch.float64,) if precise else (torch.float32, torch.float64):
         gram = gram_matrix(tall, dtype)
         # Of unit columns, so that short ones keep their digits beside long ones.
         scale = gram.diagonal().sqrt()

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from .elements import PERCENTILES, Entries
-from .low_rank import LowRank, Update, gram_matrix
+from .low_rank import LowRank, Update, gram_matrix, product_svd
 
 Columns = Mapping[str, float]
 Function = TypeVar("Function", bound=Callable[..., Columns])
@@ -49,7 +49,8 @@ class Measured:
         """The singular values of dW as an [out, in * kernel] matrix: float64, on the CPU,
         descending, without those that are rounding noise."""
         if isinstance(self.update, LowRank):
-            return self.update.svd.values.cpu()
+            up, down = self.update.up, self.update.down
+            return product_svd(up, down, self.update.shape, precise=True).values.cpu()
         dense = self.update.values
         matrix = dense.flatten(1) if dense.ndim > 1 else dense.reshape(-1, 1)
         if matrix.dtype == torch.float64:

@@ -114,4 +114,4 @@ def top_blocks(
             f"all {len(stay)} blocks of {source.name} stay, so there is no rest to write; change "
             "the threshold"
         )
-    return select(source.tensors, ", ".join(selected), output, rest, compute)
+    return select(source, ", ".join(selected), output, rest, compute)

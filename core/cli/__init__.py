@@ -31,7 +31,7 @@ def selectors_joined(arguments: Sequence[str]) -> list[str]:
     """`--layers -*mod*` as `--layers=-*mod*`: argparse takes a leading minus for an option."""
     result: list[str] = []
     for argument in arguments:
-        if result and result[-1] == "--layers":
+        if result and result[-1] in ("--layers", "--always"):
             result[-1] += "=" + argument
         else:
             result.append(argument)

@@ -13,7 +13,6 @@ from ..charts import CHARTS, chart, save
 from ..drawing import shorten
 from ..errors import LoraError
 from ..importance import MEASURES, SOFTMAX, explain, importance_table
-from ..lora import Lora
 from ..top_blocks import KEEP, REMOVE, Choice, choose_blocks, top_blocks
 from ..trainer_configs import TRAINERS, trainer_config
 from .common import (
@@ -21,8 +20,10 @@ from .common import (
     add_command,
     compute_settings,
     json_option,
+    opened,
     output_options,
     output_settings,
+    reading_options,
     show,
 )
 
@@ -71,6 +72,7 @@ def _add_analyze(commands: Any) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda:N (default auto)")
     parser.add_argument("--compute-dtype", choices=("float32", "float64"), default="float32")
     json_option(parser)
+    reading_options(parser)
 
 
 def _add_top_blocks(commands: Any) -> None:
@@ -118,6 +120,7 @@ def _add_top_blocks(commands: Any) -> None:
     )
     _chart_options(parser, "cumulative")
     output_options(parser, required=False)
+    reading_options(parser)
 
 
 def _chart_options(parser: argparse.ArgumentParser, kind: str) -> None:
@@ -128,10 +131,11 @@ def _chart_options(parser: argparse.ArgumentParser, kind: str) -> None:
 
 
 def _analyze(options: argparse.Namespace) -> None:
+    lora = opened(options.lora, options)
     compute, close = compute_settings(options, "analyze")
     try:
         table = analyze_lora(
-            options.lora,
+            lora,
             svd_topk=options.singular_values,
             statistics=options.statistics,
             layers=options.layers,
@@ -147,7 +151,7 @@ def _analyze(options: argparse.Namespace) -> None:
             raise LoraError(f"{options.csv}: cannot be written ({error.strerror})") from error
     if options.chart:
         save(chart(table, options.chart_kind), options.chart)
-    texts = _texts(table)
+    texts = [*_texts(table), *lora.notes]
     if options.json:
         print(
             json.dumps(_json_ready(table.attrs | {"text": texts, "rows": _rows(table)}), indent=1)
@@ -162,22 +166,19 @@ def _analyze(options: argparse.Namespace) -> None:
 def _top_blocks(options: argparse.Namespace) -> None:
     if options.rest and not options.output:
         options.parser.error("--rest needs -o OUT for the blocks themselves")
+    lora = opened(options.lora, options)
     compute, close = compute_settings(options, "top-blocks")
     edited = rest = None
     try:
         choice = choose_blocks(
-            options.lora,
-            options.threshold,
-            options.importance,
-            options.temperature,
-            compute=compute,
+            lora, options.threshold, options.importance, options.temperature, compute=compute
         )
         config = None
         if options.trainer:
-            config = trainer_config(options.trainer, Lora(options.lora), choice.blocks)
+            config = trainer_config(options.trainer, lora, choice.blocks)
         if options.output:
             edited, rest = top_blocks(
-                options.lora,
+                lora,
                 choice,
                 options.mode,
                 options.always,

@@ -1,0 +1,317 @@
+"""The table: the notebook's 88 columns, finite for every layer, equal to a dense float64 oracle."""
+
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.generate import generate
+from benchmarks.measure import anonymous_memory_peak
+from core import Cancelled, Compute, LoraError, analyze_and_display, analyze_lora
+from core.analysis import EXTRA_COLUMNS, notebook_columns, sort_table
+from core.files import open_tensors
+from tests.helpers import KOHYA, PEFT, dense, lora, lora_file, randn
+
+SAMPLES = Path(__file__).parents[2] / "core" / "samples"
+STATISTICS = [
+    "basic.min",
+    "basic.max",
+    "basic.mean",
+    "basic.std",
+    "basic.median",
+    "sign.count",
+    "sign.pos",
+    "sign.neg",
+    "sign.zero",
+    "sign.pos_frac",
+    "sign.neg_frac",
+    "sign.zero_frac",
+    "norms.l1",
+    "norms.l2",
+    "norms.linf",
+    "percentiles.p1",
+    "percentiles.p5",
+    "percentiles.p25",
+    "percentiles.p50",
+    "percentiles.p75",
+    "percentiles.p95",
+    "percentiles.p99",
+]
+NOTEBOOK = [
+    *[
+        "layer",
+        "A.shape",
+        "B.shape",
+        "deltaW.shape",
+        "rank",
+        "rank_match",
+        "in_dim",
+        "out_dim",
+        "delta_error",
+    ],
+    *(f"{tensor}.{name}" for tensor in ("A", "B", "dW") for name in STATISTICS),
+    *(f"dW.svd.{name}" for name in ("spectral_norm", "energy_total", "energy_topk")),
+    *(f"dW.svd.{name}" for name in ("energy_ratio_topk", "nuclear_norm")),
+    *(f"dW.svd.s{i}" for i in range(1, 9)),
+]
+NUMBERS = [c for c in NOTEBOOK if "." in c and "shape" not in c] + [
+    *("rank", "in_dim", "out_dim", "scale", "effective_rank", "stable_rank"),
+    *("dW.softmax_norm", "dW.energy_share"),
+]
+
+
+def oracle(matrix: torch.Tensor, top: int | None = None) -> dict[str, float]:
+    """The notebook's figures of a dense float64 matrix; singular values too if `top` is given."""
+    flat = matrix.double().reshape(-1).numpy()
+    counts = {"pos": (flat > 0).sum(), "neg": (flat < 0).sum(), "zero": (flat == 0).sum()}
+    row = {
+        "basic.min": flat.min(),
+        "basic.max": flat.max(),
+        "basic.mean": flat.mean(),
+        "basic.std": flat.std(),
+        "basic.median": float(torch.median(matrix)),
+        "sign.count": flat.size,
+        **{f"sign.{key}": count for key, count in counts.items()},
+        **{f"sign.{key}_frac": count / flat.size for key, count in counts.items()},
+        "norms.l1": np.abs(flat).sum(),
+        "norms.l2": np.sqrt((flat**2).sum()),
+        "norms.linf": np.abs(flat).max(),
+    }
+    percents = (1, 5, 25, 50, 75, 95, 99)
+    values = np.percentile(flat, percents)
+    row |= {f"percentiles.p{p}": value for p, value in zip(percents, values, strict=True)}
+    if top is not None:
+        sigma = torch.linalg.svdvals(matrix.double())
+        sigma = torch.nn.functional.pad(sigma, (0, max(0, top - len(sigma))))
+        energy = sigma.square()
+        row |= {
+            "svd.spectral_norm": sigma[0],
+            "svd.energy_total": energy.sum(),
+            "svd.energy_topk": energy[:top].sum(),
+            "svd.energy_ratio_topk": energy[:top].sum() / energy.sum(),
+            "svd.nuclear_norm": sigma.sum(),
+            **{f"svd.s{i + 1}": sigma[i] for i in range(top)},
+        }
+    return {key: float(value) for key, value in row.items()}
+
+
+def assert_row(row, tensor: str, expected: dict[str, float]) -> None:
+    """Equal to float32 rounding: signs of entries that round to the other side of zero too."""
+    largest = expected["norms.linf"]
+    for key, value in expected.items():
+        slack = 1e-6 * largest
+        if key.startswith("sign"):
+            slack = 1e-4 * (expected["sign.count"] if "frac" not in key else 1)
+        elif key.startswith("svd"):
+            slack = 1e-6 * expected["svd.spectral_norm"]
+        assert row[f"{tensor}.{key}"] == pytest.approx(value, rel=1e-5, abs=slack), key
+
+
+def factors(stored: dict[str, torch.Tensor], raw: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """(up, down) of a module in either of the sample files' spellings."""
+    up, down = KOHYA if raw + KOHYA[0] in stored else PEFT
+    return stored[raw + up], stored[raw + down]
+
+
+def mixed() -> dict[str, torch.Tensor]:
+    """Every kind that has an update, alone and as a convolution, with and without alpha."""
+    state = lora_file(["blocks.0.attn.q", "blocks.1.attn.q"], KOHYA, alpha=2.0)
+    state |= lora("blocks.1.mlp.0", (30, 20), 6, PEFT, dtype=torch.bfloat16)
+    state |= lora("blocks.2.conv", (6, 4, 3, 3), 3, KOHYA, 6.0, mid=True)
+    state |= lora("blocks.2.skip", (6, 4, 1, 1), 3, KOHYA, 1.0)
+    state |= {"blocks.1.mlp.2.diff": randn((9, 7)), "blocks.1.mlp.0.diff_b": randn((30,), 3)}
+    return state | {"blocks.0.norm.w_norm": randn((16,), 4)}
+
+
+def test_the_columns_are_the_notebooks_and_then_ours():
+    table = analyze_lora(SAMPLES / "character_kohya.safetensors")
+    assert len(NOTEBOOK) == 88
+    assert notebook_columns() == NOTEBOOK
+    assert list(table.columns) == [*NOTEBOOK, *EXTRA_COLUMNS]
+    wanted = ["alpha", "scale", "block", "component", "module", "effective_rank", "stable_rank"]
+    assert list(EXTRA_COLUMNS[:9]) == [*wanted, "dW.softmax_norm", "dW.energy_share"]
+
+
+@pytest.mark.parametrize("name", ["character_kohya", "style_diffusers"])
+def test_the_sample_files_equal_the_oracle_in_every_column_of_every_layer(name):
+    path = SAMPLES / f"{name}.safetensors"
+    tensors = open_tensors(path)
+    stored = {key: tensors[key] for key in tensors.info}
+    table = analyze_lora(path)
+    assert np.isfinite(table[NUMBERS].astype(float)).all(axis=None)
+    updates = dense(stored)
+    assert list(table["layer"]) == list(updates)
+    for _, row in table.iterrows():
+        up, down = factors(stored, row["layer"])
+        assert row["B.shape"] == up.shape and row["A.shape"] == down.shape
+        assert_row(row, "A", oracle(down.float()))
+        assert_row(row, "B", oracle(up.float()))
+        assert_row(row, "dW", oracle(updates[row["layer"]], 8))
+        assert row["rank"] == down.shape[0] and row["rank_match"]
+        assert (row["out_dim"], row["in_dim"]) == row["deltaW.shape"] == updates[row["layer"]].shape
+
+
+def test_every_kind_with_an_update_is_measured():
+    state = mixed()
+    table = analyze_lora(state)
+    updates = dense(state)
+    for _, row in table.iterrows():
+        name = row["layer"] + (".bias" if row["module"].endswith(".bias") else "")
+        assert_row(row, "dW", oracle(updates[name], 8))
+        assert (row["not_measured"], row["delta_error"]) == ("", "")
+    assert len(table) == len(updates)
+    stored = table[table["kind"] == "difference"].iloc[0]
+    assert stored[[c for c in NOTEBOOK if c.startswith(("A.", "B."))]].isna().all()
+    conv = table[table["layer"] == "blocks.2.conv"].iloc[0]
+    assert conv["deltaW.shape"] == (6, 4, 3, 3) and conv["rank"] == 3 and conv["scale"] == 2.0
+
+
+def test_alpha_counts_in_the_update_and_not_in_the_factors():
+    plain, scaled = lora("blocks.0.q", pair=KOHYA), lora("blocks.0.q", pair=KOHYA, alpha=1.0)
+    one, quarter = analyze_lora(plain).iloc[0], analyze_lora(scaled).iloc[0]
+    assert (one["scale"], quarter["scale"], quarter["alpha"]) == (1.0, 0.25, 1.0)
+    assert math.isnan(one["alpha"])
+    assert quarter["A.norms.l2"] == one["A.norms.l2"]
+    for column in ("dW.svd.spectral_norm", "dW.norms.l1", "dW.basic.max", "dW.percentiles.p95"):
+        assert quarter[column] == pytest.approx(one[column] / 4, rel=1e-6)
+
+
+def test_what_cannot_be_measured_is_a_row_that_says_why():
+    state = mixed() | lora("blocks.3.attn.q") | {"blocks.3.attn.q.dora_scale": randn((16, 1))}
+    state |= {"blocks.4.attn.q.oft_blocks": randn((2, 4, 4))}
+    broken = lora("blocks.5.attn.q", pair=KOHYA)
+    broken["blocks.5.attn.q.lora_up.weight"][0, 0] = float("nan")
+    unequal = lora("blocks.6.attn.q", pair=KOHYA)
+    unequal["blocks.6.attn.q.lora_up.weight"] = randn((16, 5))
+    table = analyze_lora(state | broken | unequal).set_index("layer")
+    columns = [c for c in table.columns if c.startswith("dW.") and not c.endswith(".error")]
+    for layer, reason in (
+        ("blocks.3.attn.q", "is a DoRA"),
+        ("blocks.4.attn.q", "is a OFT"),
+        ("blocks.5.attn.q", "NaN or Inf"),
+        ("blocks.6.attn.q", "do not fit"),
+    ):
+        row = table.loc[layer]
+        assert reason in row["not_measured"] and layer in row["not_measured"]
+        assert row["delta_error"] == row["not_measured"]
+        assert row[columns].isna().all()
+    assert not table.loc["blocks.6.attn.q", "rank_match"]
+    assert "NaN or Inf" in table.loc["blocks.5.attn.q", "B.basic.error"]
+    assert table.loc["blocks.6.attn.q", "A.basic.max"] > 0
+    # They take no part in the shares of the others.
+    assert table["dW.energy_share"].sum() == pytest.approx(1)
+
+
+def test_spectral_is_full_without_the_entries_of_the_updates():
+    full, spectral = analyze_lora(mixed()), analyze_lora(mixed(), statistics="spectral")
+    missing = set(full.columns) - set(spectral.columns)
+    assert missing == {
+        f"dW.{name}" for name in STATISTICS if name not in ("basic.mean", "basic.std", "norms.l2")
+    }
+    assert spectral.equals(full[list(spectral.columns)])
+
+
+def test_the_shares_compare_all_layers():
+    table = analyze_lora(mixed(), statistics="spectral")
+    norms, energies = table["dW.svd.spectral_norm"], table["dW.svd.energy_total"]
+    softmax = np.exp(norms - norms.max())
+    assert np.allclose(table["dW.softmax_norm"], softmax / softmax.sum())
+    assert np.allclose(table["dW.energy_share"], energies / energies.sum())
+
+
+def test_the_notebooks_arguments():
+    state = mixed()
+    table = analyze_lora(state, "cpu", torch.float64, svd_topk=3, svd_exact_max_elems=10)
+    assert [c for c in table if c.startswith("dW.svd.s")][1:] == [f"dW.svd.s{i}" for i in (1, 2, 3)]
+    assert table["dW.svd.spectral_norm"].notna().all()
+    rows = analyze_lora(state, return_df=False)
+    assert [row["layer"] for row in rows] == list(table["layer"])
+    assert rows[0]["dW.basic.max"] == analyze_lora(state)["dW.basic.max"][0]
+
+
+def test_layers_progress_and_cancelling():
+    calls = []
+    compute = Compute(progress=lambda *call: calls.append(call))
+    table = analyze_lora(mixed(), layers="blocks.0, -*norm*", compute=compute)
+    assert list(table["module"]) == ["blocks.0.attn.q"]
+    assert calls == [(1, 1, "blocks.0.attn.q")]
+    with pytest.raises(Cancelled):
+        analyze_lora(mixed(), compute=Compute(cancelled=lambda: True))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"statistics": "everything"}, "'everything' is unknown; choose one of spectral, full"),
+        ({"svd_topk": 0}, "must be 1 or more"),
+        ({"layers": "nothing"}, "matches no layer"),
+        ({"device": "cuda:99"}, "cuda:99"),
+    ],
+)
+def test_settings_that_make_no_sense(arguments, message):
+    with pytest.raises(LoraError, match=message):
+        analyze_lora(mixed(), **arguments)
+
+
+def test_display_shows_the_sorted_table_and_returns_it(capsys):
+    table = analyze_and_display(mixed(), sort_by="dW.norms.l1", ascending=True)
+    assert table["dW.norms.l1"].is_monotonic_increasing
+    assert "blocks.0.attn.q" in capsys.readouterr().out
+
+
+def test_sorting_by_an_unknown_column_names_those_like_it():
+    table = analyze_lora(mixed(), statistics="spectral")
+    with pytest.raises(LoraError, match=r"no such column.*dW\.svd\.spectral_norm"):
+        sort_table(table, "spectral_norm")
+    with pytest.raises(LoraError, match="statistics=full"):
+        sort_table(table, "dW.norms.l1")
+
+
+def test_results_do_not_depend_on_the_number_of_workers():
+    one = analyze_lora(mixed(), compute=Compute(workers=1))
+    assert one.equals(analyze_lora(mixed(), compute=Compute(workers=3)))
+
+
+@pytest.mark.parametrize(
+    ("family", "modules"),
+    [
+        ("flux", "single_blocks.7.linear2, double_blocks.3.txt_attn.proj"),  # 3072 x 15360
+        ("qwen-image", "transformer_blocks.9.attn.to_q, transformer_blocks.9.txt_mlp.net.2"),
+        ("sdxl", "input_blocks.4.1.*attn2.to_k, output_blocks.8.0.out_layers.3"),
+        ("wan2.1-14b", "blocks.3.self_attn.o"),
+        ("z-image", "layers.5.attention.qkv"),
+    ],
+)
+def test_layers_of_full_size_equal_the_oracle(family, modules, tmp_path):
+    path = tmp_path / "full.safetensors"
+    generate(path, family, 6, modules=modules.replace(", ", ","))
+    tensors = open_tensors(path)
+    stored = {key: tensors[key] for key in tensors.info}
+    updates = dense(stored)
+    table = analyze_lora(path)
+    assert np.isfinite(table[NUMBERS].astype(float)).all(axis=None)
+    assert len(table) == len(updates)
+    for _, row in table.iterrows():
+        assert_row(row, "dW", oracle(updates[row["layer"]]))
+        up, down = (factor.double().flatten(1) for factor in factors(stored, row["layer"]))
+        small = torch.linalg.qr(up).R @ torch.linalg.qr(down.T).R.T * row["scale"]
+        sigma = torch.linalg.svdvals(small)
+        found = [row[f"dW.svd.s{i + 1}"] for i in range(6)]
+        assert found == pytest.approx(sigma.tolist(), rel=1e-6)
+        assert row["dW.svd.nuclear_norm"] == pytest.approx(float(sigma.sum()), rel=1e-6)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+def test_the_largest_module_takes_less_than_300_mb():
+    program = (
+        "import torch; from core import Compute, analyze_lora; torch.manual_seed(0)\n"
+        "state = {'blocks.0.lora_up.weight': torch.randn(21504, 32),\n"
+        "         'blocks.0.lora_down.weight': torch.randn(32, 3072)}\n"
+        "rows = analyze_lora(state, return_df=False, compute=Compute(workers=1))\n"
+        "assert rows[0]['dW.sign.count'] == 21504 * 3072\n"
+    )
+    peak = anonymous_memory_peak(program, folder=Path(__file__).parents[2])
+    assert peak < 300e6

@@ -1,0 +1,128 @@
+"""Top blocks: what is kept and what is removed are the original together, to the bit."""
+
+import sys
+
+import pytest
+import torch
+
+from core import LoraError, Output, analyze_lora, choose_blocks, select, top_blocks
+from tests.helpers import files_in, lora_file, randn, same_bits, save
+
+NAMES = {
+    "double_blocks.0.img_attn.proj": 1.0,
+    "double_blocks.1.img_attn.proj": 5.0,
+    "double_blocks.1.txt_attn.proj": 4.0,
+    "double_blocks.10.img_attn.proj": 0.5,
+    "single_blocks.1.linear2": 3.0,
+    "img_in": 2.0,
+}
+
+
+def sample() -> dict[str, torch.Tensor]:
+    """Six layers of chosen strength, and a tensor that belongs to none."""
+    state = {}
+    for name, strength in NAMES.items():
+        one = lora_file(["diffusion_model." + name], rank=2)
+        one["diffusion_model." + name + ".lora_B.weight"] *= strength
+        state |= one
+    return state | {"note": torch.arange(3)}
+
+
+def names(edited) -> list[str]:
+    keys = [key for key in edited.lora if key.endswith("lora_A.weight")]
+    return [key.removeprefix("diffusion_model.").removesuffix(".lora_A.weight") for key in keys]
+
+
+def run(threshold=0.7, **settings):
+    choice = choose_blocks(sample(), threshold, "energy")
+    return choice, *top_blocks(sample(), choice, rest=Output(), **settings)
+
+
+BLOCK_1 = ["double_blocks.1.img_attn.proj", "double_blocks.1.txt_attn.proj"]
+OTHERS = [
+    "double_blocks.0.img_attn.proj",
+    "double_blocks.10.img_attn.proj",
+    "single_blocks.1.linear2",
+]
+
+
+@pytest.mark.parametrize(
+    ("settings", "kept"),
+    [
+        ({}, [*BLOCK_1, "img_in"]),
+        ({"mode": "remove"}, [*OTHERS, "img_in"]),
+        ({"other_layers": "remove"}, BLOCK_1),
+        ({"mode": "remove", "other_layers": "remove"}, OTHERS),
+        ({"always": "single_blocks"}, [*BLOCK_1, "single_blocks.1.linear2", "img_in"]),
+        (
+            {"mode": "remove", "always": "*txt*", "other_layers": "remove"},
+            [BLOCK_1[1], *OTHERS],
+        ),
+    ],
+)
+def test_kept_and_rest_are_the_original_to_the_bit(settings, kept):
+    choice, first, rest = run(**settings)
+    assert choice.blocks == ("double_blocks.1",)
+    assert sorted(names(first)) == sorted(kept)
+    assert not first.lora.keys() & rest.lora.keys()
+    assert same_bits({**first.lora, **rest.lora}, sample())
+    assert ("note" in first.lora) == (settings.get("other_layers") != "remove")
+
+
+def test_files(tmp_path):
+    path = save(sample(), tmp_path / "in.safetensors")
+    choice = choose_blocks(path, 0.7, "energy")
+    kept, rest = top_blocks(path, choice, output=Output(tmp_path / "kept.safetensors"))
+    assert rest is None and kept.lora.exists()
+    again, _ = select(kept.lora, "double_blocks.1")
+    assert sorted(names(again)) == BLOCK_1
+
+
+def test_an_analysis_saves_measuring_again(monkeypatch):
+    table = analyze_lora(sample(), statistics="spectral")
+    monkeypatch.setattr(sys.modules[choose_blocks.__module__], "analyze_lora", None)
+    choice = choose_blocks(sample(), 0.7, "energy", analysis=table)
+    assert choice.blocks == ("double_blocks.1",)
+    assert choice.text[0].startswith("70 % of the energy sits in 1 of 4 blocks")
+
+
+def test_blocks_that_cannot_be_measured_stay():
+    state = sample() | {
+        "diffusion_model.double_blocks.7.img_attn.proj.oft_blocks": randn((2, 4, 4))
+    }
+    choice = choose_blocks(state, 0.7, "energy")
+    kept, rest = top_blocks(state, choice, rest=Output())
+    assert "diffusion_model.double_blocks.7.img_attn.proj.oft_blocks" in kept.lora
+    removed, _ = top_blocks(state, choice, "remove")
+    assert "diffusion_model.double_blocks.7.img_attn.proj.oft_blocks" in removed.lora
+    assert same_bits({**kept.lora, **rest.lora}, state)
+
+
+def test_the_analysis_of_another_lora_is_refused():
+    choice = choose_blocks(lora_file(["diffusion_model.double_blocks.3.img_attn.proj"]), 0.9)
+    with pytest.raises(LoraError, match=r"no block double_blocks\.3: the analysis is of another"):
+        top_blocks(sample(), choice)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"mode": "invert"}, "mode 'invert' is unknown; choose keep or remove"),
+        ({"other_layers": "maybe"}, "other_layers 'maybe' is unknown"),
+        ({"always": "-img_in"}, "exclusion has no meaning"),
+        ({"always": "nothing.here"}, "matches no layer"),
+        ({"threshold": 1.0, "mode": "remove", "other_layers": "remove"}, "nothing is left"),
+        ({"threshold": 1.0}, "so there is no rest to write"),
+    ],
+)
+def test_settings_that_make_no_sense(settings, message):
+    with pytest.raises(LoraError, match=message):
+        run(**settings)
+
+
+def test_nothing_is_left_behind_by_an_error(tmp_path):
+    path = save(sample(), tmp_path / "in.safetensors")
+    output = Output(tmp_path / "out.safetensors")
+    with pytest.raises(LoraError):
+        top_blocks(path, choose_blocks(path, 0.7), always="nothing", output=output)
+    assert files_in(tmp_path) == {"in.safetensors"}
