@@ -38,8 +38,7 @@ def comfyui() -> Iterator[Server]:
     """
     server = Server(packs={"lora-alloy": PACK})
     models.write(server.folder)
-    examples.write_tiny_models(server.folder)
-    examples.write_tiny_loras(server.folder("loras"))
+    examples.write_stand_ins(server.folder)
     with server:
         yield server
 

@@ -155,7 +155,7 @@ def blend() -> Example:
                "Negative prompt"),
         Spec("latent", "EmptyLatentImage", (1080, 340), (340, 0),
              {"width": 1024, "height": 1024, "batch_size": 1}),
-        text("report", ("blend", "report"), (380, 470), (1040, 300), "What the blend did"),
+        text("report", ("blend", "report"), (380, 520), (1040, 300), "What the blend did"),
         *picture("blend", ("apply", "model"), conditions, ("base", "VAE"), SDXL_SETTINGS,
                  (1460, 20), "Both LoRAs in one"),
     ])  # fmt: skip
@@ -274,28 +274,33 @@ EXAMPLES = [blend(), shrink(), inside(), top_blocks(), by_block()]
 # -- running them with tiny models -----------------------------------------------------------
 
 
-def write_tiny_loras(folder: Path) -> None:
-    """Stand-ins under the names that the examples use, strong in some blocks as real ones are."""
-    wide = models.flux(double=19, single=38)
-    for file, part, seed in ((PIXEL, models.sd15_unet(), 1), (TOY, models.sd15_unet(), 2)):
-        save_file(shaped(random_lora(part, "kohya", 16, seed, size=0.3), seed), folder / file)
-    for file, seed in ((DETAILS, 3), (ANTIBLUR, 4)):
-        tensors = shaped(random_lora(wide, "generic", 16, seed, size=0.3), seed)
-        save_file(tensors, folder / file)
+# What the examples name -> what stands in for it. Pictures show these names: what is in them does
+# not come from the real files.
+STAND_INS = {
+    "sd_xl_base_1.0.safetensors": "tiny_sd15.safetensors",
+    "flux1-dev.safetensors": "tiny_flux_57_blocks.safetensors",
+    "clip_l.safetensors": "tiny_clip_l.safetensors",
+    "t5xxl_fp16.safetensors": "tiny_clip_l.safetensors",
+    "ae.safetensors": "tiny_flux_vae.safetensors",
+    PIXEL: "synthetic_style.safetensors",
+    TOY: "synthetic_character.safetensors",
+    DETAILS: "synthetic_flux_a.safetensors",
+    ANTIBLUR: "synthetic_flux_b.safetensors",
+}
 
 
-def write_tiny_models(folder: Callable[[str], Path]) -> None:
-    """The models that the examples name, as links to the usual tiny ones."""
-    save_file(
-        models.flux(double=19, single=38), folder("diffusion_models") / "flux1-dev.safetensors"
-    )
-    for name, kind, tiny in (
-        ("sd_xl_base_1.0", "checkpoints", "tiny_sd15"),
-        ("clip_l", "text_encoders", "tiny_clip_l"),
-        ("t5xxl_fp16", "text_encoders", "tiny_clip_l"),  # only to be there
-        ("ae", "vae", "tiny_flux_vae"),
+def write_stand_ins(folder: Callable[[str], Path]) -> None:
+    """The stand-ins that models.write has not made, and links to all of them by the real names."""
+    wide, unet = models.flux(double=19, single=38), models.sd15_unet()
+    save_file(wide, folder("diffusion_models") / STAND_INS["flux1-dev.safetensors"])
+    for seed, (file, part) in enumerate(
+        ((PIXEL, unet), (TOY, unet), (DETAILS, wide), (ANTIBLUR, wide)), start=1
     ):
-        (folder(kind) / f"{name}.safetensors").symlink_to(folder(kind) / f"{tiny}.safetensors")
+        lora = random_lora(part, "kohya" if part is unet else "generic", 16, seed, size=0.3)
+        save_file(shaped(lora, seed), folder("loras") / STAND_INS[file])
+    for real, tiny in STAND_INS.items():
+        kind = FILES[real][0]
+        (folder(kind) / real).symlink_to(folder(kind) / tiny)
 
 
 def shaped(lora: dict[str, Tensor], seed: int) -> dict[str, Tensor]:
@@ -312,17 +317,19 @@ def shaped(lora: dict[str, Tensor], seed: int) -> dict[str, Tensor]:
     return result
 
 
-def with_tiny_models(workflow: Mapping[str, Any]) -> dict[str, Any]:
-    """The workflow for a small picture in a few steps, with one text encoder instead of two."""
+def with_tiny_models(workflow: Mapping[str, Any], size: int = 64, steps: int = 2) -> dict[str, Any]:
+    """The workflow with stand-ins, for a small picture in a few steps, with one text encoder."""
     small = copy.deepcopy(dict(workflow))
     for node in small["nodes"]:
-        values = node.get("widgets_values")
+        values = node.get("widgets_values") or []
+        values[:] = [STAND_INS.get(v, v) if isinstance(v, str) else v for v in values]
+        node["properties"].pop("models", None)
         if node["type"] == "DualCLIPLoader":
             node["type"] = node["properties"]["Node name for S&R"] = "CLIPLoader"
-            node["widgets_values"] = ["clip_l.safetensors", "stable_diffusion", "default"]
+            node["widgets_values"] = [values[0], "stable_diffusion", "default"]
             node["inputs"] = []
         elif node["type"] in ("EmptyLatentImage", "EmptySD3LatentImage"):
-            values[:2] = [256, 256]
+            values[:2] = [size, size]
         elif node["type"] == "KSampler":
-            values[2] = 4
+            values[2] = steps
     return small

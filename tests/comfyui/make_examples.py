@@ -3,8 +3,8 @@
     python -m tests.comfyui.make_examples [a part of a title]
 
 Each is built node by node in ComfyUI's real page and stored as the page stores it, so that the
-files are what a user would have saved. For the picture the same graph runs with the tiny models in
-place of the real ones: the layout and the charts are real, the image content is random.
+files are what a user would have saved. For the picture the same graph runs with tiny stand-ins,
+under their own names: the graph is real, the images and charts are not those of the real models.
 """
 
 from __future__ import annotations
@@ -19,13 +19,7 @@ from PIL import Image
 from core.output import version
 from tests.comfyui import models
 from tests.comfyui.browser import Page
-from tests.comfyui.examples import (
-    EXAMPLES,
-    Example,
-    with_tiny_models,
-    write_tiny_loras,
-    write_tiny_models,
-)
+from tests.comfyui.examples import EXAMPLES, Example, with_tiny_models, write_stand_ins
 from tests.comfyui.harness import Server
 
 PACK = Path(__file__).parents[2]
@@ -94,8 +88,7 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     server = Server(packs={"lora-alloy": PACK})
     models.write(server.folder)
-    write_tiny_models(server.folder)
-    write_tiny_loras(server.folder("loras"))
+    write_stand_ins(server.folder)
     with server, Page(server.url, width=1600, height=1000) as page:
         for example in EXAMPLES:
             if wanted in example.title.lower():
@@ -110,7 +103,7 @@ def draw(page: Page, server: Server, example: Example) -> None:
     path = FOLDER / f"{example.title}.json"
     path.write_text(json.dumps(workflow, indent=1, ensure_ascii=True) + "\n")
 
-    assert page.load(with_tiny_models(workflow)) == []
+    assert page.load(with_tiny_models(workflow, size=256, steps=4)) == []
     page.run()
     png = server.base / "example.png"
     frame = page.picture(png, HIDE, FRAME)

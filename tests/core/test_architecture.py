@@ -133,3 +133,11 @@ def test_everything_offered_is_there():
     assert all(hasattr(core, name) for name in core.__all__)
     for name in ("blend", "resize", "select", "convert", "verify", "Lora", "LowRank"):
         assert name in core.__all__
+
+
+def test_the_map_names_every_file_and_no_other():
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"(?:^    |, )((?:\w+/)?\w+\.py)", text, re.MULTILINE))
+    inside = {str(path.relative_to(CORE)) for path in SOURCES}
+    beside = {str(path.relative_to(ROOT)) for path in (ROOT / "nodes").glob("*.py")}
+    assert named - {"__init__.py"} == (inside | beside) - {"__init__.py", "__main__.py"}
