@@ -72,6 +72,14 @@ def notebook_columns(top: int = 8) -> list[str]:
     ]
 
 
+def _of_level(column: str, statistics: str) -> bool:
+    """Whether a column of the notebook is measured at this level."""
+    tensor, _, name = column.partition(".")
+    if tensor == "dW" and not name.startswith("svd."):
+        return statistics == "full" or name in ("basic.mean", "basic.std", "norms.l2")
+    return statistics != "norms" or tensor not in ("A", "B") or name == "shape"
+
+
 @overload
 def analyze_lora(
     state_dict: Source,
@@ -148,10 +156,10 @@ def analyze_lora(
         return rows
     import pandas as pd
 
-    present = {column for row in rows for column in row}
-    order = [*notebook_columns(svd_topk), *EXTRA_COLUMNS]
-    columns = [column for column in order if column in present]
-    table = pd.DataFrame(rows, columns=columns + sorted(present - set(order)))
+    columns = [c for c in notebook_columns(svd_topk) if _of_level(c, statistics)]
+    columns += EXTRA_COLUMNS
+    added = {column for row in rows for column in row} - set(columns)
+    table = pd.DataFrame(rows, columns=[*columns, *sorted(added)])
     table.attrs = {"lora": lora.name, "family": str(lora.recognition), "statistics": statistics}
     return table
 

@@ -46,14 +46,18 @@ def converted(target: Target, dtype: torch.dtype, compute: Compute) -> Outcome:
 
 
 def thinned(update: LowRank) -> LowRank:
-    """The same update without columns that do nothing.
+    """The same update without the columns that fusing and splitting leave behind.
 
-    A fused weight that was put together from parts falls apart again: a part's rows have zeros
-    where the other parts have their columns.
+    A weight that was fused from parts has zeros in a part's rows, in the columns of the others.
+    Parts that were split from a weight share their `down`: their columns of `up` belong together.
     """
     needed = update.up.any(dim=0) & update.down.any(dim=1)
-    needed[0] |= not needed.any()  # A file has at least rank 1.
-    update = LowRank(update.up[:, needed], update.down[needed], update.shape)
+    needed[:1] |= not needed.any()  # A file has at least rank 1.
+    up, down = update.up[:, needed], update.down[needed]
+    rows, place = torch.unique(down, dim=0, return_inverse=True)
+    if len(rows) < len(down):
+        up, down = up.new_zeros(len(up), len(rows)).index_add_(1, place, up), rows
+    update = LowRank(up, down, update.shape)
     if update.rank > min(update.up.shape[0], update.down.shape[1]):
         update = update.svd.truncated(update.rank)
     return update

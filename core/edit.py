@@ -12,6 +12,7 @@ from .errors import LoraError
 from .files import StateDict
 from .layout import Target
 from .lora import Lora
+from .names import precedence
 from .output import Output, Writer, stored_tensors, too_faint
 from .report import ModuleReport, Report
 from .stream import Compute, stream
@@ -80,6 +81,8 @@ def account(
     report.only_in = [sum(found == {i} for found in inputs) for i in range(len(loras))]
     for lora in loras:
         report.notes += lora.notes
+    report.notes += _unread_names(loras, targets)
+    for lora in loras:
         for key, reason in lora.shadowed.items():
             report.dropped[f"{lora.name}: {key}"] = reason
         for key, reason in lora.other.items():
@@ -92,6 +95,17 @@ def account(
                     f"tensor {key} is in both files with different values and is not part of an "
                     f"adapter, so it cannot be added; leave it out with the layers selector: -{key}"
                 )
+
+
+def _unread_names(loras: Sequence[Lora], targets: Sequence[Target]) -> list[str]:
+    """What to say about names that were made for the result and that ComfyUI does not read."""
+    stored = {module.raw for lora in loras for module in lora.modules.values()}
+    family = next((lora.family for lora in loras if lora.family), None)
+    new = [t.raw for t in targets if t.name.native and t.raw not in stored]
+    unread = [raw for raw in new if precedence(raw, family)[0] < 0]
+    if not unread:
+        return []
+    return [f"ComfyUI does not read names like {unread[0]}: {len(unread)} modules of the result"]
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

@@ -128,11 +128,10 @@ WITHOUT_MODULATION = "\n".join(
 CHROMA = (
     WITHOUT_MODULATION
     + """
-distilled_guidance_layer.{in_proj,out_proj}
-distilled_guidance_layer.layers.#.in_layer = distilled_guidance_layer.layers.#.linear_1
-distilled_guidance_layer.layers.#.out_layer = distilled_guidance_layer.layers.#.linear_2
-distilled_guidance_layer.norms.#
-"""
+distilled_guidance_layer.{in_proj,out_proj} = ?distilled_guidance_layer.{in_proj,out_proj}
+distilled_guidance_layer.layers.#.{in_layer,out_layer} = ?distilled_guidance_layer.layers.#.{linear_1,linear_2}
+distilled_guidance_layer.norms.# = ?distilled_guidance_layer.norms.#
+"""  # noqa: E501
 )
 
 # Diffusers fuses Flux.2's linear1 as the model does, and names the gated MLPs by their ends.
@@ -144,10 +143,10 @@ double_blocks.#.{img,txt}_mlp.2 = transformer_blocks.#.{ff,ff_context}.linear_ou
 single_blocks.#.linear1 = single_transformer_blocks.#.attn.to_qkv_mlp_proj | single_transformer_blocks.#.{attn.to_q,attn.to_k,attn.to_v,proj_mlp}
 single_blocks.#.linear1[0:3] = single_blocks.#.linear1_qkv
 single_blocks.#.linear2 = single_transformer_blocks.#.attn.to_out | single_transformer_blocks.#.proj_out
-double_stream_modulation_{img,txt}.lin = double_stream_modulation_{img,txt}.linear
-single_stream_modulation.lin = single_stream_modulation.linear
-time_in.{in_layer,out_layer} = time_guidance_embed.timestep_embedder.{linear_1,linear_2} | time_text_embed.timestep_embedder.{linear_1,linear_2}
-guidance_in.{in_layer,out_layer} = time_guidance_embed.guidance_embedder.{linear_1,linear_2} | time_text_embed.guidance_embedder.{linear_1,linear_2}
+double_stream_modulation_{img,txt}.lin = ?double_stream_modulation_{img,txt}.linear
+single_stream_modulation.lin = ?single_stream_modulation.linear
+time_in.{in_layer,out_layer} = ?time_guidance_embed.timestep_embedder.{linear_1,linear_2} | time_text_embed.timestep_embedder.{linear_1,linear_2}
+guidance_in.{in_layer,out_layer} = ?time_guidance_embed.guidance_embedder.{linear_1,linear_2} | time_text_embed.guidance_embedder.{linear_1,linear_2}
 final_layer.linear = proj_out
 final_layer.adaLN_modulation.1 = ~norm_out.linear
 """  # noqa: E501
@@ -194,7 +193,7 @@ joint_blocks.#.context_block.mlp.fc1 = transformer_blocks.#.ff_context.net.0.pro
 joint_blocks.#.context_block.mlp.fc2 = transformer_blocks.#.ff_context.net.2
 joint_blocks.#.context_block.adaLN_modulation.1 = ~~transformer_blocks.#.norm1_context.linear
 context_embedder
-pos_embed = pos_embed.pos_embed
+*pos_embed = pos_embed.pos_embed
 x_embedder.proj = pos_embed.proj
 t_embedder.mlp.0 = time_text_embed.timestep_embedder.linear_1
 t_embedder.mlp.2 = time_text_embed.timestep_embedder.linear_2
@@ -230,9 +229,10 @@ blocks.#.cross_attn.norm_k_img = blocks.#.attn2.norm_added_k
 blocks.#.cross_attn.{norm_q,norm_k} = blocks.#.attn2.{norm_q,norm_k}
 blocks.#.ffn.{0,2} = blocks.#.ffn.{net.0.proj,net.2}
 blocks.#.norm3 = blocks.#.norm2
-blocks.#.modulation = blocks.#.scale_shift_table
+*blocks.#.modulation = blocks.#.scale_shift_table
 vace_blocks.#.{self_attn,cross_attn}.{q,k,v,o,norm_q,norm_k}
-vace_blocks.#.{ffn.0,ffn.2,norm3,modulation,before_proj,after_proj}
+vace_blocks.#.{ffn.0,ffn.2,norm3,before_proj,after_proj}
+*vace_blocks.#.modulation
 patch_embedding
 vace_patch_embedding
 text_embedding.{0,2} = condition_embedder.text_embedder.{linear_1,linear_2}
@@ -241,58 +241,62 @@ time_projection.1 = condition_embedder.time_proj
 img_emb.proj.{0,4} = condition_embedder.image_embedder.{norm1,norm2}
 img_emb.proj.{1,3} = condition_embedder.image_embedder.ff.{net.0.proj,net.2}
 head.head = proj_out
-head.modulation = scale_shift_table
+*head.modulation = scale_shift_table
 """
 
 LTX_VIDEO = """
 transformer_blocks.#.{attn1,attn2}.{to_q,to_k,to_v,to_out.0,q_norm,k_norm}
 transformer_blocks.#.ff.net.{0.proj,2}
-transformer_blocks.#.scale_shift_table
+*transformer_blocks.#.scale_shift_table
 {patchify_proj,proj_out,adaln_single.linear}
 adaln_single.emb.timestep_embedder.{linear_1,linear_2}
 caption_projection.{linear_1,linear_2}
-scale_shift_table
+*scale_shift_table
 transformer_blocks.#.{audio_attn1,audio_attn2,audio_to_video_attn,video_to_audio_attn}.{to_q,to_k,to_v,to_out.0,q_norm,k_norm}
 transformer_blocks.#.audio_ff.net.{0.proj,2}
-transformer_blocks.#.{audio_scale_shift_table,scale_shift_table_a2v_ca_audio,scale_shift_table_a2v_ca_video}
+*transformer_blocks.#.{audio_scale_shift_table,scale_shift_table_a2v_ca_audio,scale_shift_table_a2v_ca_video}
 {audio,video}_embeddings_connector.transformer_1d_blocks.#.attn1.{to_q,to_k,to_v,to_out.0,q_norm,k_norm}
 {audio,video}_embeddings_connector.transformer_1d_blocks.#.ff.net.{0.proj,2}
-{audio,video}_embeddings_connector.learnable_registers
+*{audio,video}_embeddings_connector.learnable_registers
 {audio,av_ca_video_scale_shift,av_ca_audio_scale_shift,av_ca_a2v_gate,av_ca_v2a_gate}_adaln_single.linear
 {audio,av_ca_video_scale_shift,av_ca_audio_scale_shift,av_ca_a2v_gate,av_ca_v2a_gate}_adaln_single.emb.timestep_embedder.{linear_1,linear_2}
 audio_caption_projection.{linear_1,linear_2}
-{audio_patchify_proj,audio_proj_out,audio_scale_shift_table}
+{audio_patchify_proj,audio_proj_out}
+*audio_scale_shift_table
 """
 
-Z_IMAGE = """
+NEXT_DIT = """
 {layers,noise_refiner,context_refiner}.#.attention.out = {layers,noise_refiner,context_refiner}.#.attention.to_out.0
-{layers,noise_refiner,context_refiner}.#.feed_forward.{w1,w2,w3}
-{layers,noise_refiner,context_refiner}.#.adaLN_modulation.0
-{layers,noise_refiner,context_refiner}.#.{attention_norm1,attention_norm2,ffn_norm1,ffn_norm2}
 {layers,noise_refiner,context_refiner}.#.attention.{q_norm,k_norm} = {layers,noise_refiner,context_refiner}.#.attention.{norm_q,norm_k}
-layers.#.attention.qkv = layers.#.attention.{to_q,to_k,to_v}
-noise_refiner.#.attention.qkv = noise_refiner.#.attention.{to_q,to_k,to_v}
-context_refiner.#.attention.qkv = context_refiner.#.attention.{to_q,to_k,to_v}
+{layers,noise_refiner,context_refiner}.#.feed_forward.{w1,w2,w3}
+{layers,noise_refiner,context_refiner}.#.{attention_norm1,attention_norm2,ffn_norm1,ffn_norm2}
 cap_embedder.{0,1}
 t_embedder.mlp.{0,2}
-x_pad_token
-cap_pad_token
 x_embedder = all_x_embedder.2-1
 final_layer.linear = all_final_layer.2-1.linear
 final_layer.adaLN_modulation.1 = all_final_layer.2-1.adaLN_modulation.1
 """  # noqa: E501
 
-LUMINA_2 = """
-{layers,noise_refiner,context_refiner}.#.attention.{qkv,out,q_norm,k_norm}
-{layers,noise_refiner,context_refiner}.#.feed_forward.{w1,w2,w3}
-{layers,noise_refiner,context_refiner}.#.adaLN_modulation.1
-{layers,noise_refiner,context_refiner}.#.{attention_norm1,attention_norm2,ffn_norm1,ffn_norm2}
-cap_embedder.{0,1}
-t_embedder.mlp.{0,2}
-x_embedder
-norm_final
-final_layer.{linear,adaLN_modulation.1}
+Z_IMAGE = (
+    NEXT_DIT
+    + """
+{layers,noise_refiner,context_refiner}.#.adaLN_modulation.0
+layers.#.attention.qkv = layers.#.attention.{to_q,to_k,to_v}
+noise_refiner.#.attention.qkv = noise_refiner.#.attention.{to_q,to_k,to_v}
+context_refiner.#.attention.qkv = context_refiner.#.attention.{to_q,to_k,to_v}
+*{x_pad_token,cap_pad_token}
 """
+)
+
+# Its attention is grouped: q has more rows than k and v, and nobody splits it rightly.
+LUMINA_2 = (
+    NEXT_DIT
+    + """
+{layers,noise_refiner,context_refiner}.#.adaLN_modulation.1 = ?{layers,noise_refiner,context_refiner}.#.adaLN_modulation.1
+{layers,noise_refiner,context_refiner}.#.attention.qkv = ?{layers,noise_refiner,context_refiner}.#.attention.qkv
+norm_final = ?norm_final
+"""  # noqa: E501
+)
 
 AURA_FLOW = """
 double_layers.#.attn.{w2q,w2k,w2v,w2o} = joint_transformer_blocks.#.attn.{to_q,to_k,to_v,to_out.0}
@@ -303,8 +307,8 @@ double_layers.#.{modX,modC}.1 = joint_transformer_blocks.#.{norm1,norm1_context}
 single_layers.#.attn.{w1q,w1k,w1v,w1o} = single_transformer_blocks.#.attn.{to_q,to_k,to_v,to_out.0}
 single_layers.#.mlp.{c_fc1,c_fc2,c_proj} = single_transformer_blocks.#.ff.{linear_1,linear_2,out_projection}
 single_layers.#.modCX.1 = single_transformer_blocks.#.norm1.linear
-positional_encoding = pos_embed.pos_embed
-register_tokens
+*positional_encoding = pos_embed.pos_embed
+*register_tokens
 t_embedder.mlp.{0,2} = time_step_proj.{linear_1,linear_2}
 cond_seq_linear = context_embedder
 init_x_linear = pos_embed.proj
@@ -319,16 +323,16 @@ blocks.#.cross_attn.q_linear = transformer_blocks.#.attn2.to_q
 blocks.#.cross_attn.kv_linear = transformer_blocks.#.attn2.{to_k,to_v}
 blocks.#.cross_attn.proj = transformer_blocks.#.attn2.to_out.0
 blocks.#.mlp.{fc1,fc2} = transformer_blocks.#.ff.{net.0.proj,net.2}
-blocks.#.scale_shift_table = transformer_blocks.#.scale_shift_table
+*blocks.#.scale_shift_table = transformer_blocks.#.scale_shift_table
 t_block.1 = adaln_single.linear
 t_embedder.mlp.{0,2} = adaln_single.emb.timestep_embedder.{linear_1,linear_2}
 csize_embedder.mlp.{0,2} = adaln_single.emb.resolution_embedder.{linear_1,linear_2}
 ar_embedder.mlp.{0,2} = adaln_single.emb.aspect_ratio_embedder.{linear_1,linear_2}
-y_embedder.y_embedding = caption_projection.y_embedding
+*y_embedder.y_embedding = caption_projection.y_embedding
 y_embedder.y_proj.{fc1,fc2} = caption_projection.{linear_1,linear_2}
 x_embedder.proj = pos_embed.proj
 final_layer.linear = proj_out
-final_layer.scale_shift_table = scale_shift_table
+*final_layer.scale_shift_table = scale_shift_table
 """
 
 HIDREAM = """
@@ -358,8 +362,8 @@ tmlp.{0,2} = time_embed.{linear_1,linear_2}
 tproj.1 = time_mod_proj
 txtmlp.{1,3} = txt_in.{linear_1,linear_2}
 last.linear = final_layer.linear
-{blocks,txtfusion.layerwise_blocks,txtfusion.refiner_blocks}.#.{prenorm,postnorm,attn.qknorm.qnorm,attn.qknorm.knorm}.scale
-{blocks.#.mod.lin,last.modulation.lin,last.norm.scale,txtmlp.0.scale}
+*{blocks,txtfusion.layerwise_blocks,txtfusion.refiner_blocks}.#.{prenorm,postnorm,attn.qknorm.qnorm,attn.qknorm.knorm}.scale
+*{blocks.#.mod.lin,last.modulation.lin,last.norm.scale,txtmlp.0.scale}
 """  # noqa: E501
 
 COSMOS_PREDICT_2 = """
@@ -392,7 +396,8 @@ OMNIGEN_2 = """
 {layers,noise_refiner,ref_image_refiner,context_refiner}.#.{norm1,norm1.linear,norm1.norm,norm2,ffn_norm1,ffn_norm2}
 time_caption_embed.timestep_embedder.{linear_1,linear_2}
 time_caption_embed.caption_embedder.{0,1}
-{x_embedder,ref_image_patch_embedder,image_index_embedding}
+{x_embedder,ref_image_patch_embedder}
+*image_index_embedding
 norm_out.{linear_1,linear_2}
 """
 
@@ -401,8 +406,8 @@ blocks.#.attn1.{Wqkv,out_proj,q_norm,k_norm}
 blocks.#.attn2.{q_proj,kv_proj,out_proj,q_norm,k_norm}
 blocks.#.{mlp.fc1,mlp.fc2,default_modulation.1,skip_linear,skip_norm,norm1,norm2,norm3}
 mlp_t5.{0,2}
-pooler.{q_proj,k_proj,v_proj,c_proj,positional_embedding}
-text_embedding_padding
+pooler.{q_proj,k_proj,v_proj,c_proj}
+*{pooler.positional_embedding,text_embedding_padding}
 x_embedder.proj
 t_embedder.mlp.{0,2}
 extra_embedder.{0,2}
@@ -415,7 +420,7 @@ blocks.#.{mlp_x,mlp_y}.{w1,w2}
 blocks.#.{mod_x,mod_y}
 t5_y_embedder.{to_q,to_kv,to_out}
 t5_yproj
-pos_frequencies
+*pos_frequencies
 x_embedder.proj
 t_embedder.mlp.{0,2}
 final_layer.{mod,linear}
@@ -505,7 +510,13 @@ FAMILIES = (
         "zimage",
         ("diffusion_model.", "transformer.", "lycoris_", ""),
     ),
-    Family("Lumina 2", LUMINA_2, {"layers": (26,)}, "lumina", ()),
+    Family(
+        "Lumina 2",
+        LUMINA_2,
+        {"layers": (26,)},
+        "lumina",
+        ("diffusion_model.", "transformer.", "lycoris_", ""),
+    ),
     Family(
         "SDXL",
         unet_table(3, {1: "#", 2: "#"}, SDXL_EXTRA),

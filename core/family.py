@@ -9,7 +9,10 @@ The tables are in `families`. Each line is `native name = other name | other nam
 * `native[0:3] = name` names a range of the parts of a weight that another line defines;
 * `~name` has the two halves of its rows swapped (diffusers' scale and shift), `~~name` only where
   the weight has two rows per column (a last block that has nothing but scale and shift);
-* a line without `=` has one name in every spelling.
+* `?name` is one that ComfyUI does not read;
+* a line without `=` has one name in every spelling;
+* `*native` is a parameter by itself, not the weight of a layer: ComfyUI reads it under its own
+  dotted name only.
 
 Names are compared with every separator written as an underscore, because that is all that is left
 of them in kohya files.
@@ -19,7 +22,7 @@ import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 
@@ -28,28 +31,34 @@ class Row(NamedTuple):
 
     `diffusers` is the name that diffusers writes, as the templates of its parts in row order: one
     template where diffusers does not split the weight, none where every spelling has the native
-    name. `swap` is the mark that stands before it in the table. `parts` are short names of the
+    name. `mark` is what stands before it in the table. `parts` are short names of the
     pieces that any spelling cuts the weight into, such as q, k, v, mlp; one empty name for none.
+    `lone` is a parameter by itself.
     """
 
     native: str
     diffusers: tuple[str, ...]
-    swap: str
+    mark: str
     parts: tuple[str, ...]
+    lone: bool
 
 
 class Match(NamedTuple):
     """Where one name leads: to parts [first, last) of a row's weight.
 
     A weight that is not fused has one part. `order` is the name's place in its line, the native
-    name first. `swap` is the mark before the name.
+    name first. `mark` is what stands before it.
     """
 
     row: Row
     first: int
     last: int
     order: int
-    swap: str
+    mark: str
+
+    @property
+    def whole(self) -> bool:
+        return self.last - self.first == len(self.row.parts)
 
 
 def swapped(mark: str, shape: Sequence[int]) -> bool:
@@ -95,20 +104,21 @@ class Family:
             natives = list(expand_braces(native))
             choices = [list(expand_braces(name)) for name in names]
             for position, native in enumerate(natives):
+                lone, native = native.startswith("*"), native.lstrip("*")
                 ways = [[way[position]] for way in choices] if len(natives) > 1 else choices
                 if span:
                     first, last = (int(number) for number in span[:-1].split(":"))
                     row = rows[native]
-                    result += [(way[0], Match(row, first, last, 1, "")) for way in ways]
+                    result += [(way[0], Match(row, first, last, 0, "")) for way in ways]
                     continue
-                row = rows[native] = _row(native, ways)
+                row = rows[native] = _row(native, ways, lone)
                 parts = len(row.parts)
                 result.append((native, Match(row, 0, parts, 0, "")))
                 for order, way in enumerate(ways, 1):
                     for index, name in enumerate(way):
                         first, last = (index, index + 1) if len(way) > 1 else (0, parts)
-                        swap, bare = _mark(name)
-                        result.append((bare, Match(row, first, last, order, swap)))
+                        mark, bare = _mark(name)
+                        result.append((bare, Match(row, first, last, order, mark)))
         return result
 
     @cached_property
@@ -117,9 +127,9 @@ class Family:
         return {match.row.native: match.row for _, match in self.names}
 
     @cached_property
-    def index(self) -> dict[str, list[tuple[list[str], Match]]]:
+    def index(self) -> dict[str, list[tuple[tuple[str, ...], Match]]]:
         """Flattened name with every number as # -> (its number segments, match), for look-up."""
-        result: dict[str, list[tuple[list[str], Match]]] = {}
+        result: dict[str, list[tuple[tuple[str, ...], Match]]] = {}
         for template, match in self.names:
             numbers, key = split_numbers(flatten(template))
             result.setdefault(key, []).append((numbers, match))
@@ -135,12 +145,13 @@ class Family:
         return None
 
 
-def _row(native: str, ways: Sequence[Sequence[str]]) -> Row:
+def _row(native: str, ways: Sequence[Sequence[str]], lone: bool) -> Row:
     """The row of a native name, given the other names in their ways to cut the weight."""
     marked = [_mark(name) for name in (ways[0] if ways else ())]
     finest = max(ways, key=len, default=())
     parts = tuple(map(part_name, finest)) if len(finest) > 1 else ("",)
-    return Row(native, tuple(name for _, name in marked), marked[0][0] if marked else "", parts)
+    mark = marked[0][0] if marked else ""
+    return Row(native, tuple(name for _, name in marked), mark, parts, lone)
 
 
 def part_name(template: str) -> str:
@@ -151,7 +162,7 @@ def part_name(template: str) -> str:
 
 def _mark(name: str) -> tuple[str, str]:
     """(mark, name without it)."""
-    bare = name.lstrip("~")
+    bare = name.lstrip("~?")
     return name[: len(name) - len(bare)], bare
 
 
@@ -160,10 +171,11 @@ def flatten(name: str) -> str:
     return name.replace(".", "_")
 
 
-def split_numbers(flat: str) -> tuple[list[str], str]:
+@lru_cache(maxsize=1 << 14)  # Every family is asked about every name.
+def split_numbers(flat: str) -> tuple[tuple[str, ...], str]:
     """The number (or `#`) segments of a flattened name, and the name with # in their place."""
     segments = flat.split("_")
-    numbers = [s for s in segments if s == "#" or s.isdigit()]
+    numbers = tuple(s for s in segments if s == "#" or s.isdigit())
     return numbers, "_".join("#" if s.isdigit() else s for s in segments)
 
 

@@ -17,7 +17,16 @@ from .errors import LoraError
 from .family import Family, swapped
 from .lora import Lora, Module
 from .low_rank import Update
-from .names import DIFFUSERS, ModuleName, Spelling, spell, standard_spelling
+from .names import (
+    DIFFUSERS,
+    GENERIC,
+    ModuleName,
+    Spelling,
+    precedence,
+    spell,
+    standard_spelling,
+    suited,
+)
 
 
 @dataclass(frozen=True)
@@ -145,11 +154,12 @@ def _targets_of_weight(
         present = {part for m in modules for part in range(m.name.first, m.name.last)}
         rest = [names[0]._replace(first=part, last=part + 1) for part in sorted(present - covered)]
         spelled = [(m.name, m.raw, spelling_like(m, loras[0])) for m in first]
-        spelled += [_spelled(name, loras[0].spelling, family, modules) for name in rest]
+        style = loras[0].spelling
+        spelled += [_spelled(name, style, family, modules, False) for name in rest]
     else:
         style = wanted or loras[0].spelling
         cut = _cut(modules, style, sizes, family)
-        spelled = [_spelled(name, style, family, modules) for name in cut]
+        spelled = [_spelled(name, style, family, modules, wanted is not None) for name in cut]
     return [
         Target(
             name,
@@ -193,24 +203,29 @@ def _cut(
 
 
 def _spelled(
-    name: ModuleName, style: Spelling, family: Family | None, modules: list[Module]
+    name: ModuleName, style: Spelling, family: Family | None, modules: list[Module], asked: bool
 ) -> tuple[ModuleName, str, Spelling]:
-    """The name as it will be written: in the wanted style, or as the file had it."""
+    """The name as it will be written: in the style, or as the file had it.
+
+    A style that was not asked for gives way where ComfyUI would not read the name.
+    """
     row = family.rows.get(name.native) if family and name.native and not name.encoder else None
     shape = next((m.measure.shape for m in modules if m.measure.shape), ())
-    swap = bool(row and style.diffusers and swapped(row.swap, shape))
+    swap = bool(row and style.diffusers and swapped(row.mark, shape))
     raw = spell(name, style, family)
     # A bias has only names that swap nothing: see `Lora`.
     if raw is not None and not (swap and modules[0].parameter == "bias"):
-        return name._replace(swapped=swap), raw, style
+        read = precedence(raw, family)[0] >= 0
+        if asked or read:
+            return name._replace(swapped=swap), raw, suited(style, raw)
     for module in modules:
         if module.name.part == name:
             return module.name, module.raw, own_spelling(module, style)
-    # No rule of this style for the part alone: any spelling that has one.
-    if family is not None:
-        other = standard_spelling(DIFFUSERS, family)
+    # No rule of this style for these rows alone: any spelling that has one.
+    for other in (standard_spelling(standard, family) for standard in (GENERIC, DIFFUSERS)):
         if (raw := spell(name, other, family)) is not None:
-            return name, raw, other
+            swap = bool(row and other.diffusers and swapped(row.mark, shape))
+            return name._replace(swapped=swap), raw, suited(other, raw)
     raise LoraError(f"module {name.canonical} has no name in the {style.name} spelling")
 
 

@@ -12,7 +12,7 @@ in `families`; this file reads and writes names with them.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from .families import TEXT_ENCODERS, UNET_PREFIXES
@@ -113,6 +113,16 @@ def standard_spelling(name: str, family: Family | None) -> Spelling:
     return Spelling(name, "diffusion_model.", False, False, *factors, False)
 
 
+def suited(spelling: Spelling, raw: str) -> Spelling:
+    """The spelling with the suffixes that this one name needs.
+
+    Diffusers finds the first layer of `to_out` only under the suffix that its old names had.
+    """
+    if raw.endswith(".processor.to_out") and spelling.up == ".lora.up.weight":
+        return replace(spelling, up="_lora.up.weight", down="_lora.down.weight")
+    return spelling
+
+
 def spelling_name(prefix: str) -> str:
     """What to call the spelling of a file whose names start with this prefix."""
     names = {"lora_unet_": KOHYA, "diffusion_model.": GENERIC} | dict.fromkeys(
@@ -158,7 +168,7 @@ def resolve(raw: str, family: Family | None, shape: Sequence[int] = ()) -> Modul
         entry.first,
         entry.last,
         row.parts,
-        swapped(entry.swap, shape),
+        swapped(entry.mark, shape),
         row.native,
         tuple(numbers),
     )
@@ -194,6 +204,8 @@ def spell(name: ModuleName, spelling: Spelling, family: Family | None) -> str | 
         return _spell_text_encoder(name, spelling, family)
     assert family is not None
     row = family.rows[name.native]
+    if row.lone:
+        return f"diffusion_model.{name.weight}"
     if spelling.diffusers and row.diffusers:
         if len(row.diffusers) == len(row.parts) and name.last - name.first == 1:
             path = fill(row.diffusers[name.first], name.numbers)
@@ -234,17 +246,23 @@ def precedence(raw: str, family: Family | None) -> tuple[int, int]:
     if TEXT_PREFIX.fullmatch(prefix):
         return (0, TEXT_ORDER.index(prefix)) if prefix in TEXT_ORDER else (-1, 0)
     found = family.find(flatten(path)) if family else None
-    place = found[0].order if found else 0
-    prefixes = family.prefixes if family else ()
-    if found and not place and "." in path and path != fill(found[0].row.native, found[1]):
+    if family is None or found is None:
+        order = ("lora_unet_", "diffusion_model.", *(family.prefixes if family else ()))
+        return (0, order.index(prefix)) if prefix in order else (-1, 0)
+    match, row, own = found[0], found[0].row, fill(found[0].row.native, found[1])
+    place, prefixes = match.order, family.prefixes
+    if not place and "." in path and match.whole and path != own:
         place = 1  # a name that differs from the model's own by a dot
-    if place == 0:
+    if row.lone or (not match.whole and not place):
+        prefixes = ("diffusion_model.",)
+    elif not place:
         # Where diffusers has no name of its own, its prefixes go before the model's.
-        theirs = prefixes if found is None or not found[0].row.diffusers else ()
-        prefixes = ("lora_unet_", "diffusion_model.", *theirs)
+        prefixes = ("lora_unet_", "diffusion_model.", *(() if row.diffusers else prefixes))
     elif prefixes == UNET_PREFIXES:
         # Attention is called `processor.to_q` after dotted prefixes and `to_q` after the others.
         place = 1
-        if found and ".processor." in found[0].row.diffusers[0]:
-            prefix = prefix if (".processor." in path) != prefix.endswith("_") else "none"
-    return (place, prefixes.index(prefix)) if prefix in prefixes else (-1, 0)
+        if ".processor." in row.diffusers[0] and (".processor." in path) == prefix.endswith("_"):
+            return -1, 0
+    if "?" in match.mark or prefix not in prefixes:
+        return -1, 0
+    return place, prefixes.index(prefix)

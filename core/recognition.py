@@ -92,8 +92,7 @@ def fit(family: Family, names: Shapes, told: str) -> Fit:
         match, numbers = found
         weights.append(fill(match.row.native, numbers))
         ratio = family.rows_per_column.get(match.row.native)
-        whole = match.last - match.first == len(match.row.parts)
-        known += not (ratio and whole and len(shape) > 1 and shape[0] != ratio * shape[1])
+        known += not (ratio and match.whole and len(shape) > 1 and shape[0] != ratio * shape[1])
     depth = _depth(weights)
     within = all(depth.get(name, 0) <= max(counts) for name, counts in family.blocks.items())
     complete = sum(depth.get(name) in counts for name, counts in family.blocks.items())

@@ -80,19 +80,26 @@ def write(lora: StateDict, path: Path, dtype: str, metadata: Mapping[str, str]) 
 
     Raises LoraError for a dict without a LoRA in it.
     """
-    modules = Lora(lora).modules.values()
+    read = Lora(lora)
     entries = dict(metadata)
     wanted: torch.dtype | None = DTYPES.get(dtype)
     castable: set[str] = set()
     if wanted is not None:
-        castable = {key for module in modules for role, key in module.adapter.keys.items()
-                    if role != "alpha" and lora[key].is_floating_point()}  # fmt: skip
-        if any(lora[key].dtype != wanted for key in castable):
+        castable = {
+            key
+            for module in read.modules.values()
+            for role, key in module.adapter.keys.items()
+            if role != "alpha" and read.tensors.info[key].dtype.is_floating_point
+        }
+        if any(read.tensors.info[key].dtype != wanted for key in castable):
             # Hashes of other bytes would make programs take the file for another one.
             entries = {key: value for key, value in entries.items() if key not in HASHES}
+    # Untouched files keep their keys; the library knows a few publishers' by other names.
+    keys = list(lora) if wanted is None else list(read.tensors.info)
     size = sum(2 * len(key) + 2 * len(value) + 32 for key, value in entries.items())
-    with FileSink(path, header_bound(lora, size)) as sink:
-        for key, tensor in lora.items():
+    with FileSink(path, header_bound(keys, size)) as sink:
+        for key in keys:
             comfy_bridge.stop_if_interrupted()
+            tensor = lora[key] if wanted is None else read.tensors[key]
             sink.put(key, cast(tensor, wanted, key) if wanted and key in castable else tensor)
         sink.finish(entries)

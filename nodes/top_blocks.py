@@ -108,7 +108,7 @@ class LoraAlloyTopBlocks(io.ComfyNode):
         )
         for note in notes:
             comfy_bridge.log.warning(note)
-        settings = {"mode": mode, "always": always, "other_layers": other_layers}
+        settings: dict[str, Any] = {"mode": mode, "always": always, "other_layers": other_layers}
         rest: Any
         try:
             parts = top_blocks(source, choice, rest=Output(), **settings)

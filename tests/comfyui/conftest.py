@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.comfyui import examples, models
+from tests.comfyui import models, stand_ins
 from tests.comfyui.browser import NoBrowser, Page, find_browser
 from tests.comfyui.harness import NoComfyUI, Server, find_comfyui
 
@@ -38,7 +38,7 @@ def comfyui() -> Iterator[Server]:
     """
     server = Server(packs={"lora-alloy": PACK})
     models.write(server.folder)
-    examples.write_stand_ins(server.folder)
+    stand_ins.write_stand_ins(server.folder)
     with server:
         yield server
 

@@ -19,8 +19,9 @@ from PIL import Image
 from core.output import version
 from tests.comfyui import models
 from tests.comfyui.browser import Page
-from tests.comfyui.examples import EXAMPLES, Example, with_tiny_models, write_stand_ins
+from tests.comfyui.examples import EXAMPLES, Example
 from tests.comfyui.harness import Server
+from tests.comfyui.stand_ins import with_tiny_models, write_stand_ins
 
 PACK = Path(__file__).parents[2]
 FOLDER = PACK / "example_workflows"

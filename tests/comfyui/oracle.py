@@ -1,15 +1,18 @@
-"""What ComfyUI's own code says about LoRA keys and weights. Run with ComfyUI's Python, in its folder.
+"""What ComfyUI's own code says about LoRA keys and weights; for its Python, in its folder.
 
-    python oracle.py keys ANSWER.json
-        For every model below, built on the meta device: every name that ComfyUI's loader accepts
-        for a weight, in its order, as [name, weight, [dimension, start, length] or null, swapped].
-    python oracle.py changes FOLDER
-        For every <name>.safetensors in FOLDER and the weights in FOLDER/base/<name>.safetensors
-        (key: the module's raw name in the file): the weights after ComfyUI's loader and patcher at
-        strength 1, minus before, in float32, as FOLDER/changes/<name>.safetensors.
-
-Models are cut down to a few blocks: names repeat. Widths are the real ones where slices follow them.
+python oracle.py keys ANSWER.json
+    {model: [[name, weight, [dimension, start, length] or null, swapped, shape], ...]}: every
+    name that ComfyUI's loader accepts for a weight, in its order, for the models below, built on
+    the meta device. They are cut down to a few blocks (names repeat) of the real width.
+python oracle.py changes FOLDER
+    For every <name>.safetensors in FOLDER and the weights in FOLDER/base/<name>.safetensors
+    (key: a module's raw name in the file, with .bias for a bias): the weights after ComfyUI's
+    loader and patcher at strength 1, minus before, as FOLDER/changes/<name>.safetensors. What
+    ComfyUI logged as an error is in FOLDER/errors.json: {"<name>: <raw>": [line]}. Its names
+    for the keys of FOLDER/renamed/*.safetensors are in FOLDER/renamed.json: {name: [key]}.
 """
+
+# ruff: noqa: E402 - ComfyUI takes its settings when it is imported
 
 import json
 import logging
@@ -180,6 +183,7 @@ DIFFUSION_MODELS = {
     "OmniGen2": (models.Omnigen2, OMNIGEN),
     "Kandinsky 5": (models.Kandinsky5, {"num_text_blocks": 2, "num_visual_blocks": 2}),
     "ERNIE-Image": (models.ErnieImage, {"num_layers": 2}),
+    "Lumina 2": (models.Lumina2, LUMINA),
     "Cosmos Predict2": (models.CosmosT2IPredict2, COSMOS_2),
     "Anima": (models.Anima, COSMOS_2),
 }
@@ -218,10 +222,9 @@ def key_maps():
 def entries(found, shapes, prefix):
     result = []
     for name, target in found.items():
-        weight, offset, function = (target, None, None) if isinstance(target, str) else (
-            *target, *([None] * (3 - len(target))),
-        )  # fmt: skip
-        if weight in shapes:  # names of weights that this size of the model lacks
+        parts = (target,) if isinstance(target, str) else target
+        weight, offset, function = (*parts, None, None)[:3]
+        if weight in shapes:  # The map also names weights that the model has not got.
             path = weight.removeprefix(prefix)
             result.append([name, path, offset, function is not None, shapes[weight]])
     return result
@@ -233,8 +236,8 @@ def changes(folder):
     (folder / "changes").mkdir()
     for path in sorted(folder.glob("*.safetensors")):
         base = load_file(folder / "base" / path.name)
-        tensors = comfy.lora_convert.convert_lora(load_file(path))
-        # The loader is given the raw names as its key map: what a name means is tested elsewhere.
+        tensors = load_file(path)
+        # The loader is given the raw names as its key map: what a name means is in `keys`.
         names = {name: f"{name}.weight" for name in base if not name.endswith(".bias")}
         patches = comfy.lora.load_lora(tensors, names, log_missing=False)
         answer = {}
@@ -252,6 +255,11 @@ def changes(folder):
             answer[name] = (after - weight).contiguous()
         save_file(answer, folder / "changes" / path.name)
     (folder / "errors.json").write_text(json.dumps(errors))
+    renamed = {
+        path.stem: sorted(comfy.lora_convert.convert_lora(load_file(path)))
+        for path in (folder / "renamed").glob("*.safetensors")
+    }
+    (folder / "renamed.json").write_text(json.dumps(renamed))
 
 
 class Record(logging.Handler):

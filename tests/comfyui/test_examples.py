@@ -9,8 +9,8 @@ import pytest
 
 from tests.comfyui.browser import Page
 from tests.comfyui.conftest import PACK
-from tests.comfyui.examples import with_tiny_models
 from tests.comfyui.harness import Server
+from tests.comfyui.stand_ins import with_tiny_models
 
 WORKFLOWS = sorted((PACK / "example_workflows").glob("*.json"))
 

@@ -315,3 +315,28 @@ def test_the_largest_module_takes_less_than_300_mb():
     )
     peak = anonymous_memory_peak(program, folder=Path(__file__).parents[2])
     assert peak < 300e6
+
+
+ADAPTERS = sorted(
+    path.name.removesuffix(".expected.safetensors")
+    for path in (Path(__file__).parents[1] / "data" / "adapters").glob("*.expected.safetensors")
+)
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_every_kind_as_its_own_library_writes_it(name):
+    folder = Path(__file__).parents[1] / "data" / "adapters"
+    expected = open_tensors(folder / f"{name}.expected.safetensors")
+    table = analyze_lora(folder / f"{name}.safetensors")
+    measured = table[table["not_measured"] == ""]
+    assert list(table.columns)[:88] == NOTEBOOK
+    # What depends on the base weights says so in every row; everything else is measured.
+    depends = any(word in name for word in ("dora", "oft", "glora"))
+    assert measured.empty == depends and (depends or len(measured) == len(table))
+    assert measured["dW.svd.spectral_norm"].notna().all()
+    if expected.metadata["comfyui"] != "same":
+        return
+    for _, row in measured.iterrows():
+        key = row["layer"] + (".bias" if row["module"].endswith(".bias") else "")
+        update = expected[key]
+        assert_row(row, "dW", oracle(update.reshape(update.shape[0], -1), 8))

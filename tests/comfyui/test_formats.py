@@ -1,0 +1,304 @@
+"""ComfyUI's own loader as the judge: what names mean, and what stored tensors do to a weight.
+
+Every model family's key map is made by ComfyUI for a model of its own, on the meta device; every
+fixture and a file in each suffix pair are applied to weights by ComfyUI's own patcher. ComfyUI runs
+in its own Python (oracle.py); nothing here needs its server.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from core import Lora, Reading, StateDict
+from core.families import FAMILIES
+from core.names import DIFFUSERS, GENERIC, KOHYA, precedence, resolve, spell, standard_spelling
+from core.recognition import recognise
+from tests import helpers
+from tests.comfyui.harness import find_comfyui
+from tests.core import kinds
+from tests.helpers import PAIRS, error, lora, randn
+
+ORACLE = Path(__file__).with_name("oracle.py")
+FAMILY = {family.name: family for family in FAMILIES}
+# Models of one family: our name of the family.
+SAME_FAMILY = {
+    "HunyuanVideo 1.5": "HunyuanVideo",
+    "SD3.5 large": "SD3",
+    "SD3.5 medium": "SD3",
+    "Wan image-to-video": "Wan",
+    "Wan VACE": "Wan",
+    "LTX-Video with audio": "LTX-Video",
+    "PixArt Sigma": "PixArt",
+    "PixArt Alpha": "PixArt",
+    "Cosmos Predict2": "Cosmos Predict2 / Anima",
+    "Anima": "Cosmos Predict2 / Anima",
+}
+MODELS = [
+    *("SD1.5", "SDXL", "SDXL refiner", "Flux", "Chroma", "Flux.2", "HunyuanVideo"),
+    *("HunyuanVideo 1.5", "SD3.5 large", "SD3.5 medium", "Qwen-Image", "Wan", "Wan image-to-video"),
+    *("Wan VACE", "LTX-Video", "LTX-Video with audio", "Z-Image", "AuraFlow", "PixArt Sigma"),
+    *("PixArt Alpha", "HiDream", "Krea 2", "HunyuanDiT", "Mochi", "OmniGen2", "Kandinsky 5"),
+    *("ERNIE-Image", "Lumina 2", "Cosmos Predict2", "Anima"),
+]
+ENCODERS = ["SD1.5", "SDXL", "SD3.5", "Flux"]
+# Nothing tells these names of Stable Cascade's text encoder from those of a diffusion model.
+CASCADE = "lora_prior_te_"
+
+
+def ask(command: str, path: Path) -> None:
+    root, python = find_comfyui()
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    subprocess.run(
+        [str(python), str(ORACLE), command, str(path)],
+        cwd=root, env=environment, check=True, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+
+
+class Entry:
+    """One name of a key map: which rows of which weight it means."""
+
+    def __init__(self, listed: list[Any]) -> None:
+        self.raw, key, piece, self.swapped, shape = listed
+        self.bias = key.endswith(".bias")
+        self.lone = not key.endswith((".weight", ".bias"))
+        self.weight = key.removesuffix(".weight")
+        self.whole = tuple(shape)
+        self.start, length = (piece[1], piece[2]) if piece else (0, None)
+        self.shape = (length, *shape[1:]) if piece else self.whole
+        self.place = (self.weight, self.start, self.shape[:1])
+
+
+@pytest.fixture(scope="module")
+def key_maps(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Entry]]:
+    path = tmp_path_factory.mktemp("oracle") / "keys.json"
+    ask("keys", path)
+    listed = json.loads(path.read_text())
+    return {model: [Entry(entry) for entry in entries] for model, entries in listed.items()}
+
+
+def weights_of(key_maps: dict[str, list[Entry]], model: str) -> Iterator[Entry]:
+    """The names of a model's weights; Lumina 2 without those of q, k and v by themselves.
+
+    ComfyUI cuts its grouped attention as if k and v were as tall as q: beyond the weight's end.
+    """
+    cut = (".attention.to_q", ".attention.to_k", ".attention.to_v")
+    grouped = cut if model == "Lumina 2" else ()
+    found = (entry for entry in key_maps[model] if not entry.bias)
+    return (entry for entry in found if not flat(entry.raw).endswith(tuple(map(flat, grouped))))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_name_means_the_rows_that_it_means_to_comfyui(key_maps, model):
+    entries = list(weights_of(key_maps, model))
+    found = recognise({entry.raw: entry.shape for entry in entries})
+    family = FAMILY[SAME_FAMILY.get(model, model)]
+    assert (found.family, found.confidence) == (family, "certain"), str(found)
+    assert found.known == found.total
+    owners: dict[tuple, tuple] = {}
+    for entry in entries:
+        name = resolve(entry.raw, family, entry.shape)
+        assert name.weight == entry.weight, entry.raw
+        assert name.swapped == entry.swapped, entry.raw
+        assert family.rows[name.native].lone == entry.lone, entry.raw
+        # Parts lie in row order, all but the last as tall as the weight is wide.
+        inner = entry.whole[1] if len(name.parts) > 1 else 0
+        if model == "Flux.2" and name.parts[name.first : name.last] == ("mlp",):
+            continue  # ComfyUI gives this part of the gated MLP the size that Flux.1's has.
+        end = entry.whole[0] if name.last == len(name.parts) else name.last * inner
+        assert (entry.start, entry.start + entry.shape[0]) == (name.first * inner, end), entry.raw
+        meaning = (name.weight, name.first, name.last)
+        assert owners.setdefault(meaning, entry.place) == entry.place
+    assert len(set(owners.values())) == len(owners)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_of_two_names_the_one_counts_that_comes_later_in_comfyuis_map(key_maps, model):
+    family = FAMILY[SAME_FAMILY.get(model, model)]
+    last: dict[tuple, tuple[int, int]] = {}
+    for entry in weights_of(key_maps, model):
+        own = precedence(entry.raw, family)
+        assert own[0] >= 0, f"{entry.raw} is read"
+        # Two names for one layer in a row: for these ComfyUI's order is not the table's, or random.
+        if "class_embedding" in entry.raw or (
+            model == "Flux.2" and ("mlp" in entry.weight or "linear" in entry.weight)
+        ):
+            continue
+        assert own > last.get((*entry.place, entry.swapped), (-1, 0)), entry.raw
+        last[(*entry.place, entry.swapped)] = own
+
+
+@pytest.mark.parametrize("spelling", [KOHYA, DIFFUSERS, GENERIC])
+@pytest.mark.parametrize("model", MODELS)
+def test_what_is_written_is_read_by_comfyui_as_the_same_rows(key_maps, model, spelling):
+    family = FAMILY[SAME_FAMILY.get(model, model)]
+    style = standard_spelling(spelling, family)
+    known = {entry.raw: entry for entry in weights_of(key_maps, model)}
+    if spelling == DIFFUSERS and not any(raw.startswith(style.prefix) for raw in known):
+        pytest.skip(f"ComfyUI reads no names of diffusers for {model}")
+    for entry in list(known.values()):
+        name = resolve(entry.raw, family, entry.shape)
+        raw = spell(name.part, style, family)
+        if raw is None:
+            continue
+        if raw not in known:
+            # Layers that ComfyUI reads under its own names only, and Flux.2's MLP (see above).
+            assert spelling == DIFFUSERS and precedence(raw, family)[0] < 0, raw
+            continue
+        assert known[raw].place == entry.place, raw
+
+
+@pytest.mark.parametrize("model", ENCODERS)
+def test_text_encoders(key_maps, model):
+    """A weight's names mean one weight; the ones that count are ComfyUI's own."""
+    owners: dict[str, str] = {}
+    for entry in weights_of(key_maps, f"{model} text encoders"):
+        if entry.raw.startswith(CASCADE) or entry.lone:
+            continue
+        name = resolve(entry.raw, None)
+        assert owners.setdefault(name.canonical, entry.weight) == entry.weight, entry.raw
+        if name.native is not None:
+            assert name.canonical == entry.weight, entry.raw
+    assert len(set(owners.values())) == len(owners)
+
+
+# -- what stored tensors do -----------------------------------------------------------------------
+
+
+def control_lora() -> dict[str, torch.Tensor]:
+    return kinds.control_lora()
+
+
+def wan_fun() -> dict[str, torch.Tensor]:
+    names = ("lora_unet__blocks_0_cross_attn_k", "lora_unet__blocks_1_ffn_0")
+    return helpers.lora_file(names, helpers.KOHYA, alpha=1.0)
+
+
+def uso() -> dict[str, torch.Tensor]:
+    pair = (".up.weight", ".down.weight")
+    names = ["single_blocks.37.processor.qkv_lora", "single_blocks.37.processor.proj_lora"]
+    names += [
+        f"double_blocks.18.processor.{part}_lora{n}" for part in ("qkv", "proj") for n in (1, 2)
+    ]
+    return helpers.lora_file(names, pair)
+
+
+RENAMED = {"control": control_lora, "wan_fun": wan_fun, "uso": uso}
+
+
+def own_files() -> dict[str, tuple[dict[str, torch.Tensor], dict[str, tuple[int, ...]]]]:
+    """name -> (tensors, {raw: shape of the weight}): what the fixtures do not have."""
+    files: dict[str, Any] = {}
+    for number, pair in enumerate(PAIRS):
+        raw = f"x.{number}"
+        files[f"pair_{number}"] = lora(raw, (12, 10), 3, pair, 1.5, seed=number), {raw: (12, 10)}
+    convolution = (8, 6, 3, 3)
+    files["mid"] = lora("x", convolution, 3, helpers.KOHYA, 2.0, mid=True), {"x": convolution}
+    files["flat_1x1"] = lora("x", (8, 6, 1, 1), 3, flat=True), {"x": (8, 6, 1, 1)}
+    for dtype in (torch.float16, torch.bfloat16):
+        name = str(dtype).removeprefix("torch.")
+        tensors = lora("a", (9, 7), 4, helpers.KOHYA, torch.tensor([1.5], dtype=dtype), dtype)
+        tensors |= {k: t.to(dtype) for k, t in kinds.loha("b", 16, 12, 2).items()}
+        tensors |= {k: t.to(dtype) for k, t in kinds.lokr("c", (4, 3), (4, 4)).items()}
+        tensors |= {
+            "d.diff": randn((5, 4), 1, dtype=dtype),
+            "d.diff_b": randn((5,), 2, dtype=dtype),
+        }
+        shapes = {"a": (9, 7), "b": (16, 12), "c": (16, 12), "d": (5, 4), "d.bias": (5,)}
+        files[name] = tensors, shapes
+    both = lora("x", (16, 12), 2) | kinds.loha("x", 16, 12, 2) | {"x.alpha": torch.tensor(0.5)}
+    files["lora_and_loha"] = both, {"x": (16, 12)}
+    files["loha_and_lokr"] = (
+        kinds.loha("x", 16, 12, 2) | kinds.lokr("x", (4, 3), (4, 4)), {"x": (16, 12)},
+    )  # fmt: skip
+    files["lora_and_diff"] = lora("x", (6, 5), 2) | {"x.diff": randn((6, 5))}, {"x": (6, 5)}
+    files["diff_and_dora"] = (
+        {"x.diff": randn((6, 5)), "x.dora_scale": torch.ones(6, 1)}, {"x": (6, 5)},
+    )  # fmt: skip
+    two = lora("x", (6, 5), 2, helpers.KOHYA) | lora("x", (6, 5), 3, PAIRS[1], seed=1)
+    files["two_pairs"] = two, {"x": (6, 5)}
+    return files
+
+
+@pytest.fixture(scope="module")
+def changes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with every file, and ComfyUI's answers."""
+    folder = tmp_path_factory.mktemp("changes")
+    (folder / "base").mkdir()
+    (folder / "renamed").mkdir()
+    base = load_file(kinds.FOLDER / "base.safetensors")
+    for name in kinds.NAMES:
+        tensors = load_file(kinds.FOLDER / f"{name}.safetensors")
+        save_file(tensors, folder / f"{name}.safetensors")
+        raws = {m.raw: m.raw for m in Lora(StateDict(tensors)).modules.values()}
+        weights = {}
+        for raw in raws:
+            path = next(p for p in base if flat(raw).endswith(flat(p.removesuffix(".weight"))))
+            weights[raw] = base[path]
+            weights[f"{raw}.bias"] = base[path.removesuffix("weight") + "bias"]
+        save_file(weights, folder / "base" / f"{name}.safetensors")
+    for name, (tensors, shapes) in own_files().items():
+        save_file({k: t.contiguous() for k, t in tensors.items()}, folder / f"{name}.safetensors")
+        weights = {raw: randn(shape, raw, "w") for raw, shape in shapes.items()}
+        save_file(weights, folder / "base" / f"{name}.safetensors")
+    for name, make in RENAMED.items():
+        save_file(make(), folder / "renamed" / f"{name}.safetensors")
+    ask("changes", folder)
+    return folder
+
+
+def flat(name: str) -> str:
+    return name.replace(".", "_")
+
+
+def ours_and_theirs(
+    folder: Path,
+    name: str,
+    reading: Reading = Reading(),  # noqa: B008 - frozen
+) -> Iterator[tuple]:
+    """(raw, our change, ComfyUI's change) of every weight and bias of a file."""
+    ours = kinds.changes(folder / f"{name}.safetensors", reading)
+    theirs = load_file(folder / "changes" / f"{name}.safetensors")
+    assert ours.keys() == theirs.keys()
+    for raw, change in theirs.items():
+        yield raw, ours[raw].reshape(change.shape), change.double()
+
+
+# Files of kinds that are read without the base model, and what ComfyUI fails on in them.
+READ = [name for name in kinds.NAMES if name not in kinds.NEEDS_BASE]
+FAILS = {"lokr_tucker": "conv1", "peft_lokr_tucker": "conv1"}
+
+
+@pytest.mark.parametrize("name", [*READ, *own_files()])
+def test_our_change_is_the_one_that_comfyui_makes(changes, name):
+    errors = json.loads((changes / "errors.json").read_text())
+    failed = {key.partition(": ")[2] for key in errors if key.startswith(f"{name}: ")}
+    assert [raw.endswith(FAILS[name]) for raw in failed] == [True] if name in FAILS else not failed
+    for raw, ours, theirs in ours_and_theirs(changes, name):
+        if raw in failed:
+            # torch.kron refuses what ComfyUI gives it, and the weight stays. Here the formula
+            # counts; test_adapters.py holds it against the library that trained the file.
+            assert not theirs.any() and ours.any()
+        else:
+            assert error(ours, theirs) < 1e-5, raw
+
+
+def test_comfyui_applies_a_diffusers_dora_as_what_is_left_without_its_magnitude(changes):
+    for raw, ours, theirs in ours_and_theirs(
+        changes, "diffusers_dora", Reading(drop_magnitude=True)
+    ):
+        assert error(ours, theirs) < 1e-5, raw
+
+
+@pytest.mark.parametrize("name", RENAMED)
+def test_whole_files_are_renamed_as_comfyui_renames_them(changes, name):
+    renamed = json.loads((changes / "renamed.json").read_text())
+    assert sorted(Lora(changes / "renamed" / f"{name}.safetensors").tensors.info) == renamed[name]
