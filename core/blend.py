@@ -121,7 +121,7 @@ def speed_notes(loras: Sequence[Lora], weights: Sequence[float]) -> list[str]:
         texts = [lora.name, *(lora.metadata.get(key, "") for key in TITLES)]
         if weight != 1.0 and any(map(SPEED_WORDS.search, texts)):
             result.append(
-                f"{lora.name} seems to be a distilled speed LoRA: at weight {weight:g} instead of 1 "
+                f"{lora.name} seems to be a distilled speed LoRA: at weight {weight:g}, not 1, "
                 "the number of steps and the guidance it was made for no longer fit"
             )
     return result

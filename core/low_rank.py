@@ -211,10 +211,12 @@ def triangle(tall: Tensor, precise: bool = False) -> Tensor:
         inverse = torch.linalg.solve_triangular(r, torch.eye(len(r)).to(r), upper=True)
         moved = torch.finfo(dtype).eps * float(inverse.square().sum())
         if dtype == torch.float64 or moved < GRAM_TOLERANCE:
-            return r * scale
+            scaled: Tensor = r * scale
+            return scaled
     # Dependent columns: the symmetric root of the Gram matrix serves as well.
     values, vectors = torch.linalg.eigh(gram)
-    return values.clamp_min(0).sqrt()[:, None] * vectors.T * scale
+    root: Tensor = values.clamp_min(0).sqrt()[:, None] * vectors.T * scale
+    return root
 
 
 GRAM_ELEMENTS, GRAM_BLOCK = 1 << 17, 64
