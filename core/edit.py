@@ -1,7 +1,7 @@
 """What all edits share: running over the targets and accounting for every tensor."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -82,6 +82,9 @@ def account(
     for lora in loras:
         report.notes += lora.notes
     report.notes += _unread_names(loras, targets)
+    readings = [asdict(lora.reading) for lora in loras]
+    if any(any(reading.values()) for reading in readings):
+        report.settings = report.settings | {"reading": readings}
     for lora in loras:
         for key, reason in lora.shadowed.items():
             report.dropped[f"{lora.name}: {key}"] = reason

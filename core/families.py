@@ -461,6 +461,7 @@ shared
 
 NATIVE_FIRST = ("", "transformer.", "lycoris_")  # where ComfyUI accepts the model's own names bare
 UNET_PREFIXES = ("lora_unet_", "lycoris_", "", "unet.")
+UNET_CONVOLUTIONS = r"(in_layers\.2|out_layers\.3|\.op|\.conv|^input_blocks\.0\.0|^out\.2)$"
 
 # Of two families that fit equally well, the first is taken.
 FAMILIES = (
@@ -524,6 +525,7 @@ FAMILIES = (
         "sdxl|stablediffusionxl",
         UNET_PREFIXES,
         "unet.",
+        convolutions=UNET_CONVOLUTIONS,
     ),
     Family(
         "SD1.5",
@@ -532,6 +534,7 @@ FAMILIES = (
         "sdv?1|sdv?2|stablediffusion(v)?[12]",
         UNET_PREFIXES,
         "unet.",
+        convolutions=UNET_CONVOLUTIONS,
         kohya_is_native=False,
         lone_encoder=True,
     ),
@@ -542,6 +545,7 @@ FAMILIES = (
         "refiner",
         UNET_PREFIXES,
         "unet.",
+        convolutions=UNET_CONVOLUTIONS,
     ),
     Family("AuraFlow", AURA_FLOW, {"double_layers": (4,), "single_layers": (32,)}, "aura"),
     Family(

@@ -77,6 +77,7 @@ class Family:
     * `metadata`: a pattern of what metadata call the family, in lower case without separators.
     * `prefix`: what diffusers writes before its names; `prefixes`: all that ComfyUI accepts before
       the names other than the native one, in the order of its key map.
+    * `convolutions`: a pattern of native names of 3x3 convolutions; LoHa and LoKr store them flat.
     * `kohya_is_native`: False where kohya's trainer writes diffusers names after `lora_unet_`.
     * `lone_encoder`: True where kohya's text encoder has no number.
     """
@@ -88,8 +89,16 @@ class Family:
     prefixes: tuple[str, ...] = ("transformer.", "lycoris_", "lora_transformer_", "")
     prefix: str = "transformer."
     rows_per_column: dict[str, int] = field(default_factory=dict)
+    convolutions: str = ""
     kohya_is_native: bool = True
     lone_encoder: bool = False
+
+    def kernel(self, native: str | None, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape with the kernel apart, where it is flat and the weight is a convolution."""
+        flat = native and self.convolutions and len(shape) == 2 and shape[1] % 9 == 0
+        if flat and re.search(self.convolutions, str(native)):
+            return (shape[0], shape[1] // 9, 3, 3)
+        return shape
 
     @cached_property
     def names(self) -> list[tuple[str, Match]]:

@@ -38,8 +38,8 @@ class Reading:
 class Module:
     """One adapted weight or bias of one file; its tensors are read when asked for.
 
-    `name` says which weight it is, `raw` how the file spells it. `scale` is a factor on what the
-    tensors say by themselves.
+    `name` says which weight of the `family` it is, `raw` how the file spells it. `scale` is a
+    factor on what the tensors say by themselves.
     """
 
     name: ModuleName
@@ -48,6 +48,7 @@ class Module:
     adapter: Adapter
     tensors: Tensors
     scale: float = 1.0
+    family: Family | None = None
 
     @property
     def canonical(self) -> str:
@@ -119,6 +120,9 @@ class Module:
                     f"is a {kind.name}, and {kind.needs_base}: " + ", or ".join(filter(None, ways))
                 )
             update = self.adapter.update(self.tensors.__getitem__, device, dtype)
+            if self.family is not None:
+                shape = self.family.kernel(self.name.native, update.shape)
+                update = update if shape == update.shape else update.reshaped(shape)
             # Diffusers keeps (scale, shift) where the models have (shift, scale).
             return (update.rolled() if self.name.swapped else update).scaled(self.scale)
         except LoraError as error:
@@ -163,7 +167,7 @@ class Lora:
         found: dict[object, Module] = {}
         for (raw, parameter), adapter in adapters.items():
             name = resolve(raw, self.family, shapes[raw])
-            module = Module(name, raw, parameter, adapter, self.tensors)
+            module = Module(name, raw, parameter, adapter, self.tensors, family=self.family)
             scale = _peft_scale(module, settings)
             scales[scale] += 1
             self._add(replace(module, scale=scale if reading.scale_from_metadata else 1.0), found)

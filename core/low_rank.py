@@ -15,7 +15,7 @@ time of a QR; in float64 R comes from QR.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import sqrt
 
@@ -76,6 +76,10 @@ class LowRank:
         """dW with rows of zeros put before and after: a part of a fused weight as the whole."""
         up = torch.nn.functional.pad(self.up, (0, 0, before, after))
         return LowRank(up, self.down, (up.shape[0], *self.shape[1:]))
+
+    def reshaped(self, shape: tuple[int, ...]) -> "LowRank":
+        """The same update of a weight of another shape with the same rows."""
+        return LowRank(self.up, self.down, shape)
 
     def rolled(self) -> "LowRank":
         """dW with the two halves of its rows in the other order."""
@@ -197,8 +201,8 @@ def triangle(tall: Tensor, precise: bool = False) -> Tensor:
     at all.
     """
     if uses_qr(tall):
-        r = torch.linalg.qr(tall, mode="r").R
-        return r
+        triangular: Tensor = torch.linalg.qr(tall, mode="r").R
+        return triangular
     for dtype in (torch.float64,) if precise else (torch.float32, torch.float64):
         gram = gram_matrix(tall, dtype)
         # Of unit columns, so that short ones keep their digits beside long ones.
@@ -286,6 +290,9 @@ class Dense:
         zeros = [self.values.new_zeros(n, *self.shape[1:]) for n in (before, after)]
         return Dense(torch.cat([zeros[0], self.values, zeros[1]]))
 
+    def reshaped(self, shape: tuple[int, ...]) -> "Dense":
+        return replace(self, values=self.values.reshape(shape))
+
     def rolled(self) -> "Dense":
         return Dense(self.values.roll(self.shape[0] // 2, 0))
 
@@ -303,6 +310,8 @@ Update = LowRank | Dense
 
 def total(terms: list[Update]) -> Update:
     """The exact sum of updates of one weight: thin while all of them are, dense otherwise."""
+    if len(terms) == 1:
+        return terms[0]
     if all(isinstance(term, LowRank) for term in terms):
         return LowRank.sum(term for term in terms if isinstance(term, LowRank))
     shape = max((term.shape for term in terms), key=len)

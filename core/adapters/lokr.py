@@ -4,16 +4,19 @@ w1 [o1, i1] is `w1` or `w1_a w1_b`; w2 [o2, i2, *kernel] is `w2`, `w2_a w2_b` (t
 its columns) or, with t2 [r, r, *kernel] (Tucker form), folded over it: w2_a [r, o2], w2_b [r, i2].
 
 The Kronecker product of products is a product: kron(a b, c d) = kron(a, c) kron(b, d), of the rank
-of both together; a matrix stored whole is a product with an identity.
+of both together; a matrix stored whole is a product with an identity. And its singular values are
+the products of both factors' singular values, its singular vectors the Kronecker products of theirs
+(Horn and Johnson, Topics in Matrix Analysis, 4.2.15): milliseconds instead of most of a minute.
 """
 
+from dataclasses import dataclass
 from math import prod
 
 import torch
 from torch import Tensor
 
 from ..errors import LoraError
-from ..low_rank import Dense, LowRank, Update
+from ..low_rank import Dense, LowRank, Svd, Update
 from .kind import Kind, Measure, Roles, Shapes, is_thin, measure_product
 from .loha import factors, sizes
 
@@ -38,7 +41,43 @@ def update(roles: Roles, alpha: float | None) -> Update:
         scale = alpha / roles[f"{factored}_b"].shape[0]
     if is_thin(rank, shape):
         return LowRank(torch.kron(left[0], a), torch.kron(left[1], b), shape).scaled(scale)
-    return Dense(torch.kron(left[0] @ left[1], a @ b).reshape(shape)).scaled(scale)
+    return Kronecker.of(left[0] @ left[1], a @ b, shape).scaled(scale)
+
+
+@dataclass(frozen=True)
+class Kronecker(Dense):
+    """kron(first, second), of two matrices, as a whole."""
+
+    first: Tensor
+    second: Tensor
+
+    @classmethod
+    def of(cls, first: Tensor, second: Tensor, shape: tuple[int, ...]) -> "Kronecker":
+        return cls(torch.kron(first, second).reshape(shape), first, second)
+
+    def scaled(self, weight: float) -> "Kronecker":
+        if weight == 1.0:
+            return self
+        return Kronecker(self.values * weight, self.first * weight, self.second)
+
+    def low_rank(self) -> LowRank:
+        """The product U S V^T, with its decomposition at hand."""
+        u1, s1, v1 = torch.linalg.svd(self.first, full_matrices=False)
+        u2, s2, v2 = torch.linalg.svd(self.second, full_matrices=False)
+        values, order = torch.outer(s1, s2).flatten().sort(descending=True, stable=True)
+        noise = torch.finfo(values.dtype).eps * torch.linalg.vector_norm(values)
+        kept = int((values > noise).sum())
+        if not kept:
+            return super().low_rank()
+        values, order = values[:kept], order[:kept]
+        root = values.sqrt()
+        up = torch.kron(u1, u2)[:, order] * root
+        down = torch.kron(v1, v2)[order] * root[:, None]
+        update = LowRank(up, down, self.shape)
+        # What LowRank.svd would compute: up @ diag(root) = U S, diag(root) @ down = S V^T.
+        scale = torch.diag(root)
+        update.__dict__["svd"] = Svd(up, down, values.double(), scale, scale, self.shape)
+        return update
 
 
 def _product(roles: Roles, name: str, middle: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -193,6 +193,40 @@ def test_a_product_is_kept_as_factors_up_to_half_of_the_full_rank(tensors, thin,
         assert update.rank == rank
 
 
+@pytest.mark.parametrize("w1, w2", [((3, 4), (5, 6)), ((4, 3), (3, 7)), ((2, 2), (4, 3, 3, 3))])
+@pytest.mark.parametrize("weight", [1.0, -0.5])
+def test_a_whole_lokr_is_decomposed_by_its_factors(w1, w2, weight):
+    (module,) = Lora(StateDict(lokr("x", w1, w2))).modules.values()
+    update = module.update(CPU, torch.float64).scaled(weight)
+    matrix = update.values.flatten(1)
+    product = update.low_rank()
+    assert error(product.dense(), matrix) < 1e-12
+    values = torch.linalg.svdvals(matrix)
+    assert error(product.svd.values, values[: product.rank]) < 1e-12
+    assert values[product.rank :].sum() < 1e-12
+    for rank in (1, 5):
+        cut = product.svd.truncated(rank).dense()
+        assert error(cut, matrix) == pytest.approx(helpers.best_error(matrix, rank), abs=1e-9)
+
+
+def test_a_lokr_of_zeros_is_zero():
+    tensors = {"x.lokr_w1": torch.zeros(4, 4), "x.lokr_w2": randn((4, 4))}
+    resized = resize(StateDict(tensors), RankRule("rank", 3))
+    assert not changes(resized.lora)["x"].any()
+    assert resized.report.modules[0].note.startswith("zero")
+
+
+def test_a_flat_convolution_gets_its_kernel_back():
+    """Others than ComfyUI want it: which weights of a UNet are 3x3 is known from their names."""
+    raw = "lora_unet_down_blocks_0_resnets_0_conv1"
+    tensors = StateDict(loha(raw, 16, 8 * 9, 2))
+    written = blend(tensors, None, Blend(weights=(0.5, 1.0))).lora
+    assert written[f"{raw}.lora_down.weight"].shape == (4, 8, 3, 3)
+    assert written[f"{raw}.lora_up.weight"].shape == (16, 4, 1, 1)
+    exact = 0.5 * changes(tensors)[raw].flatten(1)
+    assert error(changes(written)[raw].flatten(1), exact) < 1e-6
+
+
 def test_the_report_says_why_a_module_was_computed_as_a_whole():
     large = loha("diffusion_model.blocks.0.ffn.0", 16, 16, 4)
     small = lora("diffusion_model.blocks.0.ffn.2", (16, 16), 2)

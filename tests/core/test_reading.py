@@ -25,6 +25,7 @@ def test_dropping_magnitudes_is_said_and_writes_plain_lora():
     dropped = [key for key in edited.report.dropped if key.endswith(".dora_scale")]
     assert len(dropped) == 3
     kept = select(Lora(path, reading=Reading(drop_magnitude=True)), "")[0].lora
+    assert edited.report.settings["reading"][0]["drop_magnitude"]
     assert helpers.same_bits(kept, {k: t for k, t in load_file(path).items() if "dora" not in k})
 
 
