@@ -141,3 +141,12 @@ def test_the_map_names_every_file_and_no_other():
     inside = {str(path.relative_to(CORE)) for path in SOURCES}
     beside = {str(path.relative_to(ROOT)) for path in (ROOT / "nodes").glob("*.py")}
     assert named - {"__init__.py"} == (inside | beside) - {"__init__.py", "__main__.py"}
+
+
+def test_ci_runs_the_command_that_the_readme_gives():
+    commands = re.findall(r"^\s*(python3 -m venv .*)$", (ROOT / "README.md").read_text(), re.M)
+    assert len(commands) == 2, "one command for the demo, one for the tests"
+    assert commands[0].endswith("lora-alloy demo")
+    # CI pins torch and is quiet; the rest is the reader's command to the letter.
+    ci = (ROOT / ".ci" / "run").read_text().replace("install -q", "install").splitlines()
+    assert commands[1] in ci
