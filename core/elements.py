@@ -92,18 +92,14 @@ class Entries:
     def negative(self) -> int:
         return self._first.negative
 
-    @cached_property
+    @property
     def mean(self) -> float:
-        if self._mean is not None:
-            return self._mean
-        return sum(float(tile.double().sum()) for tile in self.tiles()) / max(self.count, 1)
+        return self._moments[0] if self._mean is None else self._mean
 
-    @cached_property
+    @property
     def l2(self) -> float:
         """The square root of the sum of squares."""
-        if self._l2 is not None:
-            return self._l2
-        return sqrt(sum(float(tile.double().square().sum()) for tile in self.tiles()))
+        return self._moments[1] if self._l2 is None else self._l2
 
     @property
     def standard_deviation(self) -> float:
@@ -141,6 +137,16 @@ class Entries:
         if not self.count:
             raise LoraError("it has no entries")
         return _FirstVisit(self.tiles())
+
+    @cached_property
+    def _moments(self) -> tuple[float, float]:
+        """The mean and the square root of the sum of squares, added up in float64."""
+        total = squares = 0.0
+        for tile in self.tiles():
+            wide = tile.double().reshape(-1)
+            total += float(wide.sum())
+            squares += float(wide @ wide)
+        return total / max(self.count, 1), sqrt(squares)
 
     def _find(self, ranks: list[int]) -> dict[int, float]:
         counts = self._first.counts[ASCENDING]

@@ -174,6 +174,11 @@ def test_alpha_counts_in_the_update_and_not_in_the_factors():
     one, quarter = analyze_lora(plain).iloc[0], analyze_lora(scaled).iloc[0]
     assert (one["scale"], quarter["scale"], quarter["alpha"]) == (1.0, 0.25, 1.0)
     assert math.isnan(one["alpha"])
+    # Of a difference an alpha does not change the meaning.
+    stored = {"blocks.0.q.diff": randn((4, 3)), "blocks.0.q.alpha": torch.tensor(2.0)}
+    difference = analyze_lora(stored).iloc[0]
+    assert (difference["alpha"], difference["scale"]) == (2.0, 1.0)
+    assert difference["dW.basic.max"] == float(randn((4, 3)).max())
     assert quarter["A.norms.l2"] == one["A.norms.l2"]
     for column in ("dW.svd.spectral_norm", "dW.norms.l1", "dW.basic.max", "dW.percentiles.p95"):
         assert quarter[column] == pytest.approx(one[column] / 4, rel=1e-6)
@@ -186,13 +191,18 @@ def test_what_cannot_be_measured_is_a_row_that_says_why():
     broken["blocks.5.attn.q.lora_up.weight"][0, 0] = float("nan")
     unequal = lora("blocks.6.attn.q", pair=KOHYA)
     unequal["blocks.6.attn.q.lora_up.weight"] = randn((16, 5))
-    table = analyze_lora(state | broken | unequal).set_index("layer")
+    scaled = lora("blocks.7.attn.q", pair=KOHYA, alpha=float("inf"))
+    table = analyze_lora(state | broken | unequal | scaled)
+    last = sort_table(table, "dW.norms.l2", ascending=True)["layer"][-5:]
+    assert set(last) == {f"blocks.{block}.attn.q" for block in (3, 4, 5, 6, 7)}
+    table = table.set_index("layer")
     columns = [c for c in table.columns if c.startswith("dW.") and not c.endswith(".error")]
     for layer, reason in (
         ("blocks.3.attn.q", "is a DoRA"),
         ("blocks.4.attn.q", "is a OFT"),
         ("blocks.5.attn.q", "NaN or Inf"),
         ("blocks.6.attn.q", "do not fit"),
+        ("blocks.7.attn.q", "the scale of the layer is unknown"),
     ):
         row = table.loc[layer]
         assert reason in row["not_measured"] and layer in row["not_measured"]

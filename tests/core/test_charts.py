@@ -49,19 +49,18 @@ def texts(figure) -> list[str]:
     return [text for text in found if text]
 
 
-@pytest.mark.parametrize("family", SIZES)
 @pytest.mark.parametrize("kind", CHARTS)
-def test_every_chart_of_every_family_fits_and_is_the_same_twice(tables, family, kind):
-    png = to_png(chart(tables[family], kind))
-    assert size_of(png) == (1024, 640)
-    assert png == to_png(chart(tables[family].copy(), kind))
+def test_the_same_table_gives_the_same_picture(tables, kind):
+    png = to_png(chart(tables["sdxl"], kind))
+    assert png == to_png(chart(tables["sdxl"].copy(), kind))
+    assert b"Software" not in png  # the version of matplotlib
 
 
 @pytest.mark.parametrize("family", SIZES)
 @pytest.mark.parametrize("kind", CHARTS)
-def test_no_text_leaves_the_picture(tables, family, kind):
+def test_every_chart_fits_and_its_labels_do_not_overlap(tables, family, kind):
     figure = chart(tables[family], kind)
-    figure.draw_without_rendering()
+    assert size_of(to_png(figure)) == (1024, 640)
     width, height = figure.canvas.get_width_height()
     for axes in figure.axes:
         labels = [*axes.texts, axes._left_title, axes.xaxis.label, axes.yaxis.label]
@@ -73,18 +72,12 @@ def test_no_text_leaves_the_picture(tables, family, kind):
                 box = text.get_window_extent()
                 assert box.x0 >= -1 and box.y0 >= -1, text
                 assert box.x1 <= width + 1 and box.y1 <= height + 1, text
-
-
-@pytest.mark.parametrize("family", SIZES)
-@pytest.mark.parametrize("kind", ["blocks", "heat map"])
-def test_labels_of_blocks_and_containers_do_not_overlap(tables, family, kind):
-    figure = chart(tables[family], kind)
-    figure.draw_without_rendering()
-    axes = figure.axes[0]
-    for group in (axes.get_xticklabels(), axes.texts):
-        boxes = [text.get_window_extent() for text in group if text.get_text()]
-        for number, box in enumerate(boxes):
-            assert not any(box.overlaps(other) for other in boxes[number + 1 :])
+    if kind in ("blocks", "heat map"):
+        axes = figure.axes[0]
+        for group in (axes.get_xticklabels(), axes.texts):
+            boxes = [text.get_window_extent() for text in group if text.get_text()]
+            for number, box in enumerate(boxes):
+                assert not any(box.overlaps(other) for other in boxes[number + 1 :])
 
 
 def test_blocks_are_in_network_order_and_coloured_by_container(tables):
@@ -100,7 +93,9 @@ def test_blocks_are_in_network_order_and_coloured_by_container(tables):
 
 
 def test_the_heat_map_tells_nothing_there_from_little(tables):
-    grid = chart(tables["flux"], "heat map").axes[0].images[0].get_array()
+    axes = chart(tables["flux"], "heat map").axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()][:4] == ["0", "2", "4", "6"]
+    grid = axes.images[0].get_array()
     assert grid.shape == (6, 57)
     # Double blocks have no fused layers, single blocks no separate ones.
     assert grid.mask.sum() == 2 * 19 + 3 * 38

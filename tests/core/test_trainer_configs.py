@@ -20,7 +20,7 @@ from tests.helpers import lora_file, randn
 
 # Blocks that are easy to confuse: 1 and 10, double and single, blocks inside blocks.
 CHOSEN = {
-    "flux": ["double_blocks.1", "single_blocks.1", "single_blocks.12"],
+    "flux": ["double_blocks.1", "single_blocks.2", "single_blocks.12"],
     "qwen-image": ["transformer_blocks.9", "transformer_blocks.33", "transformer_blocks.5"],
     "wan2.1-14b": ["blocks.3", "blocks.30"],
     "z-image": ["layers.2", "noise_refiner.0"],
@@ -175,6 +175,7 @@ def test_peft(family, spelling):
     peft = LoraConfig(target_modules=pattern)
     trained = {name for name in names if check_target_module_exists(peft, name)}
     assert trained == wanted(names, family)
+    assert "processor" not in pattern
     # PEFT refuses a pattern that also matches what holds the layers.
     parents = {name.rsplit(".", depth)[0] for name in names for depth in range(1, 6)}
     assert not [p for p in parents - names.keys() if check_target_module_exists(peft, p)]
@@ -187,6 +188,15 @@ def test_peft_takes_only_the_layers_that_the_file_has():
     pattern = ast.literal_eval(re.search(r"target_modules=(r\".*\"),", config)[1])
     assert [n for n in names if re.fullmatch(pattern, n)] == [names[0], names[2]]
     assert not re.fullmatch(pattern, "transformer_blocks.1.attn.to_k")
+
+
+def test_peft_takes_only_the_parts_that_the_file_has():
+    names = [f"transformer_blocks.0.attn.to_{part}" for part in "qkv"]
+    state = lora_file(["transformer." + name for name in (names[0], names[2])], shape=(8, 8))
+    state |= lora_file(["transformer.single_transformer_blocks.0.proj_out"])
+    config = trainer_config("peft", Lora(state), ["double_blocks.0"])
+    pattern = ast.literal_eval(re.search(r"target_modules=(r\".*\"),", config)[1])
+    assert [name for name in names if re.fullmatch(pattern, name)] == [names[0], names[2]]
 
 
 @pytest.mark.parametrize("trainer", TRAINERS)
