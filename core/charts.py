@@ -144,7 +144,8 @@ def _heat_map(df: pd.DataFrame, importance: str, temperature: float, threshold: 
     axes.tick_params(left=False)
     axes.spines[:].set_visible(False)
     figure.colorbar(image, ax=axes, label="Frobenius norm of the update", fraction=0.04, pad=0.015)
-    mark_groups(axes, [container_of(b) for b in blocks], [_index(b) for b in blocks], centred=True)
+    containers = [container_of(block) for block in blocks]
+    mark_groups(axes, containers, [_index(block) for block in blocks], True, "white")
     if np.isnan(grid).any():
         note(axes, "grey: nothing there")
     return figure

@@ -89,7 +89,11 @@ def note(axes: Axes, text: str) -> None:
 
 
 def mark_groups(
-    axes: Axes, groups: Sequence[str], labels: Sequence[str], centred: bool = False
+    axes: Axes,
+    groups: Sequence[str],
+    labels: Sequence[str],
+    centred: bool = False,
+    colour: str = "#555555",
 ) -> None:
     """Ticks with as many labels as there is room for, lines between groups, their names below."""
     shift = 0.5 if centred else 0.0
@@ -103,7 +107,7 @@ def mark_groups(
                 ticks.append(start + offset)
                 shown.append(labels[start + offset])
         if start:
-            axes.axvline(start - shift, color="#555555", linewidth=0.8)
+            axes.axvline(start - shift, color=colour, linewidth=0.8)
         text = shorten(name, 30)
         middle = CHARACTERS * (start + size / 2) / len(groups)
         left = middle - len(text) / 2

@@ -77,7 +77,7 @@ def test_every_chart_fits_and_its_labels_do_not_overlap(tables, family, kind):
         for group in (axes.get_xticklabels(), axes.texts):
             boxes = [text.get_window_extent() for text in group if text.get_text()]
             for number, box in enumerate(boxes):
-                assert not any(box.overlaps(other) for other in boxes[number + 1 :])
+                assert not any(box.padded(2).overlaps(other) for other in boxes[number + 1 :])
 
 
 def test_blocks_are_in_network_order_and_coloured_by_container(tables):
