@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from math import isfinite
+from math import fsum, hypot, isfinite, sqrt
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from .edit import Edited, Outcome, copy, explained, run
 from .errors import LoraError
 from .layout import Target, check_families, lay_out, open_pair
 from .lora import Lora, Source
-from .low_rank import Dense, LowRank, Svd, Update, randomised_svd, total
+from .low_rank import Dense, LowRank, Update, randomised_svd, total
 from .output import Output, encode
 from .report import ModuleReport, Report
 from .selectors import Selector, compile_pattern
@@ -252,24 +252,25 @@ def _truncate(
         svd = randomised_svd(
             update, rank, settings.oversampling, settings.power_iterations, generator
         )
-        norm = update.frobenius_norm()
+        values, norm = svd.values.tolist(), update.frobenius_norm()
     else:
         svd = update.svd
-        norm = float(torch.linalg.vector_norm(svd.values))
-    if len(svd.values) == 0 or float(svd.values[0]) <= settings.zero_tolerance:
+        values = svd.values.tolist()
+        norm = hypot(*values)
+    if not values or values[0] <= settings.zero_tolerance:
         if settings.drop_near_zero:
             return update, ModuleReport(name, "dropped", [], note="zero")
         zero = LowRank(update.up[:, :1] * 0, update.down[:1] * 0, update.shape)
         return zero, ModuleReport(name, "", [], zero.rank, 0.0)
-    kept = min(rank or len(svd.values), len(svd.values))
+    kept = min(rank or len(values), len(values))
     row = ModuleReport(name, "", [], kept, norm)
-    row.retained_energy, row.relative_error = retained(svd, kept, norm)
+    row.retained_energy, row.relative_error = retained(values, kept, norm)
     if rank is not None and kept < rank:
         row.note = f"has rank {kept} only"
     return svd.truncated(kept), row
 
 
-def retained(svd: Svd, rank: int, norm: float) -> tuple[float, float]:
+def retained(values: Sequence[float], rank: int, norm: float) -> tuple[float, float]:
     """(share of the energy in the first `rank` singular values, relative error of keeping them).
 
     The lost part is summed by itself where the whole spectrum is known: 1 - share has no digits
@@ -277,7 +278,7 @@ def retained(svd: Svd, rank: int, norm: float) -> tuple[float, float]:
     """
     if norm == 0:
         return 1.0, 0.0
-    kept = float(svd.values[:rank].square().sum())
-    lost = float(svd.values[rank:].square().sum())
+    kept = fsum(value**2 for value in values[:rank])
+    lost = fsum(value**2 for value in values[rank:])
     lost = max(lost, norm**2 - kept if norm**2 - kept > 1e-6 * norm**2 else 0.0)
-    return max(0.0, 1.0 - lost / norm**2), (lost / norm**2) ** 0.5
+    return max(0.0, 1.0 - lost / norm**2), sqrt(lost) / norm

@@ -119,22 +119,14 @@ class FileTensors(Tensors):
     def sha256(self) -> str:
         assert self.path is not None
         try:
-            with open(self.path, "rb") as file:
-                return (
-                    hashlib.file_digest(file, "sha256").hexdigest()
-                    if hasattr(hashlib, "file_digest")
-                    else _digest(file)
-                )
+            # Large blocks: hashlib and other threads hand the interpreter over once a block.
+            digest, block = hashlib.sha256(), memoryview(bytearray(1 << 22))
+            with open(self.path, "rb", buffering=0) as file:
+                while size := file.readinto(block):
+                    digest.update(block[:size])
+            return digest.hexdigest()
         except OSError as error:
             raise LoraError(f"{self.path}: cannot be read to the end ({error.strerror})") from error
-
-
-def _digest(file: BinaryIO) -> str:
-    """hashlib.file_digest for Python 3.10."""
-    digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
 
 
 class DictTensors(Tensors):

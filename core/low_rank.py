@@ -10,11 +10,11 @@ Exact singular value decomposition. With up = Qu Ru and down^T = Qd Rd (Q orthon
 
 So neither Q nor the inverse of an R is ever formed: the singular directions times S are the old
 factors times a k x k matrix. R is any matrix with R^T R = the Gram matrix of its factor. In float32
-that is the Cholesky factor of a Gram matrix whose error is watched (`triangle`), at a third of the
+that is the Cholesky factor of a Gram matrix whose error is watched (`triangles`), at a third of the
 time of a QR; in float64 R comes from QR.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import sqrt
@@ -161,7 +161,7 @@ def product_svd(up: Tensor, down: Tensor, shape: tuple[int, ...], precise: bool 
         identity = torch.eye(min(up.shape[0], down.shape[1]), dtype=up.dtype, device=up.device)
         product = up @ down
         up, down = (product, identity) if len(identity) == down.shape[1] else (identity, product)
-    r_up, r_down = triangle(up, precise), triangle(down.T, precise)
+    r_up, r_down = triangles((up, down.T), precise)
     u, values, vh = torch.linalg.svd(r_up @ r_down.T, full_matrices=False)
     # What is below the rounding of the terms is not part of the update. A term is as large as its
     # two columns together, however trainers share that between up and down.
@@ -192,57 +192,68 @@ def uses_qr(factor: Tensor) -> bool:
     return factor.dtype == torch.float64 or factor.device.type == "mps"
 
 
-def triangle(tall: Tensor, precise: bool = False) -> Tensor:
-    """R [k, k] with R^T R = tall^T tall for a tall matrix [n, k]; its columns are as long.
+def triangles(factors: Sequence[Tensor], precise: bool = False) -> list[Tensor]:
+    """For each tall [n, k] an R [k, k] with R^T R = tall^T tall; its columns are as long.
 
-    Rounding of relative size e in the Gram matrix changes the length of any combination of columns
+    Rounding of relative size e in a Gram matrix changes the length of any combination of columns
     by up to e * trace(G^-1), G the Gram matrix of unit columns. Float32 products serve where that
     stays below GRAM_TOLERANCE (never if `precise`), float64 products where a Cholesky factor exists
     at all.
     """
-    if uses_qr(tall):
-        triangular: Tensor = torch.linalg.qr(tall, mode="r").R
-        return triangular
-    for dtype in (torch.float64,) if precise else (torch.float32, torch.float64):
-        gram = gram_matrix(tall, dtype)
-        # Of unit columns, so that short ones keep their digits beside long ones.
-        scale = gram.diagonal().sqrt()
-        units = torch.where(scale > 0, scale, 1.0)
-        gram = gram / units / units[:, None]
-        r, info = torch.linalg.cholesky_ex(gram, upper=True)
-        if int(info) != 0:
-            continue
-        inverse = torch.linalg.solve_triangular(r, torch.eye(len(r)).to(r), upper=True)
-        moved = torch.finfo(dtype).eps * float(inverse.square().sum())
-        if dtype == torch.float64 or moved < GRAM_TOLERANCE:
-            scaled: Tensor = r * scale
-            return scaled
-    # Dependent columns: the symmetric root of the Gram matrix serves as well.
-    values, vectors = torch.linalg.eigh(gram)
-    root: Tensor = values.clamp_min(0).sqrt()[:, None] * vectors.T * scale
-    return root
+    if uses_qr(factors[0]):
+        return [torch.linalg.qr(tall, mode="r").R for tall in factors]
+    dtype = torch.float64 if precise else torch.float32
+    grams = torch.stack([gram_matrix(tall, dtype) for tall in factors])
+    # Of unit columns, so that short ones keep their digits beside long ones.
+    scale = grams.diagonal(dim1=1, dim2=2).sqrt()
+    units = torch.where(scale > 0, scale, 1.0)
+    grams = grams / units[:, None] / units[:, :, None]
+    r, info = torch.linalg.cholesky_ex(grams, upper=True)
+    if precise:
+        serves = info == 0
+    else:
+        inverse = torch.linalg.solve_triangular(r, torch.eye(r.shape[1]).to(r), upper=True)
+        moved = torch.finfo(dtype).eps * inverse.square().sum((1, 2))
+        serves = (info == 0) & (moved < GRAM_TOLERANCE)
+    result = list((r * scale[:, None]).unbind())
+    for index, good in enumerate(serves.tolist()):
+        if not good and not precise:
+            result[index] = triangles(factors[index : index + 1], precise=True)[0]
+        elif not good:
+            # Dependent columns: the symmetric root of the Gram matrix serves as well.
+            values, vectors = torch.linalg.eigh(grams[index])
+            result[index] = values.clamp_min(0).sqrt()[:, None] * vectors.T * scale[index]
+    return result
 
 
-GRAM_ELEMENTS, GRAM_BLOCK = 1 << 17, 64
+# Rows in a block (in elements), columns of a strip, blocks in a batch.
+GRAM_ELEMENTS, GRAM_STRIP, GRAM_BATCH = 1 << 17, 64, 8
 
 
 def gram_matrix(tall: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
     """tall^T tall [k, k] in float64 for tall [n, k], its products taken in `dtype`.
 
-    In blocks of rows, so that no float64 copy of the factor exists and all of it stays in cache
-    (and float32 rounding stays small: blocks are added in float64); of the upper block triangle
-    only: the rest is its mirror image.
+    In blocks of rows that stay in cache, added in float64, so that float32 rounding stays small; a
+    few blocks at a time, so that no float64 copy of the factor exists. Only strips of the upper
+    triangle are computed: the rest is their mirror image.
     """
-    k = tall.shape[1]
+    n, k = tall.shape
+    count = max(1, -(-n * k // GRAM_ELEMENTS))
+    rows = n // count
+    whole = tall[: count * rows].unflatten(0, (count, rows))
+    parts = [whole[i : i + GRAM_BATCH] for i in range(0, count, GRAM_BATCH)]
+    if count * rows < n:
+        parts.append(tall[None, count * rows :])
     gram = torch.zeros(k, k, dtype=torch.float64, device=tall.device)
-    for block in torch.split(tall, max(1, GRAM_ELEMENTS // max(1, k))):
-        rows = block.to(dtype)
-        for start in range(0, k, GRAM_BLOCK):
-            stop = start + GRAM_BLOCK
-            gram[start:stop, start:] += rows[:, start:stop].T @ rows[:, start:]
-    for start in range(0, k, GRAM_BLOCK):
-        stop = start + GRAM_BLOCK
-        gram[stop:, start:stop] = gram[start:stop, stop:].T
+    for part in parts:
+        blocks = part.to(dtype)
+        for start in range(0, k, GRAM_STRIP):
+            stop = start + GRAM_STRIP
+            products = blocks[:, :, start:stop].mT @ blocks[:, :, start:]
+            gram[start:stop, start:] += products.sum(0, dtype=torch.float64)
+    for start in range(GRAM_STRIP, k, GRAM_STRIP):
+        stop = start + GRAM_STRIP
+        gram[start:stop, :start] = gram[:start, start:stop].T
     return gram
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .adapters import LORA
+from .adapters import LORA, finite
 from .errors import LoraError
 from .files import DictSink, FileSink, StateDict, TensorInfo, header_bound
 from .layout import Target
@@ -129,15 +129,6 @@ def cast(tensor: Tensor, dtype: torch.dtype, key: str) -> Tensor:
             "or choose smaller weights"
         )
     return result
-
-
-def finite(tensor: Tensor) -> bool:
-    """Whether no entry is NaN or Inf; True for whole numbers."""
-    if not tensor.is_floating_point():
-        return True
-    # A sum is finite unless an entry is not, or it overflows: then look closely.
-    values = tensor.float() if tensor.dtype.itemsize == 1 else tensor
-    return bool(torch.isfinite(values.sum()) or torch.isfinite(values).all())
 
 
 def too_faint(tensor: Tensor) -> bool:

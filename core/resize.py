@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from math import hypot
 
 import torch
 
@@ -95,8 +96,9 @@ def _resize_module(
     if update is None:
         return _stays(target, dtype, dtype, compute)
     svd = update.svd
-    norm = float(torch.linalg.vector_norm(svd.values))
-    rank = min(fixed[name], len(svd.values)) if name in fixed else rule.rank(svd.values)
+    values = svd.values.tolist()
+    norm = hypot(*values)
+    rank = min(fixed[name], len(values)) if name in fixed else rule.rank(svd.values)
     whole = stored_rank is not None and rank >= stored_rank
     if whole and (copied := copy(target, dtype, compute, measured=False)):
         copied[0].norm = norm
@@ -112,7 +114,7 @@ def _resize_module(
             zero, target, dtype, None
         )
     row = ModuleReport(name, "truncated", stored, rank, norm)
-    row.retained_energy, row.relative_error = retained(svd, rank, norm)
+    row.retained_energy, row.relative_error = retained(values, rank, norm)
     return explained(row, target), encode(svd.truncated(rank), target, dtype, None)
 
 
@@ -142,7 +144,7 @@ def _budget(
             sizes = [t.nbytes if in_bytes else t.numel() for t in tensors.values()]
             return target.canonical, sum(sizes)
         cost = update.up.shape[0] + update.down.shape[1]
-        values = [float(value) for value in update.svd.values] or [0.0]
+        values = update.svd.values.tolist() or [0.0]
         return target.canonical, Spectrum(values, cost * (dtype.itemsize if in_bytes else 1))
 
     quiet = replace(compute, progress=None)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from math import isfinite
 
 import torch
 from torch import Tensor
@@ -84,8 +85,7 @@ class Adapter:
                 alpha = scalar(read(key), key)
                 continue
             tensor = roles[role] = read(key).to(device, dtype)
-            # A sum is finite unless an entry is not, or the entries are absurd: then look closely.
-            if not torch.isfinite(tensor.sum()) and not torch.isfinite(tensor).all():
+            if not finite(tensor):
                 raise LoraError(
                     f"tensor {key} contains NaN or Inf; the file is damaged: retrain or "
                     "leave the layer out with the layers selector"
@@ -105,6 +105,15 @@ def scalar(tensor: Tensor, key: str) -> float:
     if value != value or abs(value) == float("inf"):
         raise LoraError(f"tensor {key} is {value}; the scale of the layer is unknown")
     return value
+
+
+def finite(tensor: Tensor) -> bool:
+    """Whether no entry is NaN or Inf; True for whole numbers."""
+    if not tensor.is_floating_point():
+        return True
+    # A sum is finite unless an entry is not, or it overflows: then look closely.
+    values = tensor.float() if tensor.dtype.itemsize == 1 else tensor
+    return isfinite(values.sum().item()) or bool(torch.isfinite(values).all())
 
 
 DROPPED = "the magnitude of a DoRA, left out as asked"

@@ -1,5 +1,6 @@
 """The loop over modules: order, progress, cancelling, errors, and threads that do not stay."""
 
+import re
 import threading
 import time
 
@@ -75,10 +76,35 @@ def test_leaving_the_loop_leaves_no_threads():
     assert threading.active_count() == before
 
 
+def threads_of_torch():
+    """The numbers of threads of torch, OpenMP and MKL (where torch has it)."""
+    info = torch.__config__.parallel_info()
+    return [int(number) for number in re.findall(r"(?:get_num|max)_threads\(\) : (\d+)", info)]
+
+
+def test_every_worker_computes_with_one_thread():
+    def after_some_work(item):
+        torch.ones(512, 512) @ torch.ones(512, 512)
+        torch.ones(1 << 20).bfloat16()
+        return threads_of_torch()
+
+    torch.set_num_threads(4)
+    for numbers in run(after_some_work, workers=2):
+        assert numbers
+        assert set(numbers) == {1}
+
+
 def test_the_number_of_torch_threads_stays():
-    before = torch.get_num_threads()
+    torch.set_num_threads(3)
     list(run(lambda item: item, workers=2))
-    assert torch.get_num_threads() == before
+    assert set(threads_of_torch()) == {3}
+
+
+@pytest.fixture(autouse=True)
+def same_threads_for_the_next_test():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 def test_a_decomposition_that_fails_names_the_module():
