@@ -14,13 +14,13 @@ tells them apart by the lower 17 bits. Nothing is left to interpolate, ties and 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import cached_property
 from math import floor, inf, isfinite, sqrt
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from .cached import cached_property
 from .errors import LoraError
 from .low_rank import LowRank, Update
 

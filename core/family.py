@@ -22,8 +22,10 @@ import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import NamedTuple
+
+from .cached import cached_property
 
 
 class Row(NamedTuple):

@@ -4,12 +4,12 @@ import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from .adapters import DROPPED, LORA, SUFFIX_PAIRS, Adapter, Measure, group, scalar
+from .cached import cached_property
 from .dialects import Renamed, translated
 from .errors import LoraError
 from .family import Family

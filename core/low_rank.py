@@ -16,11 +16,12 @@ time of a QR; in float64 R comes from QR.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from math import sqrt
 
 import torch
 from torch import Tensor
+
+from .cached import cached_property
 
 TILE_ELEMENTS = 1 << 20  # 4 MB in float32: a tile stays in cache.
 
@@ -240,7 +241,7 @@ def gram_matrix(tall: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
     n, k = tall.shape
     count = max(1, -(-n * k // GRAM_ELEMENTS))
     rows = n // count
-    whole = tall[: count * rows].unflatten(0, (count, rows))
+    whole = tall[: count * rows].view(count, rows, k)
     parts = [whole[i : i + GRAM_BATCH] for i in range(0, count, GRAM_BATCH)]
     if count * rows < n:
         parts.append(tall[None, count * rows :])

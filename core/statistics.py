@@ -17,12 +17,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
 
+from .cached import cached_property
 from .elements import PERCENTILES, Entries
 from .low_rank import LowRank, Update, gram_matrix, product_svd
 

@@ -3,8 +3,8 @@
 On the CPU several modules are computed at once, each by one worker with one thread of its own:
 modules are small and independent, so this uses all cores where threads inside a matrix product
 would mostly wait for each other, reading and writing overlap with arithmetic, and the result does
-not depend on the number of cores. Results come in order, and at most one module per worker (and one
-more) is in memory.
+not depend on the number of cores. Results come in order; in memory are at most the inputs of one
+module per worker and the results of two.
 """
 
 import os
@@ -23,6 +23,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 CPU = torch.device("cpu")
+# Modules under way for each worker: a large one does not keep the others waiting for their turn.
+AHEAD = 2
 # More workers than this gain little: reading and writing the files becomes the limit.
 MOST_WORKERS = 8
 
@@ -96,7 +98,7 @@ def stream(
 
     pool = single_thread_pool(workers)
     try:
-        for _ in range(workers):
+        for _ in range(AHEAD * workers):
             start()
         for done, item in enumerate(items):
             result = running.popleft().result()
