@@ -180,13 +180,8 @@ def _blend_module(
         fits = only.rank is None or settings.rank is None or only.rank <= settings.rank
         if fits and (copied := copy(target, dtype, compute)):
             return copied
-    updates = target.updates(compute.device, compute.dtype)
-    terms = [
-        update.scaled(weights[contribution.input])
-        for update, contribution in zip(updates, target.contributions, strict=True)
-    ]
-    action = "blended" if len(terms) > 1 else "scaled"
-    update = total(terms)
+    update = _weighted_sum(target, weights, compute)
+    action = "blended" if len(target.contributions) > 1 else "scaled"
     product = any(c.module.rank is not None for c in target.contributions)
     if isinstance(update, Dense) and product and settings.rank is not None:
         # Too much for factors as a whole, such as a LoRA and a difference: at a rank, LoRA it is.
@@ -197,13 +192,23 @@ def _blend_module(
         if settings.drop_near_zero and largest <= settings.zero_tolerance:
             return ModuleReport(name, "dropped", ranks, note="zero"), {}
     else:
-        update, row = _truncate(name, update, settings, terms)
+        update, row = _truncate(name, update, settings)
         row.ranks = ranks
         row.action = row.action or action
         if row.action == "dropped":
             return row, {}
     row = explained(row, target)
     return row, encode(update, target, dtype, target.contributions[0].module)
+
+
+def _weighted_sum(target: Target, weights: tuple[float, float], compute: Compute) -> Update:
+    updates = target.updates(compute.device, compute.dtype)
+    return total(
+        [
+            update.scaled(weights[contribution.input])
+            for update, contribution in zip(updates, target.contributions, strict=True)
+        ]
+    )
 
 
 def _weights(
@@ -236,15 +241,12 @@ def _spectral_norm(update: Update) -> float:
     return float(torch.linalg.matrix_norm(update.values.flatten(1), ord=2))
 
 
-def _truncate(
-    name: str, update: LowRank, settings: Blend, terms: list[Update]
-) -> tuple[LowRank, ModuleReport]:
+def _truncate(name: str, update: LowRank, settings: Blend) -> tuple[LowRank, ModuleReport]:
     """The update at the target rank, and its row: what was kept of it."""
     rank = settings.rank
     if rank is None and update.rank <= min(update.up.shape[0], update.down.shape[1]):
         norm = update.frobenius_norm()
-        magnitude = sum(term.frobenius_norm() for term in terms if isinstance(term, LowRank))
-        if norm > 1e-3 * magnitude:
+        if norm > 1e-3 * update.magnitude():
             # Nothing to cut, nothing that cancels: the factors side by side are the exact sum.
             return update.balanced(), ModuleReport(name, "", [], update.rank, norm)
     if settings.method == "pca" and rank is not None and rank < update.rank:

@@ -120,7 +120,7 @@ class FileTensors(Tensors):
         assert self.path is not None
         try:
             # Large blocks: hashlib and other threads hand the interpreter over once a block.
-            digest, block = hashlib.sha256(), memoryview(bytearray(1 << 22))
+            digest, block = hashlib.sha256(), memoryview(bytearray(1 << 20))
             with open(self.path, "rb", buffering=0) as file:
                 while size := file.readinto(block):
                     digest.update(block[:size])

@@ -113,6 +113,10 @@ class LowRank:
         """sqrt(<dW, dW>), from the Gram matrices, without a decomposition."""
         return sqrt(max(self.inner(self), 0.0))
 
+    def magnitude(self) -> float:
+        """The norm of dW if its rank-one terms were orthogonal; far above its norm, they cancel."""
+        return float(torch.linalg.vector_norm(lengths(self.up) * lengths(self.down.T)))
+
     def spectral_norm(self) -> float:
         """The largest singular value."""
         return float(self.svd.values[0]) if len(self.svd.values) else 0.0
