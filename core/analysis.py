@@ -145,10 +145,9 @@ def analyze_lora(
     lora = Lora.of(state_dict)
     names = Selector.parse(layers).select(lora.modules) if layers else set(lora.modules)
     modules = [module for name, module in lora.modules.items() if name in names]
-    settings = compute
 
-    def one(module: Module) -> dict[str, Any]:
-        return _row(module, statistics, svd_topk, settings)
+    def one(module: Module, compute: Compute) -> dict[str, Any]:
+        return _row(module, statistics, svd_topk, compute)
 
     rows = list(stream(modules, lambda module: module.canonical, one, compute))
     _add_shares(rows)

@@ -103,7 +103,7 @@ def blend(
     report.notes += speed_notes(loras, settings.weights)
     dtype = output.dtype_for(loras[0])
 
-    def one(target: Target) -> Outcome:
+    def one(target: Target, compute: Compute) -> Outcome:
         return _blend_module(target, settings, rule, compute, dtype)
 
     others_chosen = others & chosen if settings.layers or keep is not None else None

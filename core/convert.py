@@ -27,7 +27,7 @@ def convert(
     dtype = output.dtype_for(source)
     same = dtype if output.dtype != "match" else None
 
-    def one(target: Target) -> Outcome:
+    def one(target: Target, compute: Compute) -> Outcome:
         return copy(target, same, compute, measured=False) or converted(target, dtype, compute)
 
     return run([source], targets, one, output, report, compute)

@@ -33,7 +33,7 @@ Outcome = tuple[ModuleReport, dict[str, Tensor]]
 def run(
     loras: list[Lora],
     targets: Sequence[Target],
-    function: Callable[[Target], Outcome],
+    function: Callable[[Target, Compute], Outcome],
     output: Output,
     report: Report,
     compute: Compute,

@@ -46,7 +46,7 @@ def resize(
     if rule.budget:
         fixed = _budget(source, targets, chosen, rule, dtype, compute, report)
 
-    def one(target: Target) -> Outcome:
+    def one(target: Target, compute: Compute) -> Outcome:
         if target.canonical not in chosen:
             return _stays(target, None, dtype, compute)
         return _resize_module(target, rule, fixed, dtype, compute)
@@ -135,7 +135,7 @@ def _budget(
         fixed_cost = sum(source.tensors.info[key].bytes for key in source.other)
         fixed_cost += 16 + header_reserve([source], targets, report)
 
-    def spectrum(target: Target) -> tuple[str, Spectrum | int]:
+    def spectrum(target: Target, compute: Compute) -> tuple[str, Spectrum | int]:
         """The name, and what it could keep at which cost, or what it costs as it is."""
         selected = target.canonical in chosen
         update = _matrix(target, compute) if selected else None

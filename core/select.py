@@ -71,7 +71,7 @@ def _part(
     dtype = output.dtype_for(source)
     same = dtype if output.dtype != "match" else None
 
-    def one(target: Target) -> Outcome:
+    def one(target: Target, compute: Compute) -> Outcome:
         return copy(target, same, compute, measured=False) or converted(target, dtype, compute)
 
     return run([source], chosen, one, output, report, compute, names & set(source.other))

@@ -25,6 +25,7 @@ from torch import Tensor
 from .cached import cached_property
 from .elements import PERCENTILES, Entries
 from .low_rank import LowRank, Update, gram_matrix, product_svd
+from .stream import out_of_memory
 
 Columns = Mapping[str, float]
 Function = TypeVar("Function", bound=Callable[..., Columns])
@@ -111,9 +112,9 @@ def measure(registry: Mapping[str, Callable[[Any], Columns]], of: Any, tensor: s
         try:
             columns = function(of)
             row |= {f"{tensor}.{name}.{key}": value for key, value in columns.items()}
-        except torch.cuda.OutOfMemoryError:
-            raise  # Not the statistic's fault, and the caller may know another device.
         except Exception as error:
+            if out_of_memory(error):
+                raise  # Not the statistic's fault, and the caller may know another device.
             row[f"{tensor}.{name}.error"] = f"{type(error).__name__}: {error}"
     return row
 

@@ -11,7 +11,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Barrier
 from typing import TypeVar
 
@@ -35,7 +35,8 @@ class Compute:
 
     `progress` is called after every module with (done, total, name of the module); `cancelled` is
     asked before every module and stops the run by raising Cancelled. `workers` is the number of
-    modules computed at once on the CPU, None for one per core.
+    modules computed at once on the CPU, None for one per core. A module that does not fit into the
+    memory of another device is computed on the CPU, and `fell_back` called with its name.
     """
 
     device: torch.device = CPU
@@ -43,6 +44,7 @@ class Compute:
     progress: Callable[[int, int, str], None] | None = None
     cancelled: Callable[[], bool] | None = None
     workers: int | None = None
+    fell_back: Callable[[str], None] | None = None
 
 
 def choose_device(name: str) -> torch.device:
@@ -61,10 +63,10 @@ def choose_device(name: str) -> torch.device:
 def stream(
     items: Sequence[Item],
     name: Callable[[Item], str],
-    function: Callable[[Item], Result],
+    function: Callable[[Item, Compute], Result],
     compute: Compute,
 ) -> Iterator[Result]:
-    """function(item) for every item, in order, a bounded number of them in memory.
+    """function(item, compute) for every item, in order, a bounded number of them in memory.
 
     An exception of `function` comes out in the item's turn. Leaving the loop early waits for the
     modules that are being computed and starts no more.
@@ -77,12 +79,16 @@ def stream(
         # Gradients are per thread. No inference mode: results must work in autograd code too.
         try:
             with torch.no_grad():
-                return function(item)
-        except torch.cuda.OutOfMemoryError as error:
-            raise LoraError(
-                f"module {name(item)} does not fit into the memory of {compute.device}; compute on "
-                "the CPU instead (--device cpu)"
-            ) from error
+                try:
+                    return function(item, compute)
+                except RuntimeError as error:
+                    if compute.device.type == "cpu" or not out_of_memory(error):
+                        raise
+                # Here the exception is gone, and with it the tensors that its frames held.
+                torch.cuda.empty_cache()
+                if compute.fell_back:
+                    compute.fell_back(name(item))
+                return function(item, replace(compute, device=CPU))
         except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
             raise LoraError(
                 f"module {name(item)}: its singular values cannot be computed ({error}); try "
@@ -109,6 +115,12 @@ def stream(
                 compute.progress(done + 1, len(items), name(item))
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether a device's memory ran out, in torch itself or in a library below it."""
+    full = isinstance(error, torch.cuda.OutOfMemoryError)
+    return full or any(text in str(error) for text in ("out of memory", "ALLOC_FAILED"))
 
 
 def worker_count(compute: Compute, items: int) -> int:

@@ -45,7 +45,7 @@ def verify(
     report.output = str(result.tensors.path or result.name)
     report.output_bytes = result.bytes
 
-    def one(target: Target) -> ModuleReport:
+    def one(target: Target, compute: Compute) -> ModuleReport:
         return _measure(target, factors, rule, compute)
 
     report.modules = list(stream(targets, lambda t: t.canonical, one, compute))

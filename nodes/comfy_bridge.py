@@ -9,6 +9,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -73,27 +74,22 @@ def compute(
     """function(Compute) on the chosen device with progress and interrupts, and what to report.
 
     Memory is asked for before the start, just enough for the largest module: models stay loaded
-    where they fit beside it. When the device's memory runs out all the same, the whole of it is
-    computed again on the CPU, and the report says so.
+    where they fit beside it. A module for which the memory runs out all the same is computed on
+    the CPU, and the report says so.
     """
     device = choose_device(device_name)
     if device.type != "cpu":
         memory.free_memory(_working_memory(loras, dtype), device)
-        try:
-            return function(_with_progress(device, dtype)), []
-        except RuntimeError as error:
-            if not out_of_memory(error):
-                raise
-        # Here the exception is gone, and with it the tensors that its frames held.
-        memory.soft_empty_cache()
-        note = f"the memory of {device} ran out; computed on the CPU instead"
-        log.warning(note)
-        return function(_with_progress(CPU, dtype)), [note]
-    return function(_with_progress(CPU, dtype)), []
-
-
-def out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.cuda.OutOfMemoryError) or "out of memory" in str(error).lower()
+    full: list[str] = []
+    result = function(replace(_with_progress(device, dtype), fell_back=full.append))
+    if not full:
+        return result, []
+    note = (
+        f"the memory of {device} ran out for {len(full)} modules, such as {full[0]}; they were "
+        "computed on the CPU"
+    )
+    log.warning(note)
+    return result, [note]
 
 
 def _with_progress(device: torch.device, dtype: torch.dtype) -> Compute:

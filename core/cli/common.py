@@ -88,8 +88,12 @@ def compute_settings(options: argparse.Namespace, label: str) -> tuple[Compute, 
         bar.total = total
         bar.update(done - bar.n)
 
+    def fell_back(name: str) -> None:
+        bar.write(f"{name}: no room on {options.device}; computed on the CPU", file=sys.stderr)
+
     dtype = getattr(torch, getattr(options, "compute_dtype", "float64"))
-    return Compute(choose_device(options.device), dtype, progress), bar.close
+    device = choose_device(options.device)
+    return Compute(device, dtype, progress, fell_back=fell_back), bar.close
 
 
 def output_settings(options: argparse.Namespace, path: str | None) -> Output:

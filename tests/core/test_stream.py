@@ -16,7 +16,7 @@ ITEMS = list(range(20))
 
 
 def run(function, items=ITEMS, **settings):
-    return stream(items, str, function, Compute(**settings))
+    return stream(items, str, lambda item, compute: function(item), Compute(**settings))
 
 
 @pytest.mark.parametrize("workers", [None, 1, 3, 50])
@@ -116,12 +116,35 @@ def test_a_decomposition_that_fails_names_the_module():
         list(run(fail))
 
 
-def test_a_full_card_names_the_module():
-    def fail(item):
-        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 TiB")
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 TiB"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"),
+    ],
+)
+def test_a_module_that_does_not_fit_on_the_card_is_computed_on_the_cpu(error):
+    asked, fell_back = [], []
 
-    with pytest.raises(LoraError, match="module 0 does not fit into the memory of cpu"):
-        list(run(fail))
+    def large_sevens(item, compute):
+        asked.append((item, compute.device.type))
+        if item == 7 and compute.device.type == "cuda":
+            raise error
+        return item
+
+    compute = Compute(torch.device("cuda"), fell_back=fell_back.append)
+    assert list(stream(ITEMS, str, large_sevens, compute)) == ITEMS
+    assert fell_back == ["7"]
+    on_the_cpu = [item for item, device in asked if device == "cpu"]
+    assert on_the_cpu == [7] and len(asked) == len(ITEMS) + 1
+
+
+def test_other_errors_on_the_card_come_out():
+    def broken(item, compute):
+        raise RuntimeError("shapes differ")
+
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        list(stream(ITEMS, str, broken, Compute(torch.device("cuda"))))
 
 
 def test_results_do_not_depend_on_the_number_of_workers():
@@ -162,5 +185,5 @@ def test_one_module_does_not_wait_for_another_ones_decomposition():
             return object()
 
     slow = [Slow(), Slow()]
-    first = list(stream(slow, repr, lambda item: item.value, Compute(workers=2)))
+    first = list(stream(slow, repr, lambda item, _: item.value, Compute(workers=2)))
     assert first == [item.value for item in slow]
