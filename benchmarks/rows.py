@@ -6,7 +6,9 @@ that both see the same machine.
 
 from __future__ import annotations
 
+import os
 import statistics
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -226,6 +228,53 @@ def full_memory(shop: Workshop) -> Iterator[Row]:
     yield Row("memory of the full analysis of 21504 x 3072", peak / 1e6, "MB", 300.0)
 
 
+IMPORT = """
+import importlib.util, sys, time
+folder, pack = sys.argv[1:]
+sys.argv = ["main.py", "--cpu"]
+sys.path.insert(0, folder)
+import comfy.options
+comfy.options.enable_args_parsing()
+import comfy_api.latest, execution, server
+before = set(sys.modules)
+start = time.perf_counter()
+spec = importlib.util.spec_from_file_location(
+    "lora_alloy", pack + "/__init__.py", submodule_search_locations=[pack]
+)
+sys.modules["lora_alloy"] = root = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(root)
+importlib.import_module("lora_alloy.nodes")
+print(time.perf_counter() - start)
+heavy = {"pandas", "matplotlib"} & (set(sys.modules) - before)
+sys.exit(f"imported as well: {heavy}" if heavy else 0)
+"""
+
+
+def importing(shop: Workshop) -> Iterator[Row]:
+    """The pack's root and nodes on top of an imported ComfyUI, where there is one."""
+    comfyui = Path(os.environ.get("COMFYUI_PATH", "~/comfy/ComfyUI")).expanduser()
+    python = os.environ.get("COMFYUI_PYTHON", str(comfyui / ".venv/bin/python"))
+    if not comfyui.is_dir():
+        return
+    pack = str(Path(__file__).parent.parent)
+    # Compiled once, as on every start but the first.
+    environment = os.environ | {"PYTHONPYCACHEPREFIX": str(shop.folder / "compiled")}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+
+    def seconds() -> float:
+        done = subprocess.run(
+            [python, "-c", IMPORT, str(comfyui), pack],
+            env=environment, capture_output=True, text=True, cwd=shop.folder,
+        )  # fmt: skip
+        if done.returncode:
+            raise RuntimeError(done.stderr.strip())
+        return float(done.stdout.split()[-1])
+
+    seconds()
+    times = [seconds() for _ in range(shop.repeats)]
+    yield Row("importing the pack's root and nodes", statistics.median(times) * 1e3, "ms", 50.0)
+
+
 def other_ways(shop: Workshop) -> Iterator[Row]:
     """What widely used ways take for the same blend (rank 32 + 32 -> 32), extrapolated.
 
@@ -261,5 +310,6 @@ def all_rows(shop: Workshop) -> dict[str, Callable[[], Iterator[Row]]]:
         "spectral": lambda: spectral(shop),
         "full": lambda: full(shop),
         "full-memory": lambda: full_memory(shop),
+        "import": lambda: importing(shop),
         "other-ways": lambda: other_ways(shop),
     }
