@@ -144,7 +144,7 @@ def _budget(
             sizes = [t.nbytes if in_bytes else t.numel() for t in tensors.values()]
             return target.canonical, sum(sizes)
         cost = update.up.shape[0] + update.down.shape[1]
-        values = update.svd.values.tolist() or [0.0]
+        values = update.singular_values.tolist() or [0.0]
         return target.canonical, Spectrum(values, cost * (dtype.itemsize if in_bytes else 1))
 
     quiet = replace(compute, progress=None)

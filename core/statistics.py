@@ -24,7 +24,7 @@ from torch import Tensor
 
 from .cached import cached_property
 from .elements import PERCENTILES, Entries
-from .low_rank import LowRank, Update, gram_matrix, product_svd
+from .low_rank import LowRank, Update, gram_matrix, singular_values
 from .stream import out_of_memory
 
 Columns = Mapping[str, float]
@@ -51,7 +51,7 @@ class Measured:
         descending, without those that are rounding noise."""
         if isinstance(self.update, LowRank):
             up, down = self.update.up, self.update.down
-            return product_svd(up, down, self.update.shape, precise=True).values.cpu()
+            return singular_values(up, down, precise=True)
         dense = self.update.values
         matrix = dense.flatten(1) if dense.ndim > 1 else dense.reshape(-1, 1)
         if matrix.dtype == torch.float64:
