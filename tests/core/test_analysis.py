@@ -304,14 +304,25 @@ def test_layers_of_full_size_equal_the_oracle(family, modules, tmp_path):
     table = analyze_lora(path)
     assert np.isfinite(table[NUMBERS].astype(float)).all(axis=None)
     assert len(table) == len(updates)
+    spectral = analyze_lora(path, statistics="spectral").set_index("layer")
     for _, row in table.iterrows():
         assert_row(row, "dW", oracle(updates[row["layer"]]))
-        up, down = (factor.double().flatten(1) for factor in factors(stored, row["layer"]))
+        pair = [factor.float() for factor in factors(stored, row["layer"])]
+        for tensor, factor in zip("BA", pair, strict=True):
+            assert_row(row, tensor, oracle(factor))
+        up, down = (factor.double().flatten(1) for factor in pair)
         small = torch.linalg.qr(up).R @ torch.linalg.qr(down.T).R.T * row["scale"]
         sigma = torch.linalg.svdvals(small)
         found = [row[f"dW.svd.s{i + 1}"] for i in range(6)]
         assert found == pytest.approx(sigma.tolist(), rel=1e-6)
         assert row["dW.svd.nuclear_norm"] == pytest.approx(float(sigma.sum()), rel=1e-6)
+        shares = sigma / sigma.sum()
+        entropy = float(-(shares * shares.log()).sum())
+        assert row["effective_rank"] == pytest.approx(math.exp(entropy), rel=1e-6)
+        assert row["stable_rank"] == pytest.approx(float((sigma / sigma[0]).square().sum()))
+        for column in NUMBERS:
+            if column in spectral:
+                assert spectral.loc[row["layer"], column] == pytest.approx(row[column], rel=1e-9)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")

@@ -72,8 +72,10 @@ def test_every_chart_fits_and_its_labels_do_not_overlap(tables, family, kind):
                 box = text.get_window_extent()
                 assert box.x0 >= -1 and box.y0 >= -1, text
                 assert box.x1 <= width + 1 and box.y1 <= height + 1, text
+    axes = figure.axes[0]
+    title = axes._left_title.get_window_extent()
+    assert not any(title.overlaps(text.get_window_extent()) for text in axes.texts)
     if kind in ("blocks", "heat map"):
-        axes = figure.axes[0]
         for group in (axes.get_xticklabels(), axes.texts):
             boxes = [text.get_window_extent() for text in group if text.get_text()]
             for number, box in enumerate(boxes):
@@ -205,12 +207,16 @@ def test_drawing_leaves_pyplot_alone():
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)
 
 
+CLIP_LAYER = "clip_l.transformer.text_model.encoder.layers.3.mlp.fc1"
+
+
 @pytest.mark.parametrize(
     ("name", "length", "short"),
     [
         ("double_blocks.3", 20, "double_blocks.3"),
         ("output_blocks.0.1.transformer_blocks.0.attn2.to_k", 44, None),
-        ("clip_l.transformer.text_model.encoder.layers.3.mlp.fc1", 34, None),
+        (CLIP_LAYER, 34, "clip_l.encoder.layers.3...fc1"),
+        (CLIP_LAYER, 27, "clip_l.encoder.layers.3..."),
         ("a_name_without_any_dots_at_all", 12, "a_name_wi..."),
     ],
 )
