@@ -31,7 +31,16 @@ def test_analyze_prints_the_strongest_layers_and_what_they_mean(folder, capsys):
     assert main(["analyze", SAMPLE, "--top", "3"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["spectral", "effective", "Frobenius", "stable"]
-    assert lines[1].split() == "layer rank norm energy rank norm rank softmax".split()
+    assert lines[1].split() == [
+        "layer",
+        "rank",
+        "norm",
+        "energy",
+        "rank",
+        "norm",
+        "rank",
+        "softmax",
+    ]
     assert [line.split()[0] for line in lines[2:5]] == [
         "double_blocks.0.img_mod.lin",
         "single_blocks.0.linear1",
