@@ -104,6 +104,7 @@ def _ai_toolkit(plan: Plan) -> str:
     if plan.family == COSMOS:  # The one model of diffusers of which the tables know no names.
         prefixes = [re.sub("^blocks", "transformer_blocks", prefix) for prefix in prefixes]
     lines = [
+        "# instead of network: in the job's process",
         "network:",
         '  type: "lora"',
         f"  linear: {plan.rank}",

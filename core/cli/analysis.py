@@ -149,7 +149,8 @@ def _analyze(options: argparse.Namespace) -> None:
         try:
             table.to_csv(options.csv, index=False)
         except OSError as error:
-            raise LoraError(f"{options.csv}: cannot be written ({error.strerror})") from error
+            reason = error.strerror or error  # pandas has its own words for a missing folder
+            raise LoraError(f"{options.csv}: cannot be written ({reason})") from error
     if options.chart:
         save(chart(table, options.chart_kind), options.chart)
     texts = [*_texts(table), *lora.notes]
