@@ -71,8 +71,8 @@ class Plan(NamedTuple):
 def trainer_config(trainer: str, lora: Lora, blocks: Sequence[str]) -> str:
     """The text to paste into a trainer's configuration (or command line) to train these blocks.
 
-    `blocks` are names such as `double_blocks.3`. Blocks of text encoders are left out, with a
-    comment. Raises LoraError for an unknown trainer, for blocks that the file does not have, and
+    `blocks` are names such as `double_blocks.3`. A comment says which blocks of text encoders are
+    left out, and for which other model the file could be. Raises LoraError for an unknown trainer, for blocks that the file does not have, and
     where the trainer has no way to say it.
     """
     if trainer not in TRAINERS:
@@ -89,14 +89,17 @@ def trainer_config(trainer: str, lora: Lora, blocks: Sequence[str]) -> str:
     ranks = Counter(module.rank for module in modules if module.rank)
     plan = Plan(lora, ours, modules, ranks.most_common(1)[0][0] if ranks else 16)
     if plan.family in UNTRAINED.get(trainer, ()):
-        others = (name for name in TRAINERS if plan.family not in UNTRAINED.get(name, ()))
+        able = (name for name in TRAINERS if plan.family not in UNTRAINED.get(name, ()))
         raise LoraError(
             f"{trainer} has no setting that trains single blocks of {plan.family}; use "
-            f"{' or '.join(others)}"
+            f"{' or '.join(able)}"
         )
-    left_out = sorted(wanted - set(ours), key=network_order)
-    notes = [f"# blocks of text encoders are chosen elsewhere: {', '.join(left_out)}"]
-    return "\n".join([*(notes if left_out else []), TRAINERS[trainer](plan)])
+    notes = []
+    if others := " or ".join(lora.recognition.others):
+        notes.append(f"# for {plan.family}; the file could be for {others}, whose names may differ")
+    if left_out := ", ".join(sorted(wanted - set(ours), key=network_order)):
+        notes.append(f"# blocks of text encoders are chosen elsewhere: {left_out}")
+    return "\n".join([*notes, TRAINERS[trainer](plan)])
 
 
 def _ai_toolkit(plan: Plan) -> str:

@@ -84,6 +84,14 @@ def targets(config: str) -> str:
     return given["target_modules"]
 
 
+READERS = {
+    "ai-toolkit": only_if_contains,
+    "kohya": arguments,
+    "diffusion-pipe": excluded,
+    "peft": targets,
+}
+
+
 def words(pattern: str) -> set[str]:
     """The segments of names that are written in a regular expression."""
     return set(re.findall(r"[A-Za-z_]\w*", pattern.replace(r"\.", " ").replace(r"\d+", " ")))
@@ -249,16 +257,12 @@ def test_every_trainer_has_its_own_names_for_a_model(model, trainer, expected):
     assert model.replace("flux2", "flux.2") in lora.family.name.lower()
     blocks = [".".join(name.split(".")[:2]) for name in MODELS[model]]
     config = trainer_config(trainer, lora, blocks)
-    if trainer == "ai-toolkit":
-        found = set(only_if_contains(config))
-    elif trainer == "kohya":
-        (pattern,) = ast.literal_eval(arguments(config)["include_patterns"])
-        found = words(pattern)
+    found = READERS[trainer](config)
+    if trainer == "kohya":
+        (found,) = ast.literal_eval(found["include_patterns"])
         script = "sd-scripts" if model == "anima" else "musubi-tuner"
         assert config.startswith(f"# {script};")
-    else:
-        found = words(targets(config) if trainer == "peft" else excluded(config))
-    assert found == expected
+    assert (set(found) if trainer == "ai-toolkit" else words(found)) == expected
 
 
 def test_peft_takes_only_the_layers_that_the_file_has():
@@ -284,6 +288,15 @@ def test_an_unknown_model_is_named_as_the_file_names_it(trainer):
     state = lora_file([f"diffusion_model.towers.3.layers.{i}.proj" for i in (1, 10)])
     config = trainer_config(trainer, Lora(state), ["towers.3.layers.1"])
     assert "towers" in config and "10" not in config
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_a_file_that_could_be_for_another_model_says_so(trainer):
+    lora = Lora(lora_file([f"lora_unet_double_blocks_{i}_img_attn_proj" for i in range(3)]))
+    config = trainer_config(trainer, lora, ["double_blocks.1"])
+    first, rest = config.split("\n", 1)
+    assert first.startswith("# for Flux; the file could be for Flux.2 or Chroma")
+    assert READERS[trainer](config) == READERS[trainer](rest)
 
 
 def test_text_encoders_are_named_as_left_out():
