@@ -72,8 +72,8 @@ def trainer_config(trainer: str, lora: Lora, blocks: Sequence[str]) -> str:
     """The text to paste into a trainer's configuration (or command line) to train these blocks.
 
     `blocks` are names such as `double_blocks.3`. A comment says which blocks of text encoders are
-    left out, and for which other model the file could be. Raises LoraError for an unknown trainer, for blocks that the file does not have, and
-    where the trainer has no way to say it.
+    left out, and for which other model the file could be. Raises LoraError for an unknown trainer,
+    for blocks that the file does not have, and where the trainer has no way to say it.
     """
     if trainer not in TRAINERS:
         raise LoraError(f"trainer {trainer!r} is unknown; choose one of {', '.join(TRAINERS)}")
