@@ -71,6 +71,7 @@ def rank_chart(report: Report) -> Figure:
         ranks.stairs(after, edges, fill=True, color=PALETTE[0], label="after")
         energy = f"{report.retained_energy:.2%} of the energy kept"
         ranks.set(ylabel="rank", ylim=(0, None), title=f"Rank of {len(rows)} modules, {energy}")
+        ranks.locator_params(axis="y", integer=True)
         ranks.legend(loc="lower right", ncols=2, frameon=False, bbox_to_anchor=(1, 0.97))
         kept = [100 * row.retained_energy for row in rows]
         energies.stairs(kept, edges, color=PALETTE[5], baseline=None, linewidth=1.2)
@@ -224,6 +225,7 @@ def _cumulative(df: pd.DataFrame, importance: str, temperature: float, threshold
         ylim=(0, 103),
         xlim=(0, max(len(table) + 0.5, 1)),
     )
+    axes.locator_params(axis="x", integer=True)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, frameon=False)
     return figure
 

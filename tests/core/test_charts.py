@@ -152,6 +152,14 @@ def test_one_block_and_one_layer_can_be_drawn():
         assert size_of(to_png(chart(table, kind))) == (1024, 640)
 
 
+def test_blocks_and_ranks_are_counted_in_whole_numbers():
+    table = analyze_lora(lora("double_blocks.3.img_attn.proj", rank=1))
+    report = resize(SAMPLE, RankRule("rank", 3), preview=True).report
+    counts = chart(table, "cumulative").axes[0].get_xticks()
+    ranks = rank_chart(report).axes[0].get_yticks()
+    assert all(float(tick).is_integer() for tick in (*counts, *ranks))
+
+
 def test_a_zero_lora_can_be_drawn():
     state = lora("blocks.0.attn.q")
     state["blocks.0.attn.q.lora_B.weight"] *= 0
