@@ -324,7 +324,16 @@ def test_what_cannot_be_written(trainer, family, blocks, message):
         trainer_config(trainer, lora_of(family), blocks)
 
 
-def test_the_rank_is_that_of_most_modules():
+@pytest.mark.parametrize(
+    ("trainer", "text"),
+    [
+        ("ai-toolkit", "linear: 12\n  linear_alpha: 12\n"),
+        ("kohya", "--network_dim 12 --network_alpha 12 "),
+        ("diffusion-pipe", "rank = 12\n"),  # alpha is the rank there
+        ("peft", "r=12,\n    lora_alpha=12,\n"),
+    ],
+)
+def test_the_rank_is_that_of_most_modules_and_alpha_follows(trainer, text):
     state = lora_file([f"blocks.{i}.attn.to_q" for i in range(3)], rank=12)
     state |= lora_file(["blocks.0.mlp"], rank=4) | {"blocks.1.norm.w_norm": randn((4,))}
-    assert "rank = 12" in trainer_config("diffusion-pipe", Lora(state), ["blocks.0", "blocks.1"])
+    assert text in trainer_config(trainer, Lora(state), ["blocks.0", "blocks.1"])
