@@ -54,7 +54,7 @@ _KINDS = (
         r"(attn\d?|attention|Attention)[._](proj|out|o|out_proj|to_out.0|to_add_out)$",
     ),
     ("projection", r"proj_in|proj_out"),
-    ("convolution", r"in_layers|out_layers|skip_connection|conv|op$"),
+    ("convolution", r"in_layers|out_layers|skip_connection|conv|op$|^\.0$"),
 )
 KINDS = (
     "attention q",

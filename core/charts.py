@@ -14,6 +14,7 @@ from .drawing import (
     MARKERS,
     MUTED,
     PALETTE,
+    SMALL,
     mark_groups,
     new_figure,
     note,
@@ -70,6 +71,7 @@ def rank_chart(report: Report) -> Figure:
         ranks.stairs(after, edges, fill=True, color=PALETTE[0], label="after")
         energy = f"{report.retained_energy:.2%} of the energy kept"
         ranks.set(ylabel="rank", ylim=(0, None), title=f"Rank of {len(rows)} modules, {energy}")
+        ranks.locator_params(axis="y", integer=True)
         ranks.legend(loc="lower right", ncols=2, frameon=False, bbox_to_anchor=(1, 0.97))
         kept = [100 * row.retained_energy for row in rows]
         energies.stairs(kept, edges, color=PALETTE[5], baseline=None, linewidth=1.2)
@@ -103,7 +105,7 @@ def _blocks_chart(
     axes = figure.subplots()
     heights = [100 * shares[block] for block in blocks]
     strongest = [f"{shorten(block, 30)} {shares[block]:.1%}" for block in table["block"][:3]]
-    while len(strongest) > 1 and len(", ".join(strongest)) > 85:
+    while len(strongest) > 1 and len(", ".join(strongest)) > 60:
         strongest.pop()
     axes.bar(range(len(blocks)), heights, width=0.85, color=[colours[name] for name in containers])
     axes.grid(axis="y")
@@ -140,10 +142,10 @@ def _heat_map(df: pd.DataFrame, importance: str, temperature: float, threshold: 
     axes.set_facecolor("#E8E8E8")
     image = axes.imshow(grid, aspect="auto", cmap="cividis", vmin=0, interpolation="nearest")
     axes.set_yticks(range(len(kinds)), kinds)
-    axes.set_title("Where the LoRA changes the network, block against kind of module")
+    axes.set_title("Size of the change, by block and kind of module")
     axes.tick_params(left=False)
     axes.spines[:].set_visible(False)
-    figure.colorbar(image, ax=axes, label="Frobenius norm of the update", fraction=0.04, pad=0.015)
+    figure.colorbar(image, ax=axes, label="Frobenius norm", fraction=0.04, pad=0.015)
     containers = [container_of(block) for block in blocks]
     mark_groups(axes, containers, [_index(block) for block in blocks], True, "white")
     if np.isnan(grid).any():
@@ -165,7 +167,7 @@ def _spectrum(df: pd.DataFrame, importance: str, temperature: float, threshold: 
         axes.plot(
             steps, [value if value > 0 else float("nan") for value in values],
             color=PALETTE[number], marker=MARKERS[number], markersize=6, linewidth=1.6,
-            label=f"{shorten(str(row['module']), 44)}  ({kept:.0%})",
+            label=f"{shorten(str(row['module']), 37)}  ({kept:.0%})",
         )  # fmt: skip
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -178,7 +180,7 @@ def _spectrum(df: pd.DataFrame, importance: str, temperature: float, threshold: 
         title=f"Spectrum of the {len(strongest)} strongest of {len(df)} layers",
     )
     figure.legend(
-        loc="outside lower center", ncols=2, frameon=False, fontsize=10,
+        loc="outside lower center", ncols=2, frameon=False, fontsize=11,
         title=f"layer (energy in its first {len(columns)} singular values)",
     )  # fmt: skip
     return figure
@@ -205,7 +207,7 @@ def _cumulative(df: pd.DataFrame, importance: str, temperature: float, threshold
             title = f"{100 * threshold:g} % is reached by {len(chosen)} of {len(table)} blocks"
             steep = len(chosen) < 0.6 * len(table)
             lines = [shorten(str(block), 34) for block in chosen["block"]]
-            most = 12
+            most = 10
             if len(lines) > most:
                 lines = [*lines[:most], f"and {len(lines) - most} more"]
     axes.axhline(100 * threshold, color=PALETTE[5], linewidth=1, linestyle=":")
@@ -213,7 +215,7 @@ def _cumulative(df: pd.DataFrame, importance: str, temperature: float, threshold
     corner = (0.985, 0.04, "right", "bottom") if steep else (0.015, 0.96, "left", "top")
     axes.text(
         *corner[:2], "\n".join(lines), transform=axes.transAxes, ha=corner[2], va=corner[3],
-        fontsize=10, linespacing=1.35, bbox={"facecolor": "white", "edgecolor": "#CCCCCC"},
+        fontsize=SMALL, linespacing=1.35, bbox={"facecolor": "white", "edgecolor": "#CCCCCC"},
     )  # fmt: skip
     axes.grid()
     axes.set(
@@ -223,6 +225,7 @@ def _cumulative(df: pd.DataFrame, importance: str, temperature: float, threshold
         ylim=(0, 103),
         xlim=(0, max(len(table) + 0.5, 1)),
     )
+    axes.locator_params(axis="x", integer=True)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, frameon=False)
     return figure
 

@@ -10,6 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .blocks import locate
 from .errors import LoraError
 
 if TYPE_CHECKING:
@@ -19,13 +20,15 @@ if TYPE_CHECKING:
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999", "#000000")
 MARKERS = "osD^vPX*"
 MUTED = "#8A8A8A"
-CHARACTERS = 115  # of a group's name fit below the axes
+SMALL = 12  # points: what is not a heading
+CHARACTERS = 92  # of a group's name fit below the axes
 STYLE = {
     "figure.figsize": (10.24, 6.4),
     "figure.dpi": 100,
     "figure.constrained_layout.use": True,
-    "font.size": 11,
-    "axes.titlesize": 13,
+    # A node shows a chart at about half of its size.
+    "font.size": 13,
+    "axes.titlesize": 15,
     "axes.titlelocation": "left",
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -83,7 +86,7 @@ def _encode(figure: Figure, form: str) -> bytes:
 def note(axes: Axes, text: str) -> None:
     """Small print to the right of the title."""
     axes.text(
-        1, 1.012, text, transform=axes.transAxes, ha="right", va="bottom", fontsize=10,
+        1, 1.012, text, transform=axes.transAxes, ha="right", va="bottom", fontsize=SMALL,
         color="#444444",
     )  # fmt: skip
 
@@ -97,7 +100,7 @@ def mark_groups(
 ) -> None:
     """Ticks with as many labels as there is room for, lines between groups, their names below."""
     shift = 0.5 if centred else 0.0
-    every = -(-len(labels) // 45)
+    every = -(-len(labels) // 36)
     ticks, shown, start = [], [], 0
     runs = [(name, len(list(run))) for name, run in groupby(groups)]
     ends: list[float] = []  # of the last name on every line, in characters
@@ -114,22 +117,21 @@ def mark_groups(
         line = next((i for i, end in enumerate(ends) if end < left - 1), len(ends))
         ends[line : line + 1] = [left + len(text)]
         axes.annotate(
-            text, (start + size / 2 - shift, 0), xycoords=axes.get_xaxis_transform(), fontsize=10,
-            xytext=(0, -15 * line - (20 if any(labels) else 5)), textcoords="offset points",
-            ha="center", va="top",
+            text, (start + size / 2 - shift, 0), xycoords=axes.get_xaxis_transform(),
+            xytext=(0, -17 * line - (22 if any(labels) else 5)), textcoords="offset points",
+            fontsize=SMALL, ha="center", va="top",
         )  # fmt: skip
         start += size
     named = any(labels)
-    axes.set_xticks(ticks if named else [], shown if named else [], fontsize=9)
+    axes.set_xticks(ticks if named else [], shown if named else [], fontsize=11)
 
 
 def shorten(name: str, length: int) -> str:
     """A dotted name without its middle where it is too long: the block and the layer stay."""
     if len(name) <= length:
         return name
-    parts = name.split(".")
-    for skipped in range(3, len(parts)):
-        short = ".".join(parts[:2]) + "..." + ".".join(parts[skipped:])
-        if len(short) <= length:
-            return short
-    return name[: length - 3] + "..."
+    place, parts = locate(name), name.split(".")
+    start = place.block or ".".join(parts[:2])
+    rest = name[len(place.prefix or start) :].strip(".").split(".")
+    shorter = (f"{start}...{'.'.join(rest[skipped:])}" for skipped in range(1, len(rest) + 1))
+    return next((short for short in shorter if len(short) <= length), name[: length - 3] + "...")

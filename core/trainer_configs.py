@@ -12,10 +12,12 @@ What each trainer does with its setting, read in its source in 2026:
   Flux and Chroma (networks/lora_flux.py, docs/flux_train_network.md), `train_block_indices` for SD3
   (networks/lora_sd3.py); `block_dims` for UNets, a rank per block, 0 for none: 25 for SD1.5 (12 in,
   middle, 12 out), 23 for SDXL (embeddings, 9 in, 3 middle, 9 out, last) in networks/lora.py.
-* kohya's musubi-tuner (networks/lora.py, docs/advanced_config.md): `exclude_patterns`, then
-  `include_patterns` on top, regular expressions for the model's whole names (re.fullmatch).
+* kohya's musubi-tuner (networks/lora.py, docs/advanced_config.md), and sd-scripts for Anima
+  (networks/lora_anima.py): `exclude_patterns`, then `include_patterns` on top, regular expressions
+  for the model's whole names (re.fullmatch). The alpha of both scripts is 1 unless told otherwise.
 * diffusion-pipe (models/base.py, `configure_adapter`): every linear layer of the blocks, except
   those whose whole name `exclude_modules` matches; passed on to PEFT. It is not read for SDXL.
+  Alpha is the rank, and an error where it is set.
 * PEFT (tuners_utils.py, `check_target_module_exists`): `target_modules` as a text is a regular
   expression for whole names, which must not match a container, only layers.
 """
@@ -27,12 +29,24 @@ from typing import NamedTuple
 
 from .blocks import DIFFUSION_MODEL, container_of, locate, network_order
 from .errors import LoraError
-from .family import fill, flatten
+from .family import fill
 from .lora import Lora, Module
 
 # Families whose models diffusers and ComfyUI name differently, for trainers that use diffusers'.
-AI_TOOLKIT_DIFFUSERS = ("Flux", "SD3", "SDXL", "SD1.5")
-DIFFUSION_PIPE_DIFFUSERS = ("Flux", "SD3")
+AI_TOOLKIT_DIFFUSERS = ("Flux", "SD3", "SDXL", "SD1.5", "AuraFlow", "PixArt")
+DIFFUSION_PIPE_DIFFUSERS = ("Flux", "SD3", "AuraFlow")
+COSMOS = "Cosmos Predict2 / Anima"
+# Families that a trainer does not train, or none of whose settings names single blocks.
+UNTRAINED = {
+    "ai-toolkit": ("HunyuanVideo", "Kandinsky 5", "HunyuanDiT", "Mochi"),
+    "kohya": (
+        *("Lumina 2", "LTX-Video", "AuraFlow", "PixArt", "HiDream", "OmniGen2", "HunyuanDiT"),
+        *("Mochi", "ERNIE-Image", "SDXL refiner"),
+    ),
+    "diffusion-pipe": (
+        *("SDXL", "SD1.5", "SDXL refiner", "PixArt", "Kandinsky 5", "HunyuanDiT", "Mochi"),
+    ),
+}
 # sd-scripts' block_dims: (how many, index of input_blocks.0, of the middle, of output_blocks.0).
 BLOCK_DIMS = {"SD1.5": (25, 0, range(12, 13), 13), "SDXL": (23, 1, range(10, 13), 13)}
 
@@ -57,9 +71,9 @@ class Plan(NamedTuple):
 def trainer_config(trainer: str, lora: Lora, blocks: Sequence[str]) -> str:
     """The text to paste into a trainer's configuration (or command line) to train these blocks.
 
-    `blocks` are names such as `double_blocks.3`. Blocks of text encoders are left out, with a
-    comment. Raises LoraError for an unknown trainer, for blocks that the file does not have, and
-    where the trainer has no way to say it.
+    `blocks` are names such as `double_blocks.3`. A comment says which blocks of text encoders are
+    left out, and for which other model the file could be. Raises LoraError for an unknown trainer,
+    for blocks that the file does not have, and where the trainer has no way to say it.
     """
     if trainer not in TRAINERS:
         raise LoraError(f"trainer {trainer!r} is unknown; choose one of {', '.join(TRAINERS)}")
@@ -74,14 +88,26 @@ def trainer_config(trainer: str, lora: Lora, blocks: Sequence[str]) -> str:
     ours = sorted({locate(m.canonical).block or "" for m in modules}, key=network_order)
     ranks = Counter(module.rank for module in modules if module.rank)
     plan = Plan(lora, ours, modules, ranks.most_common(1)[0][0] if ranks else 16)
-    left_out = sorted(wanted - set(ours), key=network_order)
-    notes = [f"# blocks of text encoders are chosen elsewhere: {', '.join(left_out)}"]
-    return "\n".join([*(notes if left_out else []), TRAINERS[trainer](plan)])
+    if plan.family in UNTRAINED.get(trainer, ()):
+        able = (name for name in TRAINERS if plan.family not in UNTRAINED.get(name, ()))
+        raise LoraError(
+            f"{trainer} has no setting that trains single blocks of {plan.family}; use "
+            f"{' or '.join(able)}"
+        )
+    notes = []
+    if others := " or ".join(lora.recognition.others):
+        notes.append(f"# for {plan.family}; the file could be for {others}, whose names may differ")
+    if left_out := ", ".join(sorted(wanted - set(ours), key=network_order)):
+        notes.append(f"# blocks of text encoders are chosen elsewhere: {left_out}")
+    return "\n".join([*notes, TRAINERS[trainer](plan)])
 
 
 def _ai_toolkit(plan: Plan) -> str:
     prefixes = _prefixes(plan, plan.family in AI_TOOLKIT_DIFFUSERS)
+    if plan.family == COSMOS:  # The one model of diffusers of which the tables know no names.
+        prefixes = [re.sub("^blocks", "transformer_blocks", prefix) for prefix in prefixes]
     lines = [
+        "# instead of network: in the job's process",
         "network:",
         '  type: "lora"',
         f"  linear: {plan.rank}",
@@ -95,6 +121,8 @@ def _ai_toolkit(plan: Plan) -> str:
 
 
 def _kohya(plan: Plan) -> str:
+    script = "sd-scripts"
+    dimensions = f"--network_dim {plan.rank} --network_alpha {plan.rank}"
     if plan.family in BLOCK_DIMS:
         arguments = [f"block_dims={','.join(map(str, _block_dims(plan)))}"]
     elif plan.family in ("Flux", "Chroma"):
@@ -106,20 +134,15 @@ def _kohya(plan: Plan) -> str:
         arguments = [f"train_block_indices={_indices(plan, 'joint_blocks')}"]
     else:
         included = f"{_alternatives(plan.blocks)}\\..*"
-        return (
-            "# musubi-tuner; this trains every linear layer of the blocks, modulation included\n"
-            f"--network_args \"exclude_patterns=[r'.*']\" \"include_patterns=[r'{included}']\""
-        )
+        arguments = ["exclude_patterns=[r'.*']", f"include_patterns=[r'{included}']"]
+        note = "every linear layer of the blocks is trained, modulation included"
+        script = f"{'sd-scripts' if plan.family == COSMOS else 'musubi-tuner'}; {note}"
     quoted = " ".join(f'"{argument}"' for argument in arguments)
-    return f"# sd-scripts\n--network_train_unet_only --network_args {quoted}"
+    only = "" if script.startswith("musubi") else "--network_train_unet_only "
+    return f"# {script}\n{only}{dimensions} --network_args {quoted}"
 
 
 def _diffusion_pipe(plan: Plan) -> str:
-    if plan.family in BLOCK_DIMS:
-        raise LoraError(
-            f"diffusion-pipe cannot train single blocks of {plan.family}: it takes all of them; "
-            "use kohya or ai-toolkit"
-        )
     kept = _alternatives(_prefixes(plan, plan.family in DIFFUSION_PIPE_DIFFUSERS))
     return (
         "# every layer outside these blocks is excluded\n[adapter]\ntype = 'lora'\n"
@@ -208,17 +231,14 @@ def _cut(name: str) -> str:
 
 
 def _diffusers_names(lora: Lora, module: Module) -> list[str]:
-    """Every name by which diffusers may know the layers of a module; fused ones have several."""
+    """What diffusers calls the layers of a module; fused ones have several."""
     name, family = module.name, lora.family
     if family is None or name.native is None:
         return [name.weight]
-    names = [
-        fill(template, list(name.numbers))
-        for template, match in family.names
-        if match.row.native == name.native
-        and flatten(template) != flatten(name.native)
-        and ".processor." not in template  # What they were called before diffusers 0.20.
-        and match.first < name.last
-        and name.first < match.last
-    ]
-    return names or [name.weight]
+    row = family.rows[name.native]
+    templates = row.diffusers or (name.native,)
+    if len(templates) == len(row.parts):
+        templates = templates[name.first : name.last]
+    # Files of UNets keep names from before diffusers 0.20.
+    modern = (t.replace(".processor.to_out", ".to_out.0") for t in templates)
+    return [fill(t.replace(".processor.", "."), list(name.numbers)) for t in modern]

@@ -30,16 +30,17 @@ from .common import (
 if TYPE_CHECKING:
     import pandas as pd
 
-# Column -> its heading and format on a terminal.
+# Column -> its heading, in two lines, and format on a terminal; what matters most comes first.
 SHOWN = {
-    "rank": ("rank", "{:.0f}"),
+    "rank": (" rank", "{:.0f}"),
     "dW.svd.spectral_norm": ("spectral norm", "{:.4g}"),
-    "dW.norms.l2": ("Frobenius norm", "{:.4g}"),
-    "dW.energy_share": ("energy", "{:.2%}"),
-    "dW.softmax_norm": ("softmax", "{:.2%}"),
+    "dW.energy_share": (" energy", "{:.2%}"),
     "effective_rank": ("effective rank", "{:.1f}"),
+    "dW.norms.l2": ("Frobenius norm", "{:.4g}"),
     "stable_rank": ("stable rank", "{:.2f}"),
+    "dW.softmax_norm": (" softmax", "{:.2%}"),
 }
+NAME = 36  # characters of a layer's name are worth more than another column
 
 
 def add(commands: Any) -> None:
@@ -148,7 +149,8 @@ def _analyze(options: argparse.Namespace) -> None:
         try:
             table.to_csv(options.csv, index=False)
         except OSError as error:
-            raise LoraError(f"{options.csv}: cannot be written ({error.strerror})") from error
+            reason = error.strerror or error  # pandas has its own words for a missing folder
+            raise LoraError(f"{options.csv}: cannot be written ({reason})") from error
     if options.chart:
         save(chart(table, options.chart_kind), options.chart)
     texts = [*_texts(table), *lora.notes]
@@ -237,18 +239,24 @@ def _texts(table: pd.DataFrame) -> list[str]:
 def _print_layers(table: pd.DataFrame, sort_by: str, count: int) -> None:
     shown = {column: how for column, how in SHOWN.items() if column in table.columns}
     if sort_by not in ("module", "layer", *shown):
-        shown = {sort_by: (sort_by, "{:.5g}"), **shown}
+        shown = {sort_by: (f" {sort_by}", "{:.5g}"), **shown}
     head = table.head(count)
-    cells = [[heading for heading, _ in shown.values()]]
-    for _, row in head.iterrows():
-        cells.append([_cell(row[column], form) for column, (_, form) in shown.items()])
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    room = shutil.get_terminal_size((120, 20)).columns - sum(widths) - 2 * len(widths)
-    names = ["layer", *(shorten(str(name), max(room, 24)) for name in head["module"])]
+    room = shutil.get_terminal_size((120, 20)).columns
+    columns: list[list[str]] = []
+    for column, (heading, form) in shown.items():
+        cells = [*heading.split(" "), *(_cell(value, form) for value in head[column])]
+        width = max(map(len, cells)) + 2
+        if columns and room - width < NAME:
+            break
+        room -= width
+        columns.append([f"{cell:>{width}}" for cell in cells])
+    names = ["", "layer", *(shorten(str(name), max(room, NAME)) for name in head["module"])]
     width = max(map(len, names))
-    for name, line in zip(names, cells, strict=True):
-        values = (f"{value:>{size}}" for value, size in zip(line, widths, strict=True))
-        print(f"{name:<{width}}  " + "  ".join(values))
+    for name, *cells in zip(names, *columns, strict=True):
+        print((f"{name:<{width}}" + "".join(cells)).rstrip())
+    hidden = [heading.strip() for heading, _ in list(shown.values())[len(columns) :]]
+    if hidden:
+        print(f"(no room for {', '.join(hidden)}: a wider window, --csv)")
     if len(table) > count:
         print(f"({len(table) - count} more layers: --top, --csv)")
 

@@ -1,6 +1,9 @@
 """The table: the notebook's 88 columns, finite for every layer, equal to a dense float64 oracle."""
 
+import builtins
+import inspect
 import math
+import re
 import sys
 from pathlib import Path
 
@@ -10,8 +13,18 @@ import torch
 
 from benchmarks.generate import generate
 from benchmarks.measure import anonymous_memory_peak
-from core import Cancelled, Compute, LoraError, analyze_and_display, analyze_lora
+from core import (
+    Cancelled,
+    Compute,
+    LoraError,
+    analyze_and_display,
+    analyze_lora,
+    block_importance_from_softmax,
+    top_blocks_by_threshold,
+)
 from core.analysis import EXTRA_COLUMNS, notebook_columns, sort_table
+from core.charts import CHARTS
+from core.family import expand_braces
 from core.files import open_tensors
 from tests.helpers import KOHYA, PEFT, dense, lora, lora_file, randn
 
@@ -272,6 +285,29 @@ def test_display_shows_the_sorted_table_and_returns_it(capsys):
     assert "blocks.0.attn.q" in capsys.readouterr().out
 
 
+def test_a_notebook_displays_the_table(monkeypatch):
+    shown = []
+    monkeypatch.setattr(builtins, "display", shown.append, raising=False)
+    assert shown == [] and analyze_and_display(mixed()) is shown[0]
+
+
+def test_the_functions_take_the_notebooks_arguments_in_its_order():
+    norm = "dW.svd.spectral_norm"
+    expected = {
+        analyze_lora: "state_dict device dtype svd_topk svd_exact_max_elems return_df",
+        analyze_and_display: "lora device dtype sort_by ascending",
+        block_importance_from_softmax: "df layer_col norm_col pattern",
+        top_blocks_by_threshold: "df threshold layer_col norm_col return_layers",
+    }
+    defaults = {"svd_topk": 8, "return_df": True, "sort_by": norm, "ascending": False}
+    defaults |= {"layer_col": "layer", "norm_col": norm, "threshold": 0.9, "return_layers": False}
+    for function, names in expected.items():
+        found = inspect.signature(function).parameters
+        assert list(found)[: len(names.split())] == names.split()
+        for name in defaults.keys() & names.split():
+            assert found[name].default == defaults[name]
+
+
 def test_sorting_by_an_unknown_column_names_those_like_it():
     table = analyze_lora(mixed(), statistics="spectral")
     with pytest.raises(LoraError, match=r"no such column.*dW\.svd\.spectral_norm"):
@@ -304,14 +340,25 @@ def test_layers_of_full_size_equal_the_oracle(family, modules, tmp_path):
     table = analyze_lora(path)
     assert np.isfinite(table[NUMBERS].astype(float)).all(axis=None)
     assert len(table) == len(updates)
+    spectral = analyze_lora(path, statistics="spectral").set_index("layer")
     for _, row in table.iterrows():
         assert_row(row, "dW", oracle(updates[row["layer"]]))
-        up, down = (factor.double().flatten(1) for factor in factors(stored, row["layer"]))
+        pair = [factor.float() for factor in factors(stored, row["layer"])]
+        for tensor, factor in zip("BA", pair, strict=True):
+            assert_row(row, tensor, oracle(factor))
+        up, down = (factor.double().flatten(1) for factor in pair)
         small = torch.linalg.qr(up).R @ torch.linalg.qr(down.T).R.T * row["scale"]
         sigma = torch.linalg.svdvals(small)
         found = [row[f"dW.svd.s{i + 1}"] for i in range(6)]
         assert found == pytest.approx(sigma.tolist(), rel=1e-6)
         assert row["dW.svd.nuclear_norm"] == pytest.approx(float(sigma.sum()), rel=1e-6)
+        shares = sigma / sigma.sum()
+        entropy = float(-(shares * shares.log()).sum())
+        assert row["effective_rank"] == pytest.approx(math.exp(entropy), rel=1e-6)
+        assert row["stable_rank"] == pytest.approx(float((sigma / sigma[0]).square().sum()))
+        for column in NUMBERS:
+            if column in spectral:
+                assert spectral.loc[row["layer"], column] == pytest.approx(row[column], rel=1e-9)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
@@ -331,6 +378,28 @@ ADAPTERS = sorted(
     path.name.removesuffix(".expected.safetensors")
     for path in (Path(__file__).parents[1] / "data" / "adapters").glob("*.expected.safetensors")
 )
+
+
+def test_every_column_and_chart_is_explained():
+    root = Path(__file__).parents[2]
+    text = (root / "docs" / "reading-an-analysis.md").read_text(encoding="utf-8")
+    tables = text.partition("## The columns")[2].partition("## The charts")[0]
+    spectral = set(analyze_lora(mixed(), statistics="spectral"))
+    explained = []
+    for line in re.findall(r"^\| (`.*?) \|", tables, re.M):
+        for names, full in re.findall(r"`([^`]+)`( \(\*full\*\))?", line):
+            columns = list(expand_braces(names))
+            explained += columns
+            assert all((column in spectral) != bool(full) for column in columns), names
+    assert sorted(explained) == sorted([*notebook_columns(), *EXTRA_COLUMNS])
+    headings = re.findall("^### (.*)$", text.partition("## The charts")[2], re.M)
+    assert headings == list(CHARTS)
+    for page in (
+        "README.md",
+        "web/docs/LoraAlloyLayerAnalysis.md",
+        "web/docs/LoraAlloyTopBlocks.md",
+    ):
+        assert "docs/reading-an-analysis.md" in (root / page).read_text(encoding="utf-8"), page
 
 
 @pytest.mark.parametrize("name", ADAPTERS)

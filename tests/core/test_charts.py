@@ -72,8 +72,10 @@ def test_every_chart_fits_and_its_labels_do_not_overlap(tables, family, kind):
                 box = text.get_window_extent()
                 assert box.x0 >= -1 and box.y0 >= -1, text
                 assert box.x1 <= width + 1 and box.y1 <= height + 1, text
+    axes = figure.axes[0]
+    title = axes._left_title.get_window_extent()
+    assert not any(title.overlaps(text.get_window_extent()) for text in axes.texts)
     if kind in ("blocks", "heat map"):
-        axes = figure.axes[0]
         for group in (axes.get_xticklabels(), axes.texts):
             boxes = [text.get_window_extent() for text in group if text.get_text()]
             for number, box in enumerate(boxes):
@@ -150,6 +152,14 @@ def test_one_block_and_one_layer_can_be_drawn():
         assert size_of(to_png(chart(table, kind))) == (1024, 640)
 
 
+def test_blocks_and_ranks_are_counted_in_whole_numbers():
+    table = analyze_lora(lora("double_blocks.3.img_attn.proj", rank=1))
+    report = resize(SAMPLE, RankRule("rank", 3), preview=True).report
+    counts = chart(table, "cumulative").axes[0].get_xticks()
+    ranks = rank_chart(report).axes[0].get_yticks()
+    assert all(float(tick).is_integer() for tick in (*counts, *ranks))
+
+
 def test_a_zero_lora_can_be_drawn():
     state = lora("blocks.0.attn.q")
     state["blocks.0.attn.q.lora_B.weight"] *= 0
@@ -205,12 +215,16 @@ def test_drawing_leaves_pyplot_alone():
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)
 
 
+CLIP_LAYER = "clip_l.transformer.text_model.encoder.layers.3.mlp.fc1"
+
+
 @pytest.mark.parametrize(
     ("name", "length", "short"),
     [
         ("double_blocks.3", 20, "double_blocks.3"),
         ("output_blocks.0.1.transformer_blocks.0.attn2.to_k", 44, None),
-        ("clip_l.transformer.text_model.encoder.layers.3.mlp.fc1", 34, None),
+        (CLIP_LAYER, 34, "clip_l.encoder.layers.3...fc1"),
+        (CLIP_LAYER, 27, "clip_l.encoder.layers.3..."),
         ("a_name_without_any_dots_at_all", 12, "a_name_wi..."),
     ],
 )

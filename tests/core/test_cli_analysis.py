@@ -30,28 +30,44 @@ def read(path) -> dict:
 def test_analyze_prints_the_strongest_layers_and_what_they_mean(folder, capsys):
     assert main(["analyze", SAMPLE, "--top", "3"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    headings = "layer rank spectral norm Frobenius norm energy softmax effective rank stable rank"
-    assert " ".join(lines[0].split()) == headings
-    assert [line.split()[0] for line in lines[1:4]] == [
+    assert lines[0].split() == ["spectral", "effective", "Frobenius", "stable"]
+    assert lines[1].split() == [
+        "layer",
+        "rank",
+        "norm",
+        "energy",
+        "rank",
+        "norm",
+        "rank",
+        "softmax",
+    ]
+    assert [line.split()[0] for line in lines[2:5]] == [
         "double_blocks.0.img_mod.lin",
         "single_blocks.0.linear1",
         "double_blocks.1.img_mod.lin",
     ]
     # Columns stand under each other.
-    assert len({len(line) for line in lines[:4]}) == 1
-    assert lines[4] == "(25 more layers: --top, --csv)"
-    assert lines[5].startswith("90 % of the energy sits in 5 of 6 blocks (91.42%)")
+    assert len({len(line) for line in lines[1:5]}) == 1
+    assert lines[5] == "(25 more layers: --top, --csv)"
+    assert lines[6].startswith("90 % of the energy sits in 5 of 6 blocks (91.42%)")
     assert any(line.startswith("90 % of the softmax") for line in lines)
 
 
-def test_a_narrow_terminal_cuts_names_not_numbers(folder, capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "100")
+@pytest.mark.parametrize("width", [40, 80, 100, 120])
+def test_a_narrow_terminal_has_fewer_columns_and_names_keep_block_and_layer(
+    width, folder, capsys, monkeypatch
+):
+    monkeypatch.setenv("COLUMNS", str(width))
     name = "input_blocks.8.1.transformer_blocks.9.attn2.to_out.0"
     save(lora("diffusion_model." + name), "long.safetensors")
     assert main(["analyze", "long.safetensors"]) == 0
-    line = capsys.readouterr().out.splitlines()[1]
-    assert line.startswith("input_blocks.8...attn2.to_out.0 ") or "..." in line.split()[0]
-    assert line.rstrip().split()[-1].count(".") == 1
+    lines = capsys.readouterr().out.splitlines()
+    shown, *values = lines[2].split()
+    assert shown.startswith("input_blocks.8") and shown.endswith(".0")
+    assert len(lines[2]) == len(lines[1]) <= max(width, 45)
+    hidden = [line for line in lines if line.startswith("(no room for ")]
+    assert len(values) + sum(line.count(",") for line in hidden) == 7
+    assert not hidden or width < 100
 
 
 def test_analyze_writes_all_columns(folder, capsys):
@@ -69,8 +85,8 @@ def test_analyze_sorts_by_any_column(folder, capsys):
     arguments = ["--statistics", "full", "--sort-by", "dW.percentiles.p99", "--ascending"]
     assert main(["analyze", SAMPLE, *arguments, "--top", "4"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split()[1] == "dW.percentiles.p99"
-    values = [float(line.split()[1]) for line in lines[1:5]]
+    assert lines[1].split()[1] == "dW.percentiles.p99"
+    values = [float(line.split()[1]) for line in lines[2:6]]
     assert values == sorted(values)
 
 

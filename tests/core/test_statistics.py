@@ -6,7 +6,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core import Dense, LoraError, LowRank, elements, statistics, tensor_statistic, update_statistic
+from core import (
+    Dense,
+    LoraError,
+    LowRank,
+    analyze_lora,
+    elements,
+    statistics,
+    tensor_statistic,
+    update_statistic,
+)
+from core.analysis import notebook_columns
 from core.elements import PERCENTILES, Entries
 from core.statistics import (
     TENSOR_STATISTICS,
@@ -16,7 +26,7 @@ from core.statistics import (
     measure,
     stable_rank,
 )
-from tests.helpers import randn
+from tests.helpers import lora, randn
 
 
 def low_rank(out=60, inner=50, rank=5, seed=0, dtype=torch.float32) -> LowRank:
@@ -201,10 +211,13 @@ def test_effective_and_stable_rank_count_equal_singular_values():
 
 
 @pytest.fixture
-def registries(monkeypatch):
-    monkeypatch.setattr(statistics, "TENSOR_STATISTICS", dict(TENSOR_STATISTICS))
-    monkeypatch.setattr(statistics, "UPDATE_STATISTICS", dict(UPDATE_STATISTICS))
-    return statistics
+def registries():
+    """What a test registers is forgotten after it."""
+    before = [(registry, dict(registry)) for registry in (TENSOR_STATISTICS, UPDATE_STATISTICS)]
+    yield statistics
+    for registry, content in before:
+        registry.clear()
+        registry.update(content)
 
 
 def test_one_decorated_function_is_a_new_statistic(registries):
@@ -230,6 +243,32 @@ def test_a_statistic_that_fails_leaves_its_reason_and_the_others(registries):
     row = measure(registries.TENSOR_STATISTICS, Entries.of_tensor(randn((4, 4))), "A")
     assert row["A.broken.error"] == "ZeroDivisionError: no luck"
     assert "A.basic.min" in row and "A.percentiles.p99" in row
+
+
+def test_an_analysis_has_the_columns_of_new_statistics_and_survives_broken_ones(registries):
+    @tensor_statistic("broken")
+    @update_statistic("broken too")
+    def broken(_):
+        raise ZeroDivisionError("no luck")
+
+    @tensor_statistic("mine")
+    def largest(entries):
+        return {"linf": max(float(tile.abs().max()) for tile in entries.tiles())}
+
+    table = analyze_lora(lora("blocks.0.attn.q") | lora("blocks.1.attn.q"))
+    for tensor in ("A", "B", "dW"):
+        assert list(table[f"{tensor}.mine.linf"]) == list(table[f"{tensor}.norms.linf"])
+        assert set(table[f"{tensor}.broken.error"]) == {"ZeroDivisionError: no luck"}
+    assert set(table["dW.broken too.error"]) == {"ZeroDivisionError: no luck"}
+    assert table[notebook_columns()].notna().all(axis=None)
+
+
+def test_entries_that_are_no_numbers_are_named_and_the_other_layers_measured():
+    state = lora("blocks.0.attn.q") | lora("blocks.1.attn.q")
+    state["blocks.1.attn.q.lora_B.weight"][0, 0] = float("nan")
+    table = analyze_lora(state)
+    assert "NaN" in table["not_measured"][1] and "NaN" in table["B.basic.error"][1]
+    assert table["not_measured"][0] == "" and table["dW.energy_share"][0] == 1
 
 
 def test_running_out_of_memory_is_not_a_failed_statistic(registries):

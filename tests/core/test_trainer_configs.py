@@ -6,9 +6,11 @@ and diffusion-pipe, which hands its setting to PEFT, it is PEFT itself.
 
 import ast
 import re
+import shlex
 
 import pytest
 import torch
+import yaml
 from peft import LoraConfig
 from peft.tuners.tuners_utils import check_target_module_exists
 
@@ -16,7 +18,7 @@ from benchmarks.modules import select
 from core import Lora, LoraError, trainer_config
 from core.blocks import locate
 from core.trainer_configs import TRAINERS
-from tests.helpers import lora_file, randn
+from tests.helpers import StateDict, lora_file, randn
 
 # Blocks that are easy to confuse: 1 and 10, double and single, blocks inside blocks.
 CHOSEN = {
@@ -60,8 +62,39 @@ def wanted(names: dict[str, str], family: str) -> set[str]:
 
 
 def arguments(config: str) -> dict[str, str]:
-    """The key=value pairs after --network_args."""
-    return dict(pair.split("=", 1) for pair in re.findall(r'"([^"]*)"', config))
+    """The key=value pairs after --network_args, as a shell hands them over."""
+    words = shlex.split(config, comments=True)
+    return dict(pair.split("=", 1) for pair in words[words.index("--network_args") + 1 :])
+
+
+def only_if_contains(config: str) -> list[str]:
+    return yaml.safe_load(config)["network"]["network_kwargs"]["only_if_contains"]
+
+
+def excluded(config: str) -> str:
+    tomllib = pytest.importorskip("tomllib")  # since Python 3.11
+    return tomllib.loads(config)["adapter"]["exclude_modules"]
+
+
+def targets(config: str) -> str:
+    """What peft.LoraConfig would be given: the text is Python."""
+    call = ast.parse(config, mode="eval").body
+    given = {word.arg: ast.literal_eval(word.value) for word in call.keywords}
+    LoraConfig(**given)
+    return given["target_modules"]
+
+
+READERS = {
+    "ai-toolkit": only_if_contains,
+    "kohya": arguments,
+    "diffusion-pipe": excluded,
+    "peft": targets,
+}
+
+
+def words(pattern: str) -> set[str]:
+    """The segments of names that are written in a regular expression."""
+    return set(re.findall(r"[A-Za-z_]\w*", pattern.replace(r"\.", " ").replace(r"\d+", " ")))
 
 
 @pytest.mark.parametrize("family", CHOSEN)
@@ -70,7 +103,7 @@ def test_ai_toolkit(family, spelling):
     if (family, spelling) == ("wan2.1-14b", "diffusers"):
         spelling = "kohya"
     config = trainer_config("ai-toolkit", lora_of(family, spelling), CHOSEN[family])
-    only_if_contains = re.findall(r'- "(.*)"', config)
+    texts = only_if_contains(config)
     same = family in ("qwen-image", "wan2.1-14b", "z-image")
     names = layers(family, "native" if same else "diffusers")
     prefixes = ["lora_unet.", "unet."] if family in UNETS else ["transformer."]
@@ -78,8 +111,10 @@ def test_ai_toolkit(family, spelling):
         prefixes += ["transformer.transformer_1.", "transformer.transformer_2."]
     for prefix in prefixes:
         # toolkit/lora_special.py: any([word in clean_name for word in self.only_if_contains])
-        trained = {name for name in names if any(w in prefix + name for w in only_if_contains)}
+        trained = {name for name in names if any(w in prefix + name for w in texts)}
         assert trained == wanted(names, family)
+    # Nothing is listed that this model's names do not have.
+    assert all(any(text in "." + name for name in names) for text in texts)
     # transformer_only, on by default, knows the main blocks alone.
     assert ("transformer_only: false" in config) == (family == "z-image")
 
@@ -142,15 +177,15 @@ def test_sd_scripts_for_sd3():
 @pytest.mark.parametrize("family", ["qwen-image", "wan2.1-14b", "z-image"])
 def test_musubi_tuner(family):
     config = arguments(trainer_config("kohya", lora_of(family), CHOSEN[family]))
-    excluded = [re.compile(p) for p in ast.literal_eval(config["exclude_patterns"])]
+    out = [re.compile(p) for p in ast.literal_eval(config["exclude_patterns"])]
     included = [re.compile(p) for p in ast.literal_eval(config["include_patterns"])]
     # What each architecture adds (networks/lora_wan.py, lora_zimage.py, lora_qwen_image.py).
-    excluded += [re.compile(r".*(_mod_).*"), re.compile(r".*(_modulation|_refiner).*")]
+    out += [re.compile(r".*(_mod_).*"), re.compile(r".*(_modulation|_refiner).*")]
     names = layers(family, "native")
     trained = {
         name
         for name in names
-        if any(p.fullmatch(name) for p in included) or not any(p.fullmatch(name) for p in excluded)
+        if any(p.fullmatch(name) for p in included) or not any(p.fullmatch(name) for p in out)
     }
     assert trained == wanted(names, family)
 
@@ -158,8 +193,9 @@ def test_musubi_tuner(family):
 @pytest.mark.parametrize("family", ["flux", "qwen-image", "wan2.1-14b", "z-image"])
 def test_diffusion_pipe(family):
     config = trainer_config("diffusion-pipe", lora_of(family), CHOSEN[family])
-    pattern = re.search(r"^exclude_modules = '(.*)'$", config, re.M)[1]
+    pattern = excluded(config)
     names = layers(family, "diffusers" if family == "flux" else "native")
+    assert words(pattern) <= {segment for name in names for segment in name.split(".")}
     peft = LoraConfig(target_modules=list(names), exclude_modules=pattern)
     # PEFT answers an excluded module with an object that counts as false.
     trained = {name for name in names if check_target_module_exists(peft, name)}
@@ -170,22 +206,70 @@ def test_diffusion_pipe(family):
 @pytest.mark.parametrize("spelling", ["kohya", "diffusers"])
 def test_peft(family, spelling):
     config = trainer_config("peft", lora_of(family, spelling), CHOSEN[family])
-    pattern = ast.literal_eval(re.search(r"target_modules=(r\".*\"),", config)[1])
+    pattern = targets(config)
     names = layers(family, "diffusers")
     peft = LoraConfig(target_modules=pattern)
     trained = {name for name in names if check_target_module_exists(peft, name)}
     assert trained == wanted(names, family)
-    assert "processor" not in pattern
+    assert words(pattern) <= {segment for name in names for segment in name.split(".")}
     # PEFT refuses a pattern that also matches what holds the layers.
     parents = {name.rsplit(".", depth)[0] for name in names for depth in range(1, 6)}
     assert not [p for p in parents - names.keys() if check_target_module_exists(peft, p)]
+
+
+MODELS = {
+    "flux2": ("double_blocks.1.img_mlp.2", "single_blocks.2.linear2"),
+    "chroma": ("double_blocks.1.img_mlp.2", "single_blocks.2.linear2"),
+    "anima": ("blocks.1.self_attn.q_proj", "blocks.2.mlp.layer1"),
+    "pixart": ("blocks.1.attn.qkv",),
+    "auraflow": ("double_layers.1.attn.w1q", "single_layers.2.attn.w1q"),
+}
+
+
+@pytest.mark.parametrize(
+    ("model", "trainer", "expected"),
+    [
+        # Flux.2 and Chroma are built by the trainers in the model's own names, not diffusers'.
+        ("flux2", "ai-toolkit", {".double_blocks.1.", ".single_blocks.2."}),
+        ("flux2", "diffusion-pipe", {"double_blocks", "single_blocks"}),
+        (
+            *("flux2", "peft"),
+            {"transformer_blocks", "ff", "linear_out"}
+            | {"single_transformer_blocks", "attn", "to_out"},
+        ),
+        ("flux2", "kohya", {"double_blocks", "single_blocks"}),
+        ("chroma", "ai-toolkit", {".double_blocks.1.", ".single_blocks.2."}),
+        ("chroma", "diffusion-pipe", {"double_blocks", "single_blocks"}),
+        ("anima", "ai-toolkit", {".transformer_blocks.1.", ".transformer_blocks.2."}),
+        ("anima", "diffusion-pipe", {"blocks"}),
+        ("anima", "kohya", {"blocks"}),
+        (
+            *("auraflow", "ai-toolkit"),
+            {".joint_transformer_blocks.1.", ".single_transformer_blocks.2."},
+        ),
+        ("auraflow", "diffusion-pipe", {"joint_transformer_blocks", "single_transformer_blocks"}),
+    ],
+)
+def test_every_trainer_has_its_own_names_for_a_model(model, trainer, expected):
+    state = StateDict(lora_file(["diffusion_model." + name for name in MODELS[model]]))
+    state.metadata = {"modelspec.architecture": model}
+    lora = Lora.of(state)
+    assert model.replace("flux2", "flux.2") in lora.family.name.lower()
+    blocks = [".".join(name.split(".")[:2]) for name in MODELS[model]]
+    config = trainer_config(trainer, lora, blocks)
+    found = READERS[trainer](config)
+    if trainer == "kohya":
+        (found,) = ast.literal_eval(found["include_patterns"])
+        script = "sd-scripts" if model == "anima" else "musubi-tuner"
+        assert config.startswith(f"# {script};")
+    assert (set(found) if trainer == "ai-toolkit" else words(found)) == expected
 
 
 def test_peft_takes_only_the_layers_that_the_file_has():
     names = [f"transformer_blocks.{block}.attn.to_q" for block in (1, 10)]
     names.append("transformer_blocks.1.img_mod.1")
     config = trainer_config("peft", Lora(lora_file(names)), ["transformer_blocks.1"])
-    pattern = ast.literal_eval(re.search(r"target_modules=(r\".*\"),", config)[1])
+    pattern = targets(config)
     assert [n for n in names if re.fullmatch(pattern, n)] == [names[0], names[2]]
     assert not re.fullmatch(pattern, "transformer_blocks.1.attn.to_k")
 
@@ -195,7 +279,7 @@ def test_peft_takes_only_the_parts_that_the_file_has():
     state = lora_file(["transformer." + name for name in (names[0], names[2])], shape=(8, 8))
     state |= lora_file(["transformer.single_transformer_blocks.0.proj_out"])
     config = trainer_config("peft", Lora(state), ["double_blocks.0"])
-    pattern = ast.literal_eval(re.search(r"target_modules=(r\".*\"),", config)[1])
+    pattern = targets(config)
     assert [name for name in names if re.fullmatch(pattern, name)] == [names[0], names[2]]
 
 
@@ -204,6 +288,15 @@ def test_an_unknown_model_is_named_as_the_file_names_it(trainer):
     state = lora_file([f"diffusion_model.towers.3.layers.{i}.proj" for i in (1, 10)])
     config = trainer_config(trainer, Lora(state), ["towers.3.layers.1"])
     assert "towers" in config and "10" not in config
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_a_file_that_could_be_for_another_model_says_so(trainer):
+    lora = Lora(lora_file([f"lora_unet_double_blocks_{i}_img_attn_proj" for i in range(3)]))
+    config = trainer_config(trainer, lora, ["double_blocks.1"])
+    first, rest = config.split("\n", 1)
+    assert first.startswith("# for Flux; the file could be for Flux.2 or Chroma")
+    assert READERS[trainer](config) == READERS[trainer](rest)
 
 
 def test_text_encoders_are_named_as_left_out():
@@ -220,7 +313,10 @@ def test_text_encoders_are_named_as_left_out():
     [
         ("onetrainer", "flux", ["double_blocks.1"], "'onetrainer' is unknown; choose one of ai-"),
         ("kohya", "flux", ["double_blocks.40"], r"has no block double_blocks\.40; it has double"),
-        ("diffusion-pipe", "sdxl", ["input_blocks.4"], "cannot train single blocks of SDXL"),
+        (
+            *("diffusion-pipe", "sdxl", ["input_blocks.4"]),
+            "no setting that trains single blocks of SDXL; use ai-toolkit or kohya or peft",
+        ),
     ],
 )
 def test_what_cannot_be_written(trainer, family, blocks, message):
@@ -228,7 +324,16 @@ def test_what_cannot_be_written(trainer, family, blocks, message):
         trainer_config(trainer, lora_of(family), blocks)
 
 
-def test_the_rank_is_that_of_most_modules():
+@pytest.mark.parametrize(
+    ("trainer", "text"),
+    [
+        ("ai-toolkit", "linear: 12\n  linear_alpha: 12\n"),
+        ("kohya", "--network_dim 12 --network_alpha 12 "),
+        ("diffusion-pipe", "rank = 12\n"),  # alpha is the rank there
+        ("peft", "r=12,\n    lora_alpha=12,\n"),
+    ],
+)
+def test_the_rank_is_that_of_most_modules_and_alpha_follows(trainer, text):
     state = lora_file([f"blocks.{i}.attn.to_q" for i in range(3)], rank=12)
     state |= lora_file(["blocks.0.mlp"], rank=4) | {"blocks.1.norm.w_norm": randn((4,))}
-    assert "rank = 12" in trainer_config("diffusion-pipe", Lora(state), ["blocks.0", "blocks.1"])
+    assert text in trainer_config(trainer, Lora(state), ["blocks.0", "blocks.1"])
