@@ -24,7 +24,8 @@ from torch import Tensor
 
 from .cached import cached_property
 from .elements import PERCENTILES, Entries
-from .low_rank import LowRank, Update, gram_matrix, singular_values
+from .gram import gram_matrix
+from .low_rank import LowRank, Update, singular_values
 from .stream import out_of_memory
 
 Columns = Mapping[str, float]
