@@ -112,10 +112,22 @@ def blend(shop: Workshop, family: str, rank: int, target: int) -> Iterator[Row]:
     name = f"blend {family}, rank {rank} + {rank} -> {target}"
     yield Row(name, ratio, "x floor", 3.0, {"seconds": seconds, "floor": floor.total,
               "read": floor.read, "write": floor.write, "multiply": floor.multiply})  # fmt: skip
+    yield from device_memory(shop, name, work)
     if (family, rank) == ("flux", 32):
         dense = shop.dense_svd
         yield Row(f"{name}, against one dense SVD", seconds / dense, "x dense SVD", 0.3,
                   {"dense SVD": dense})  # fmt: skip
+
+
+def device_memory(shop: Workshop, name: str, work: Callable[[], object]) -> Iterator[Row]:
+    """Peak memory that torch holds on a CUDA device while `work` runs; nothing on the CPU."""
+    if shop.compute.device.type != "cuda":
+        return
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    work()
+    peak = torch.cuda.max_memory_reserved()
+    yield Row(f"device memory of {name}", peak / 1e6, "MB", 512.0)
 
 
 def resize(shop: Workshop, rule: core.RankRule) -> Iterator[Row]:
@@ -134,8 +146,9 @@ def resize(shop: Workshop, rule: core.RankRule) -> Iterator[Row]:
     seconds, floor, ratio = shop.in_turn(
         work, lambda: floor_seconds([source], layers, shop.folder, repeats=1)
     )
-    yield Row(f"resize flux, rank 128 by {rule.name} {rule.value:g}", ratio, "x floor", 3.0,
-              {"seconds": seconds, "floor": floor.total})  # fmt: skip
+    name = f"resize flux, rank 128 by {rule.name} {rule.value:g}"
+    yield Row(name, ratio, "x floor", 3.0, {"seconds": seconds, "floor": floor.total})
+    yield from device_memory(shop, name, work)
 
 
 def memory(shop: Workshop) -> Iterator[Row]:
@@ -167,8 +180,9 @@ def spectral(shop: Workshop) -> Iterator[Row]:
 
     work()
     seconds, other, ratio = shop.in_turn(work, resizing)
-    yield Row("spectral analysis flux, rank 128", ratio, "x resize", 1.5,
-              {"seconds": seconds, "resize": other.total})  # fmt: skip
+    name = "spectral analysis flux, rank 128"
+    yield Row(name, ratio, "x resize", 1.5, {"seconds": seconds, "resize": other.total})
+    yield from device_memory(shop, name, work)
 
 
 def full(shop: Workshop) -> Iterator[Row]:
@@ -198,8 +212,9 @@ def full(shop: Workshop) -> Iterator[Row]:
 
     work()
     seconds, floor, ratio = shop.in_turn(work, build)
-    yield Row("full analysis, one Qwen-Image block, rank 32", ratio, "x tiled mm", 10.0,
-              {"seconds": seconds, "tiled mm": floor.total})  # fmt: skip
+    name = "full analysis, one Qwen-Image block, rank 32"
+    yield Row(name, ratio, "x tiled mm", 10.0, {"seconds": seconds, "tiled mm": floor.total})
+    yield from device_memory(shop, name, work)
     seconds, other, ratio = shop.in_turn(work, notebook)
     yield Row("the same against the notebook's calls without its SVD", 1 / ratio, "x faster", None,
               {"seconds": seconds, "notebook": other.total, "at least": 8.0})  # fmt: skip

@@ -115,8 +115,8 @@ def encode(
 
 
 def cast(tensor: Tensor, dtype: torch.dtype, key: str) -> Tensor:
-    """The tensor in the output dtype. Raises LoraError where an entry is NaN or Inf then."""
-    result = tensor.to(dtype)
+    """The tensor in the output dtype, on the CPU. Raises LoraError where it is NaN or Inf then."""
+    result = tensor.to(dtype).cpu()
     if not finite(result):
         largest = float(tensor.double().abs().max())
         if isfinite(largest):

@@ -23,6 +23,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 CPU = torch.device("cpu")
+# One moves tensors or decomposes a core matrix on the CPU while the device computes for the other.
+CUDA_WORKERS = 2
 # Modules under way for each worker: a large one does not keep the others waiting for their turn.
 AHEAD = 2
 # More workers than this gain little: reading and writing the files becomes the limit.
@@ -102,7 +104,7 @@ def stream(
             running.append(pool.submit(one, item))
             break
 
-    pool = single_thread_pool(workers)
+    pool = single_thread_pool(workers, compute.device)
     try:
         for _ in range(AHEAD * workers):
             start()
@@ -124,16 +126,22 @@ def out_of_memory(error: Exception) -> bool:
 
 
 def worker_count(compute: Compute, items: int) -> int:
-    """One worker for a GPU, which takes one stream of work; one per core otherwise."""
+    """One per core; two for a CUDA device; one for others, which take one stream of work."""
     if compute.device.type != "cpu":
-        return 1
+        return max(1, min(CUDA_WORKERS, items)) if compute.device.type == "cuda" else 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, min(compute.workers or cores or 1, MOST_WORKERS, items))
 
 
-def single_thread_pool(workers: int) -> ThreadPoolExecutor:
-    """A pool whose threads each compute with one thread, leaving everybody else's number alone."""
+def single_thread_pool(workers: int, device: torch.device = CPU) -> ThreadPoolExecutor:
+    """A pool whose threads each compute with one thread, leaving everybody else's number alone.
+
+    On a CUDA device each has a stream of its own, which begins when the work queued so far (inputs
+    may be part of it) is done; what a worker returns must be on the CPU.
+    """
     before = torch.get_num_threads()
+    cuda = device.type == "cuda" and torch.cuda.is_available()
+    queued = torch.cuda.current_stream(device) if cuda else None
     started = Barrier(workers + 1)
 
     def begin() -> None:
@@ -141,6 +149,10 @@ def single_thread_pool(workers: int) -> ThreadPoolExecutor:
         torch.get_num_threads()
         # This sets the number for the calling thread, and for threads that torch sees later.
         torch.set_num_threads(1)
+        if queued is not None:
+            own = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            own.wait_stream(queued)
+            torch.cuda.set_stream(own)
         started.wait()
 
     pool = ThreadPoolExecutor(workers)

@@ -33,9 +33,9 @@ LoraModel = Mapping[str, Tensor]  # what travels on LORA_MODEL wires
 log = logging.getLogger("lora-alloy")
 CPU = torch.device("cpu")
 
-# What the largest module needs beside its factors while it is computed: copies in float64 for the
-# Gram matrices, the concatenation, the result. Measured at five times the factors; eight is safe.
-WORKING_COPIES = 8
+# What the largest module needs while it is computed: its factors, the concatenation, float64 blocks
+# for Gram matrices, the result. Below five times the factors on a CPU, for each of two workers.
+WORKING_COPIES = 16
 # cuBLAS and cuSOLVER keep workspaces of their own.
 WORKSPACE = 256 << 20
 
