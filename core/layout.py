@@ -93,14 +93,17 @@ def _matrix_shape(update: Update) -> tuple[int, int]:
 
 
 def check_families(loras: Sequence[Lora]) -> None:
-    """Raises LoraError when two files have no weight in common."""
+    """Raises LoraError when two files have no weight in common and may be for different models.
+
+    Two halves of one LoRA have none in common either.
+    """
     if len(loras) < 2:
         return
     first, second = loras
     shared = {m.identity for m in first.modules.values()} & {
         m.identity for m in second.modules.values()
     }
-    if not shared:
+    if not shared and not (first.family and first.family is second.family):
         raise LoraError(
             f"{first.name} and {second.name} share no module: they are for different base models "
             f"({first.recognition} and {second.recognition}); blend LoRAs of one model"

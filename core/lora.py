@@ -15,7 +15,15 @@ from .errors import LoraError
 from .family import Family
 from .files import Tensors, open_tensors
 from .low_rank import Update
-from .names import ModuleName, Spelling, precedence, resolve, spelling_name, split_prefix
+from .names import (
+    ModuleName,
+    Spelling,
+    precedence,
+    resolve,
+    spelling_name,
+    split_prefix,
+    standard_spelling,
+)
 from .peft_scale import PeftSettings
 from .recognition import Recognition, recognise
 
@@ -151,7 +159,7 @@ class Lora:
             adapters, self.other, self.shadowed = group(self.tensors.info, reading.drop_magnitude)
         except LoraError as error:
             raise LoraError(f"{self.tensors.name}: {error}") from error
-        if not adapters:
+        if not adapters and not self.shadowed:
             sample = ", ".join(list(self.tensors.info)[:3]) or "none"
             raise LoraError(
                 f"{self.tensors.name}: no LoRA tensors in it (keys: {sample}); is it a checkpoint "
@@ -245,11 +253,15 @@ class Lora:
 
     @cached_property
     def spelling(self) -> Spelling:
-        """How most of the file's diffusion model modules are spelled."""
-        votes: Counter[Spelling] = Counter()
-        for module in self.modules.values():
-            votes[self._spelling_of(module)] += 1 if module.name.encoder is None else 0
-        return votes.most_common(1)[0][0]
+        """How most of the file's diffusion model modules are spelled.
+
+        In a file of text encoders alone: how they would be, beside these names.
+        """
+        modules = [m for m in self.modules.values() if m.name.encoder is None]
+        if not modules:
+            prefix, _ = split_prefix(next(iter(self.modules.values())).raw)
+            return standard_spelling(spelling_name(prefix), self.family)
+        return Counter(map(self._spelling_of, modules)).most_common(1)[0][0]
 
     def _spelling_of(self, module: Module) -> Spelling:
         prefix, path = split_prefix(module.raw)

@@ -125,6 +125,9 @@ def suited(spelling: Spelling, raw: str) -> Spelling:
 
 def spelling_name(prefix: str) -> str:
     """What to call the spelling of a file whose names start with this prefix."""
+    if TEXT_PREFIX.fullmatch(prefix):
+        kohya_or_diffusers = KOHYA if prefix.startswith("lora_") else DIFFUSERS
+        return GENERIC if prefix == "text_encoders." else kohya_or_diffusers
     names = {"lora_unet_": KOHYA, "diffusion_model.": GENERIC} | dict.fromkeys(
         ("transformer.", "unet."), DIFFUSERS
     )

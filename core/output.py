@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .adapters import LORA
+from .adapters import LORA, NORM_BIAS
 from .errors import LoraError
 from .files import DictSink, FileSink, StateDict, TensorInfo, header_bound
 from .layout import Target
@@ -23,6 +23,7 @@ from .names import SPELLINGS, Spelling, standard_spelling
 from .report import Report
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+(NORM_BIAS_SUFFIX,) = NORM_BIAS.suffixes
 FULL_PRECISION = (torch.float64, torch.float32)
 # Writing fp8 factors again would cost 3 % of error each time.
 MATCHED = {
@@ -253,6 +254,7 @@ class Writer:
         self.report = report
         self.alphas: set[float] = set()
         self.written: dict[str, TensorInfo] = {}
+        self.norm_biases: dict[str, Tensor] = {}
         report.output = None if output.path is None else str(output.path)
         report.inputs = [described(lora) for lora in loras]
         self.sink: DictSink | FileSink = DictSink()
@@ -264,11 +266,21 @@ class Writer:
 
     def put(self, tensors: Mapping[str, Tensor]) -> None:
         for key, tensor in tensors.items():
-            self.sink.put(key, tensor)
-            self.written[key] = TensorInfo(tensor.dtype, tuple(tensor.shape))
-            self.report.output_bytes += tensor.numel() * tensor.element_size()
+            if key.endswith(NORM_BIAS_SUFFIX):
+                self.norm_biases[key] = tensor
+            else:
+                self._put(key, tensor)
+
+    def _put(self, key: str, tensor: Tensor) -> None:
+        self.sink.put(key, tensor)
+        self.written[key] = TensorInfo(tensor.dtype, tuple(tensor.shape))
+        self.report.output_bytes += tensor.numel() * tensor.element_size()
 
     def finish(self) -> StateDict | Path:
+        for key, tensor in self.norm_biases.items():
+            # Without its weight beside it ComfyUI reads it as an ordinary bias only.
+            raw = key.removesuffix(NORM_BIAS_SUFFIX)
+            self._put(key if raw + NORM_BIAS.beside in self.written else f"{raw}.diff_b", tensor)
         hashes = [future.result() for future in self.hashes]
         same = self.written == self.loras[0].tensors.info
         metadata = output_metadata(self.loras[0], self.report, self.alphas, same, hashes)

@@ -225,6 +225,13 @@ def own_files() -> dict[str, tuple[dict[str, torch.Tensor], dict[str, tuple[int,
     )  # fmt: skip
     two = lora("x", (6, 5), 2, helpers.KOHYA) | lora("x", (6, 5), 3, PAIRS[1], seed=1)
     files["two_pairs"] = two, {"x": (6, 5)}
+    half = lora("x", (6, 5), 2) | {"x.lora_down.weight": randn((3, 5))}
+    files["a_pair_and_a_half"] = half, {"x": (6, 5)}
+    elsewhere = lora("x", convolution, 3) | {"x.lora_mid.weight": randn((3, 3, 3, 3))}
+    files["mid_elsewhere"] = elsewhere, {"x": convolution}
+    norms = {"x.w_norm": randn((6,)), "y.b_norm": randn((6,), 1), "z.w_norm": randn((6,), 2)}
+    norms |= {"z.b_norm": randn((6,), 3), "z.diff": randn((6,), 4)}
+    files["norms"] = norms, {name: (6,) for name in ("x", "y", "z", "z.bias")}
     return files
 
 
