@@ -221,6 +221,7 @@ def test_a_text_encoder_and_a_diffusion_model_of_nothing_in_common_become_one_fi
     alone, file = text_encoder("flux", spelling), small("flux").file(("transformer.", False))
     report = blend(alone, file).report
     assert (report.matched, report.only_in[0]) == (0, 1)
+    assert "the files share no module: the result holds both, side by side" in report.notes
     assert report.inputs[0]["family"] == "Flux (likely, text encoders only)"
 
 
