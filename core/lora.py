@@ -269,7 +269,7 @@ class Lora:
         row = self.family.rows.get(module.name.native or "") if self.family else None
         diffusers = bool(row and row.diffusers) and flatten_equal(module.name, path) is False
         default_up, default_down = SUFFIX_PAIRS[0] if flat else SUFFIX_PAIRS[2]
-        suffixes = module.adapter.suffixes
+        suffixes = module.adapter.suffixes if module.adapter.kind is LORA else {}
         up, down = suffixes.get("up", default_up), suffixes.get("down", default_down)
         alpha = "alpha" in module.adapter.keys or flat
         return Spelling(spelling_name(prefix), prefix, flat, diffusers, up, down, alpha)
