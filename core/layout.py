@@ -81,7 +81,8 @@ class Target:
                 for term, c in zip(terms, self.contributions, strict=True)
             )
             raise LoraError(
-                f"module {self.canonical}: the shapes differ, {shapes}: different base models"
+                f"module {self.canonical}: the shapes differ, {shapes}: "
+                + misfit([c.module for c in self.contributions])
             )
         return terms
 
@@ -90,6 +91,13 @@ def _matrix_shape(update: Update) -> tuple[int, int]:
     # Factors of convolutions are stored with and without the kernel's dimensions.
     out, *rest = update.shape or (1,)
     return out, prod(rest)
+
+
+def misfit(modules: Sequence[Module]) -> str:
+    """Why modules that touch one weight do not fit each other."""
+    if len({id(module.tensors) for module in modules}) > 1:
+        return "different base models"
+    return f"{modules[0].tensors.name} is damaged or mixed up"
 
 
 def check_families(loras: Sequence[Lora]) -> None:
@@ -264,7 +272,7 @@ def part_sizes(modules: list[Module], family: Family | None) -> list[int] | None
             if size != module.out_features:
                 raise LoraError(
                     f"module {name.canonical} has {module.out_features} rows in "
-                    f"{module.tensors.name} and {size} in the other file: different base models"
+                    f"{module.tensors.name}, and {size} elsewhere: {misfit(modules)}"
                 )
     told = bool(known)
     inner = next((m.in_features for m in modules if m.in_features), 0)
@@ -284,7 +292,7 @@ def part_sizes(modules: list[Module], family: Family | None) -> list[int] | None
         if expected != total and told:
             raise LoraError(
                 f"module {name.canonical} of {module.tensors.name} has {total} rows, its parts "
-                f"in the other file add up to {expected}: different base models"
+                f"add up to {expected}: {misfit(modules)}"
             )
         if expected != total:
             return None

@@ -170,3 +170,10 @@ def test_names_that_no_table_knows_still_match_across_spellings():
     for first, second in ((one, two), (two, one)):
         result = blend(first, second, Blend((1.0, 2.0), None))
         assert result.report.matched == 1 and raw_names(result.lora) == raw_names(first)
+
+
+def test_a_file_whose_whole_and_parts_do_not_fit_is_said_to_be_damaged():
+    whole = lora("lora_unet_double_blocks_0_img_attn_qkv", (3 * H, H), pair=KOHYA)
+    part = lora("transformer.transformer_blocks.0.attn.to_q", (H + 1, H))
+    with pytest.raises(LoraError, match=r"qkv.* rows, .*: state dict is damaged or mixed up"):
+        convert(whole | part, Output(spelling="kohya"))
