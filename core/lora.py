@@ -232,8 +232,7 @@ class Lora:
 
     def _unread(self, module: Module) -> bool:
         """Whether ComfyUI knows the weight under other names only."""
-        known = module.name.native is not None and self.family is not None
-        return known and precedence(module.raw, self.family)[0] < 0
+        return module.name.native is not None and precedence(module.raw, self.family)[0] < 0
 
     @property
     def name(self) -> str:

@@ -222,6 +222,7 @@ TEXT_ENCODERS = {
     "SD1.5": comfy.sd1_clip.SD1ClipModel,
     "SD2": comfy.text_encoders.sd2_clip.SD2ClipModel,
     "SDXL": comfy.sdxl_clip.SDXLClipModel,
+    "SDXL refiner": comfy.sdxl_clip.SDXLRefinerClipModel,
     "SD3.5": comfy.text_encoders.sd3_clip.SD3ClipModel,
     "Flux": comfy.text_encoders.flux.FluxClipModel,
 }

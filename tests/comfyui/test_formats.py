@@ -49,7 +49,11 @@ MODELS = [
     *("PixArt Alpha", "HiDream", "Krea 2", "HunyuanDiT", "Mochi", "OmniGen2", "Kandinsky 5"),
     *("ERNIE-Image", "Lumina 2", "Cosmos Predict2", "Anima"),
 ]
-ENCODERS = ["SD1.5", "SDXL", "SD3.5", "Flux"]
+# Models by their text encoders: our name of the family.
+ENCODERS = {
+    **{"SD1.5": "SD1.5", "SD2": "SD1.5", "SDXL": "SDXL", "SDXL refiner": "SDXL refiner"},
+    **{"SD3.5": "SD3", "Flux": "Flux"},
+}
 # Nothing tells these names of Stable Cascade's text encoder from those of a diffusion model.
 CASCADE = "lora_prior_te_"
 
@@ -163,11 +167,30 @@ def test_text_encoders(key_maps, model):
     for entry in weights_of(key_maps, f"{model} text encoders"):
         if entry.raw.startswith(CASCADE) or entry.lone:
             continue
-        name = resolve(entry.raw, None)
+        name = resolve(entry.raw, None, entry.shape)
         assert owners.setdefault(name.canonical, entry.weight) == entry.weight, entry.raw
         if name.native is not None:
             assert name.canonical == entry.weight, entry.raw
     assert len(set(owners.values())) == len(owners)
+
+
+@pytest.mark.parametrize("spelling", [KOHYA, DIFFUSERS, GENERIC])
+@pytest.mark.parametrize("model", ENCODERS)
+def test_what_is_written_for_a_text_encoder_is_read_by_comfyui(key_maps, model, spelling):
+    family = FAMILY[ENCODERS[model]]
+    entries = list(weights_of(key_maps, f"{model} text encoders"))
+    known = {entry.raw: entry.weight for entry in entries}
+    layers = [e for e in entries if e.raw.startswith("text_encoders.clip_")]
+    assert len(layers) > 72
+    for entry in layers:
+        name = resolve(entry.raw, family, entry.shape)
+        if name.native is None or name.native == "text_projection":
+            continue
+        raw = spell(name, standard_spelling(spelling, family), family)
+        assert known.get(raw) == entry.weight and precedence(raw, family)[0] >= 0, raw
+        if "norm" in raw:
+            kohya = f"lora_te1_{flat(raw.partition('transformer.')[2])}"
+            assert kohya not in known and precedence(kohya, family)[0] < 0
 
 
 # -- what stored tensors do -----------------------------------------------------------------------

@@ -232,6 +232,23 @@ def test_a_bias_of_a_whole_weight_keeps_its_name_when_the_weight_is_split():
     assert sum("attn.to_" in key for key in written) == 6
 
 
+@pytest.mark.parametrize(
+    "raw, read",
+    [
+        ("text_encoder_2.encoder.block.9.layer.1.DenseReluDense.wo", False),
+        ("lora_te3_encoder_block_9_layer_1_DenseReluDense_wo", True),
+        ("lora_te1_text_model_encoder_layers_0_layer_norm1", False),
+        ("text_encoders.clip_l.transformer.text_model.encoder.layers.0.layer_norm1", True),
+    ],
+)
+def test_names_of_text_encoders_that_comfyui_does_not_read_are_said(raw, read):
+    file = StateDict(
+        lora("lora_unet_single_blocks_0_linear1", (56, 8)) | {f"{raw}.diff": randn((8,))}
+    )
+    assert (precedence(raw, None)[0] >= 0) == read
+    assert any(raw in note for note in Lora(file).notes) != read
+
+
 def test_names_that_comfyui_does_not_read_are_said():
     names = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
     (note,) = Lora(StateDict(lora(names, (8, 4), 2))).notes
