@@ -1,6 +1,5 @@
 """What an adapter kind is: the suffixes of its tensors and the update they mean."""
 
-from bisect import insort
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from math import prod
@@ -87,8 +86,8 @@ KINDS: list[Kind] = []
 
 
 def register(kind: Kind) -> Kind:
-    """Make a kind known; a later kind of the same precedence comes after an earlier one."""
-    insort(KINDS, kind, key=lambda k: k.precedence)
+    """Make a kind known to everything that reads files."""
+    KINDS.append(kind)
     return kind
 
 
