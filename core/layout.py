@@ -139,8 +139,10 @@ def lay_out(loras: Sequence[Lora], spelling: Spelling | None) -> list[Target]:
         for module in lora.modules.values():
             groups.setdefault(module.identity, []).append((index, module))
     targets = []
+    # A file that ComfyUI does not read has its readers elsewhere: what joins it is spelled alike.
+    strict = spelling is not None or all(map(loras[0].unread, loras[0].modules.values()))
     for members in groups.values():
-        targets += _targets_of_weight(members, loras, spelling)
+        targets += _targets_of_weight(members, loras, spelling, strict)
     seen: set[tuple[str, str]] = set()
     for target in targets:
         if (target.raw, target.parameter) in seen:
@@ -150,7 +152,10 @@ def lay_out(loras: Sequence[Lora], spelling: Spelling | None) -> list[Target]:
 
 
 def _targets_of_weight(
-    members: list[tuple[int, Module]], loras: Sequence[Lora], wanted: Spelling | None
+    members: list[tuple[int, Module]],
+    loras: Sequence[Lora],
+    wanted: Spelling | None,
+    strict: bool,
 ) -> list[Target]:
     """The targets for one weight, given all modules that touch it."""
     modules = [module for _, module in members]
@@ -166,11 +171,11 @@ def _targets_of_weight(
         rest = [names[0]._replace(first=part, last=part + 1) for part in sorted(present - covered)]
         spelled = [(m.name, m.raw, spelling_like(m, loras[0])) for m in first]
         style = loras[0].spelling
-        spelled += [_spelled(name, style, family, modules, False) for name in rest]
+        spelled += [_spelled(name, style, family, modules, strict) for name in rest]
     else:
         style = wanted or loras[0].spelling
         cut = _cut(modules, style, sizes, family)
-        spelled = [_spelled(name, style, family, modules, wanted is not None) for name in cut]
+        spelled = [_spelled(name, style, family, modules, strict) for name in cut]
     return [
         Target(
             name,
@@ -214,11 +219,11 @@ def _cut(
 
 
 def _spelled(
-    name: ModuleName, style: Spelling, family: Family | None, modules: list[Module], asked: bool
+    name: ModuleName, style: Spelling, family: Family | None, modules: list[Module], strict: bool
 ) -> tuple[ModuleName, str, Spelling]:
     """The name as it will be written: in the style, or as the file had it.
 
-    A style that was not asked for gives way where ComfyUI would not read the name.
+    Unless it is `strict`, a style gives way where ComfyUI would not read the name.
     """
     row = family.rows.get(name.native) if family and name.native and not name.encoder else None
     shape = next((m.measure.shape for m in modules if m.measure.shape), ())
@@ -227,7 +232,7 @@ def _spelled(
     # A bias has only names that swap nothing: see `Lora`.
     if raw is not None and not (swap and modules[0].parameter == "bias"):
         read = precedence(raw, family)[0] >= 0
-        if asked or read:
+        if strict or read:
             return name._replace(swapped=swap), raw, suited(style, raw)
     for module in modules:
         if module.name.part == name:

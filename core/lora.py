@@ -221,7 +221,7 @@ class Lora:
             )
         remarks = Counter(module.measure.note for module in self.modules.values())
         notes += [f"{remark} ({count} modules)" for remark, count in remarks.items() if remark]
-        unread = [m for m in self.modules.values() if self._unread(m)]
+        unread = [m for m in self.modules.values() if self.unread(m)]
         if unread:
             notes.append(
                 f"ComfyUI has no names like {unread[0].raw}, for {len(unread)} of "
@@ -230,7 +230,7 @@ class Lora:
             )
         return notes
 
-    def _unread(self, module: Module) -> bool:
+    def unread(self, module: Module) -> bool:
         """Whether ComfyUI knows the weight under other names only."""
         return module.name.native is not None and precedence(module.raw, self.family)[0] < 0
 
