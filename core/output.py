@@ -24,7 +24,6 @@ from .report import Report
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 (NORM_BIAS_SUFFIX,) = NORM_BIAS.suffixes
-FULL_PRECISION = (torch.float64, torch.float32)
 # Writing fp8 factors again would cost 3 % of error each time.
 MATCHED = {
     torch.float8_e4m3fn: torch.bfloat16,
