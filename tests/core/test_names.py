@@ -121,6 +121,25 @@ def test_text_encoders_are_spelled_as_comfyui_reads_them(family, encoder, spelli
     assert spell(name, standard_spelling(spelling, FAMILY[family]), FAMILY[family]) == raw
 
 
+@pytest.mark.parametrize(
+    "family, width, encoder",
+    [("SD1.5", 768, "clip_l"), ("SD1.5", 1024, "clip_h"), ("SDXL refiner", 1280, "clip_g")],
+)
+def test_the_only_text_encoder_of_a_model_is_told_by_its_width(family, width, encoder):
+    body = "text_model.encoder.layers.0.mlp.fc1"
+    names = {
+        KOHYA: "lora_te_" + flatten(body),
+        DIFFUSERS: f"text_encoder.{body}",
+        GENERIC: f"text_encoders.{encoder}.transformer.{body}",
+    }
+    for raw in names.values():
+        name = resolve(raw, FAMILY[family], (4 * width, width))
+        assert name.encoder == encoder
+        for spelling, wanted in names.items():
+            style = standard_spelling(spelling, FAMILY[family])
+            assert spell(name, style, FAMILY[family]) == wanted
+
+
 @pytest.mark.parametrize("spelling", [KOHYA, DIFFUSERS, GENERIC])
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.name)
 def test_what_is_spelled_means_the_same(family, spelling):
