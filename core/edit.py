@@ -78,6 +78,8 @@ def account(
     chosen = None if others is None else set(others)
     inputs = [{c.input for c in target.contributions} for target in targets]
     report.matched = sum(len(found) > 1 for found in inputs)
+    if len(loras) > 1 and not report.matched:
+        report.notes.append("the files share no module: the result holds both, side by side")
     report.only_in = [sum(found == {i} for found in inputs) for i in range(len(loras))]
     for lora in loras:
         report.notes += lora.notes

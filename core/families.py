@@ -445,9 +445,9 @@ label_emb.0.2 = add_embedding.linear_2 | class_embedding.linear_2
 CLIP = """
 text_model.encoder.layers.#.self_attn.{q_proj,k_proj,v_proj,out_proj}
 text_model.encoder.layers.#.mlp.{fc1,fc2}
-text_model.encoder.layers.#.{layer_norm1,layer_norm2}
-text_model.embeddings.{token_embedding,position_embedding}
-text_model.final_layer_norm
+*text_model.encoder.layers.#.{layer_norm1,layer_norm2}
+*text_model.embeddings.{token_embedding,position_embedding}
+*text_model.final_layer_norm
 text_projection
 """
 
@@ -546,6 +546,7 @@ FAMILIES = (
         UNET_PREFIXES,
         "unet.",
         convolutions=UNET_CONVOLUTIONS,
+        lone_encoder=True,
     ),
     Family("AuraFlow", AURA_FLOW, {"double_layers": (4,), "single_layers": (32,)}, "aura"),
     Family(

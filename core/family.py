@@ -11,8 +11,8 @@ The tables are in `families`. Each line is `native name = other name | other nam
   the weight has two rows per column (a last block that has nothing but scale and shift);
 * `?name` is one that ComfyUI does not read;
 * a line without `=` has one name in every spelling;
-* `*native` is a parameter by itself, not the weight of a layer: ComfyUI reads it under its own
-  dotted name only.
+* `*native` is a parameter by itself, not the weight of a layer, or a layer of a text encoder that
+  is no matrix: ComfyUI reads it under its own dotted name only.
 
 Names are compared with every separator written as an underscore, because that is all that is left
 of them in kohya files.

@@ -2,9 +2,9 @@
 
 import json
 from collections import Counter
-from itertools import pairwise
 from typing import Any
 
+from .blocks import container_of, locate
 from .lora import Lora
 from .report import megabytes
 
@@ -98,10 +98,7 @@ def made_by(text: str) -> str:
 def blocks(lora: Lora) -> str:
     """`double_blocks (19), single_blocks (38)`: the containers and how many of each are adapted."""
     found: dict[str, set[str]] = {}
-    for module in lora.modules.values():
-        segments = module.name.weight.split(".")
-        for container, index in pairwise(segments):
-            if index.isdigit():
-                found.setdefault(container, set()).add(index)
-                break
+    for canonical in lora.modules:
+        if block := locate(canonical).block:
+            found.setdefault(container_of(block), set()).add(block)
     return ", ".join(f"{name} ({len(seen)})" for name, seen in found.items()) or "none"

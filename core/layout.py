@@ -81,7 +81,8 @@ class Target:
                 for term, c in zip(terms, self.contributions, strict=True)
             )
             raise LoraError(
-                f"module {self.canonical}: the shapes differ, {shapes}: different base models"
+                f"module {self.canonical}: the shapes differ, {shapes}: "
+                + misfit([c.module for c in self.contributions])
             )
         return terms
 
@@ -92,15 +93,25 @@ def _matrix_shape(update: Update) -> tuple[int, int]:
     return out, prod(rest)
 
 
+def misfit(modules: Sequence[Module]) -> str:
+    """Why modules that touch one weight do not fit each other."""
+    if len({id(module.tensors) for module in modules}) > 1:
+        return "different base models"
+    return f"{modules[0].tensors.name} is damaged or mixed up"
+
+
 def check_families(loras: Sequence[Lora]) -> None:
-    """Raises LoraError when two files have no weight in common."""
+    """Raises LoraError when two files have no weight in common and may be for different models.
+
+    Two halves of one LoRA have none in common either.
+    """
     if len(loras) < 2:
         return
     first, second = loras
     shared = {m.identity for m in first.modules.values()} & {
         m.identity for m in second.modules.values()
     }
-    if not shared:
+    if not shared and not (first.family and first.family is second.family):
         raise LoraError(
             f"{first.name} and {second.name} share no module: they are for different base models "
             f"({first.recognition} and {second.recognition}); blend LoRAs of one model"
@@ -128,8 +139,10 @@ def lay_out(loras: Sequence[Lora], spelling: Spelling | None) -> list[Target]:
         for module in lora.modules.values():
             groups.setdefault(module.identity, []).append((index, module))
     targets = []
+    # A file that ComfyUI does not read has its readers elsewhere: what joins it is spelled alike.
+    strict = spelling is not None or all(map(loras[0].unread, loras[0].modules.values()))
     for members in groups.values():
-        targets += _targets_of_weight(members, loras, spelling)
+        targets += _targets_of_weight(members, loras, spelling, strict)
     seen: set[tuple[str, str]] = set()
     for target in targets:
         if (target.raw, target.parameter) in seen:
@@ -139,7 +152,10 @@ def lay_out(loras: Sequence[Lora], spelling: Spelling | None) -> list[Target]:
 
 
 def _targets_of_weight(
-    members: list[tuple[int, Module]], loras: Sequence[Lora], wanted: Spelling | None
+    members: list[tuple[int, Module]],
+    loras: Sequence[Lora],
+    wanted: Spelling | None,
+    strict: bool,
 ) -> list[Target]:
     """The targets for one weight, given all modules that touch it."""
     modules = [module for _, module in members]
@@ -155,11 +171,11 @@ def _targets_of_weight(
         rest = [names[0]._replace(first=part, last=part + 1) for part in sorted(present - covered)]
         spelled = [(m.name, m.raw, spelling_like(m, loras[0])) for m in first]
         style = loras[0].spelling
-        spelled += [_spelled(name, style, family, modules, False) for name in rest]
+        spelled += [_spelled(name, style, family, modules, strict) for name in rest]
     else:
         style = wanted or loras[0].spelling
         cut = _cut(modules, style, sizes, family)
-        spelled = [_spelled(name, style, family, modules, wanted is not None) for name in cut]
+        spelled = [_spelled(name, style, family, modules, strict) for name in cut]
     return [
         Target(
             name,
@@ -203,11 +219,11 @@ def _cut(
 
 
 def _spelled(
-    name: ModuleName, style: Spelling, family: Family | None, modules: list[Module], asked: bool
+    name: ModuleName, style: Spelling, family: Family | None, modules: list[Module], strict: bool
 ) -> tuple[ModuleName, str, Spelling]:
     """The name as it will be written: in the style, or as the file had it.
 
-    A style that was not asked for gives way where ComfyUI would not read the name.
+    Unless it is `strict`, a style gives way where ComfyUI would not read the name.
     """
     row = family.rows.get(name.native) if family and name.native and not name.encoder else None
     shape = next((m.measure.shape for m in modules if m.measure.shape), ())
@@ -216,7 +232,7 @@ def _spelled(
     # A bias has only names that swap nothing: see `Lora`.
     if raw is not None and not (swap and modules[0].parameter == "bias"):
         read = precedence(raw, family)[0] >= 0
-        if asked or read:
+        if strict or read:
             return name._replace(swapped=swap), raw, suited(style, raw)
     for module in modules:
         if module.name.part == name:
@@ -261,7 +277,7 @@ def part_sizes(modules: list[Module], family: Family | None) -> list[int] | None
             if size != module.out_features:
                 raise LoraError(
                     f"module {name.canonical} has {module.out_features} rows in "
-                    f"{module.tensors.name} and {size} in the other file: different base models"
+                    f"{module.tensors.name}, and {size} elsewhere: {misfit(modules)}"
                 )
     told = bool(known)
     inner = next((m.in_features for m in modules if m.in_features), 0)
@@ -281,7 +297,7 @@ def part_sizes(modules: list[Module], family: Family | None) -> list[int] | None
         if expected != total and told:
             raise LoraError(
                 f"module {name.canonical} of {module.tensors.name} has {total} rows, its parts "
-                f"in the other file add up to {expected}: different base models"
+                f"add up to {expected}: {misfit(modules)}"
             )
         if expected != total:
             return None

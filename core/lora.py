@@ -15,7 +15,15 @@ from .errors import LoraError
 from .family import Family
 from .files import Tensors, open_tensors
 from .low_rank import Update
-from .names import ModuleName, Spelling, precedence, resolve, spelling_name, split_prefix
+from .names import (
+    ModuleName,
+    Spelling,
+    precedence,
+    resolve,
+    spelling_name,
+    split_prefix,
+    standard_spelling,
+)
 from .peft_scale import PeftSettings
 from .recognition import Recognition, recognise
 
@@ -151,7 +159,7 @@ class Lora:
             adapters, self.other, self.shadowed = group(self.tensors.info, reading.drop_magnitude)
         except LoraError as error:
             raise LoraError(f"{self.tensors.name}: {error}") from error
-        if not adapters:
+        if not adapters and not self.shadowed:
             sample = ", ".join(list(self.tensors.info)[:3]) or "none"
             raise LoraError(
                 f"{self.tensors.name}: no LoRA tensors in it (keys: {sample}); is it a checkpoint "
@@ -213,7 +221,7 @@ class Lora:
             )
         remarks = Counter(module.measure.note for module in self.modules.values())
         notes += [f"{remark} ({count} modules)" for remark, count in remarks.items() if remark]
-        unread = [m for m in self.modules.values() if self._unread(m)]
+        unread = [m for m in self.modules.values() if self.unread(m)]
         if unread:
             notes.append(
                 f"ComfyUI has no names like {unread[0].raw}, for {len(unread)} of "
@@ -222,10 +230,9 @@ class Lora:
             )
         return notes
 
-    def _unread(self, module: Module) -> bool:
+    def unread(self, module: Module) -> bool:
         """Whether ComfyUI knows the weight under other names only."""
-        known = module.name.native is not None and self.family is not None
-        return known and precedence(module.raw, self.family)[0] < 0
+        return module.name.native is not None and precedence(module.raw, self.family)[0] < 0
 
     @property
     def name(self) -> str:
@@ -245,11 +252,15 @@ class Lora:
 
     @cached_property
     def spelling(self) -> Spelling:
-        """How most of the file's diffusion model modules are spelled."""
-        votes: Counter[Spelling] = Counter()
-        for module in self.modules.values():
-            votes[self._spelling_of(module)] += 1 if module.name.encoder is None else 0
-        return votes.most_common(1)[0][0]
+        """How most of the file's diffusion model modules are spelled.
+
+        In a file of text encoders alone: how they would be, beside these names.
+        """
+        modules = [m for m in self.modules.values() if m.name.encoder is None]
+        if not modules:
+            prefix, _ = split_prefix(next(iter(self.modules.values())).raw)
+            return standard_spelling(spelling_name(prefix), self.family)
+        return Counter(map(self._spelling_of, modules)).most_common(1)[0][0]
 
     def _spelling_of(self, module: Module) -> Spelling:
         prefix, path = split_prefix(module.raw)
@@ -257,7 +268,7 @@ class Lora:
         row = self.family.rows.get(module.name.native or "") if self.family else None
         diffusers = bool(row and row.diffusers) and flatten_equal(module.name, path) is False
         default_up, default_down = SUFFIX_PAIRS[0] if flat else SUFFIX_PAIRS[2]
-        suffixes = module.adapter.suffixes
+        suffixes = module.adapter.suffixes if module.adapter.kind is LORA else {}
         up, down = suffixes.get("up", default_up), suffixes.get("down", default_down)
         alpha = "alpha" in module.adapter.keys or flat
         return Spelling(spelling_name(prefix), prefix, flat, diffusers, up, down, alpha)

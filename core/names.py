@@ -32,12 +32,14 @@ TEXT_PREFIX = re.compile(
 )
 TEXT_ENCODER_NAME = re.compile(r"(?P<name>[A-Za-z0-9_]+)\.transformer\.(?P<body>.+)")
 CLIP_NAMES = {1: "clip_l", 2: "clip_g"}
+# Models with one encoder have it under the first one's names, whichever it is: SD2, SDXL's refiner.
+CLIP_OF_WIDTH = {1024: "clip_h", 1280: "clip_g"}
 # The prefixes of text encoders in the order of ComfyUI's key map.
 TEXT_ORDER = (
     *("text_encoders.", "lora_te_", "lora_te1_", "lora_te2_", "lora_te3_"),
     *("text_encoder.", "text_encoder_2."),
 )
-KOHYA_NUMBERS = {"clip_l": 1, "clip_g": 2, "t5xxl": 3}
+ENCODER_NUMBERS = {"clip_l": 1, "clip_h": 1, "clip_g": 2, "t5xxl": 3}
 
 
 class ModuleName(NamedTuple):
@@ -125,6 +127,9 @@ def suited(spelling: Spelling, raw: str) -> Spelling:
 
 def spelling_name(prefix: str) -> str:
     """What to call the spelling of a file whose names start with this prefix."""
+    if TEXT_PREFIX.fullmatch(prefix):
+        kohya_or_diffusers = KOHYA if prefix.startswith("lora_") else DIFFUSERS
+        return GENERIC if prefix == "text_encoders." else kohya_or_diffusers
     names = {"lora_unet_": KOHYA, "diffusion_model.": GENERIC} | dict.fromkeys(
         ("transformer.", "unet."), DIFFUSERS
     )
@@ -157,7 +162,8 @@ def resolve(raw: str, family: Family | None, shape: Sequence[int] = ()) -> Modul
     """
     prefix, path = split_prefix(raw)
     if match := TEXT_PREFIX.fullmatch(prefix):
-        return _resolve_text_encoder(path, int(match["kohya"] or match["diffusers"] or 1))
+        number = int(match["kohya"] or match["diffusers"] or 1)
+        return _resolve_text_encoder(path, number, min(shape[:2], default=0))
     found = family.find(flatten(path)) if family else None
     if found is None:
         return ModuleName(_dotted(path))
@@ -174,14 +180,15 @@ def resolve(raw: str, family: Family | None, shape: Sequence[int] = ()) -> Modul
     )
 
 
-def _resolve_text_encoder(path: str, number: int) -> ModuleName:
+def _resolve_text_encoder(path: str, number: int, width: int) -> ModuleName:
     named = TEXT_ENCODER_NAME.fullmatch(path)
     encoder = named["name"] if named else None
     path = named["body"] if named else path.removeprefix("transformer.")
     for kind, table in TEXT_ENCODERS.items():
         if found := table.find(flatten(path)):
             entry, numbers = found
-            encoder = encoder or ("t5xxl" if kind == "t5" else CLIP_NAMES.get(number, "clip_h"))
+            clip = CLIP_OF_WIDTH.get(width, "clip_l") if number == 1 else CLIP_NAMES.get(number)
+            encoder = encoder or ("t5xxl" if kind == "t5" else clip or f"text_encoder_{number}")
             native = entry.row.native
             weight = f"{encoder}.transformer.{fill(native, numbers)}"
             return ModuleName(weight, native=native, numbers=tuple(numbers), encoder=encoder)
@@ -224,13 +231,23 @@ def spell(name: ModuleName, spelling: Spelling, family: Family | None) -> str | 
     return spelling.prefix + path
 
 
+def _text_order(name: ModuleName) -> tuple[str, ...]:
+    """The prefixes under which ComfyUI reads this weight of a text encoder, of TEXT_ORDER."""
+    if name.native in TEXT_ENCODERS["t5"].rows:
+        return TEXT_ORDER[:5]  # none of diffusers
+    row = TEXT_ENCODERS["clip"].rows.get(name.native or "")
+    return TEXT_ORDER[:1] if row and row.lone else TEXT_ORDER
+
+
 def _spell_text_encoder(name: ModuleName, spelling: Spelling, family: Family | None) -> str | None:
     body = name.weight.removeprefix(f"{name.encoder}.transformer.")
-    number = KOHYA_NUMBERS.get(name.encoder or "")
+    if len(_text_order(name)) == 1:
+        return f"text_encoders.{name.weight}"
+    number, lone = ENCODER_NUMBERS.get(name.encoder or ""), family and family.lone_encoder
     if spelling.flat and number:
-        return f"lora_te{'' if family and family.lone_encoder else number}_{flatten(body)}"
+        return f"lora_te{'' if lone else number}_{flatten(body)}"
     if spelling.diffusers and number in CLIP_NAMES:
-        return f"text_encoder{'' if number == 1 else f'_{number}'}.{body}"
+        return f"text_encoder{'' if lone or number == 1 else f'_{number}'}.{body}"
     return f"text_encoders.{name.weight}"
 
 
@@ -244,7 +261,8 @@ def precedence(raw: str, family: Family | None) -> tuple[int, int]:
     """
     prefix, path = split_prefix(raw)
     if TEXT_PREFIX.fullmatch(prefix):
-        return (0, TEXT_ORDER.index(prefix)) if prefix in TEXT_ORDER else (-1, 0)
+        order = _text_order(resolve(raw, None))
+        return (0, order.index(prefix)) if prefix in order else (-1, 0)
     found = family.find(flatten(path)) if family else None
     if family is None or found is None:
         order = ("lora_unet_", "diffusion_model.", *(family.prefixes if family else ()))

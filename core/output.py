@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .adapters import LORA, finite
+from .adapters import LORA, NORM_BIAS, finite
 from .errors import LoraError
 from .files import DictSink, FileSink, StateDict, TensorInfo, header_bound
 from .layout import Target
@@ -23,7 +23,7 @@ from .names import SPELLINGS, Spelling, standard_spelling
 from .report import Report
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-FULL_PRECISION = (torch.float64, torch.float32)
+(NORM_BIAS_SUFFIX,) = NORM_BIAS.suffixes
 # Writing fp8 factors again would cost 3 % of error each time.
 MATCHED = {
     torch.float8_e4m3fn: torch.bfloat16,
@@ -244,6 +244,7 @@ class Writer:
         self.report = report
         self.alphas: set[float] = set()
         self.written: dict[str, TensorInfo] = {}
+        self.norm_biases: dict[str, Tensor] = {}
         report.output = None if output.path is None else str(output.path)
         report.inputs = [described(lora) for lora in loras]
         self.sink: DictSink | FileSink = DictSink()
@@ -255,11 +256,21 @@ class Writer:
 
     def put(self, tensors: Mapping[str, Tensor]) -> None:
         for key, tensor in tensors.items():
-            self.sink.put(key, tensor)
-            self.written[key] = TensorInfo(tensor.dtype, tuple(tensor.shape))
-            self.report.output_bytes += tensor.numel() * tensor.element_size()
+            if key.endswith(NORM_BIAS_SUFFIX):
+                self.norm_biases[key] = tensor
+            else:
+                self._put(key, tensor)
+
+    def _put(self, key: str, tensor: Tensor) -> None:
+        self.sink.put(key, tensor)
+        self.written[key] = TensorInfo(tensor.dtype, tuple(tensor.shape))
+        self.report.output_bytes += tensor.numel() * tensor.element_size()
 
     def finish(self) -> StateDict | Path:
+        for key, tensor in self.norm_biases.items():
+            # Without its weight beside it ComfyUI reads it as an ordinary bias only.
+            raw = key.removesuffix(NORM_BIAS_SUFFIX)
+            self._put(key if raw + NORM_BIAS.beside in self.written else f"{raw}.diff_b", tensor)
         hashes = [future.result() for future in self.hashes]
         same = self.written == self.loras[0].tensors.info
         metadata = output_metadata(self.loras[0], self.report, self.alphas, same, hashes)

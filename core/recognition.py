@@ -29,10 +29,11 @@ class Recognition:
     others: tuple[str, ...] = ()
 
     def __str__(self) -> str:
+        seen = f"{self.known} of {self.total} names known" if self.total else "text encoders only"
         if self.family is None:
-            return "unknown model family"
+            return "unknown model family" if self.total else f"unknown model family ({seen})"
         names = " or ".join((self.family.name, *self.others))
-        return f"{names} ({self.confidence}, {self.known} of {self.total} names known)"
+        return f"{names} ({self.confidence}, {seen})"
 
 
 class Fit(NamedTuple):
@@ -55,13 +56,16 @@ def recognise(
     """The family of a file, from its raw module names with the shapes of their updates.
 
     `prefer` (the family of the file that this one is combined with) decides what is a tie
-    otherwise. Empty shapes are shapes that are not known.
+    otherwise, and what files of text encoders alone leave open. Empty shapes are shapes that are
+    not known.
     """
     names = {}
     for raw, shape in shapes.items():
         prefix, path = split_prefix(raw)
         if not TEXT_PREFIX.fullmatch(prefix):
             names[flatten(path)] = shape
+    if not names and prefer:
+        return Recognition(prefer, "likely", 0, 0)
     told = told_by(metadata or {})
     fits = [(family, fit(family, names, told)) for family in FAMILIES]
     family, best = max(fits, key=lambda entry: entry[1])

@@ -1,9 +1,11 @@
-"""Adapter kinds: what each stored form means. To add one, write its file and list it in KINDS."""
+"""Raw keys -> adapters. To add a kind, put its file into this folder and `register` it."""
 
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from math import isfinite
+from pkgutil import iter_modules
 
 import torch
 from torch import Tensor
@@ -11,46 +13,27 @@ from torch import Tensor
 from ..errors import LoraError
 from ..files import TensorInfo
 from ..low_rank import Update
-from .base_dependent import BOFT, DORA, GLORA, OFT, RESHAPE, SET
-from .full import BIAS, DIFFERENCE, NORM, NORM_BIAS
-from .kind import Kind, Measure
-from .loha import LOHA
-from .lokr import LOKR
+from .base_dependent import BOFT, DORA, OFT
+from .full import NORM_BIAS
+from .kind import KINDS, Kind, Measure, register
 from .lora import LORA, SUFFIX_PAIRS
 
 __all__ = [
     "DROPPED",
     "KINDS",
     "LORA",
+    "NORM_BIAS",
     "SUFFIX_PAIRS",
     "Adapter",
     "Kind",
     "Measure",
     "group",
+    "register",
     "scalar",
 ]
 
-# In the order of ComfyUI's loader, where a later kind of the same weight replaces an earlier one.
-# The kinds that only modify another one come last.
-KINDS: tuple[Kind, ...] = (
-    LORA,
-    LOHA,
-    LOKR,
-    GLORA,
-    OFT,
-    NORM,
-    NORM_BIAS,
-    DIFFERENCE,
-    BIAS,
-    SET,
-    DORA,
-    RESHAPE,
-)
-
-_ROLES = {suffix: (kind, role) for kind in KINDS for suffix, role in kind.suffixes.items()}
-_SUFFIX = re.compile(
-    "(.+?)(" + "|".join(map(re.escape, sorted([*_ROLES, ".alpha"], key=len, reverse=True))) + ")"
-)
+for _file in iter_modules(__path__):
+    import_module(f"{__name__}.{_file.name}")
 
 
 @dataclass(frozen=True)
@@ -127,36 +110,32 @@ def group(info: Mapping[str, TensorInfo], drop_magnitude: bool = False) -> Group
     that does not count: reason}). `drop_magnitude` leaves DoRA's magnitudes out. Raises LoraError
     for a module that lacks a factor.
     """
-    found: dict[tuple[str, str], dict[Kind, Adapter]] = {}
+    kind_of = {suffix: kind for kind in KINDS for suffix in kind.suffixes}
+    endings = sorted([*kind_of, ".alpha"], key=len, reverse=True)
+    pattern = re.compile("(.+?)(" + "|".join(map(re.escape, endings)) + ")")
+    found: dict[tuple[str, str], dict[Kind, dict[str, str]]] = {}
     alphas: dict[str, str] = {}
     rest: dict[str, str] = {}
     shadowed: dict[str, str] = {}
     for key in info:
-        match = _SUFFIX.fullmatch(key)
+        match = pattern.fullmatch(key)
         if match is None:
             rest[key] = "not part of an adapter kind that is known"
             continue
         raw, suffix = match.groups()
-        if suffix == ".alpha":
+        kind = kind_of.get(suffix)
+        if kind is None:
             alphas[raw] = key
-            continue
-        kind, role = _ROLES[suffix]
-        if drop_magnitude and kind is DORA:
+        elif drop_magnitude and kind is DORA:
             shadowed[key] = DROPPED
-            continue
-        kinds = found.setdefault((raw, kind.parameter), {})
-        adapter = kinds.setdefault(kind, Adapter(kind, {}))
-        if role in adapter.keys:
-            # Two suffix pairs for one module: ComfyUI takes the first pair of its list.
-            order = list(kind.suffixes)
-            if order.index(suffix) > order.index(adapter.suffixes[role]):
-                shadowed[key] = f"ComfyUI reads {adapter.keys[role]} instead"
-                continue
-            shadowed[adapter.keys[role]] = f"ComfyUI reads {key} instead"
-        adapter.keys[role], adapter.suffixes[role] = key, suffix
+        elif kind.beside and raw + kind.beside not in info:
+            shadowed[key] = f"ComfyUI reads it only beside {raw}{kind.beside}"
+        else:
+            found.setdefault((raw, kind.parameter), {}).setdefault(kind, {})[suffix] = key
     modules = {}
     for (raw, parameter), kinds in found.items():
-        chosen = _winner(raw, kinds, rest, shadowed)
+        adapters = {kind: _adapter(kind, keys, shadowed) for kind, keys in kinds.items()}
+        chosen = _winner(raw, adapters, rest, shadowed)
         if chosen is None:
             continue
         if parameter == "weight" and raw in alphas:
@@ -168,11 +147,21 @@ def group(info: Mapping[str, TensorInfo], drop_magnitude: bool = False) -> Group
     return modules, rest, shadowed
 
 
+def _adapter(kind: Kind, keys: dict[str, str], shadowed: dict[str, str]) -> Adapter:
+    """The adapter of one module's {suffix: key}; keys of another form than the chosen are left."""
+    form = kind.form(keys)
+    first = next(suffix for suffix in form if suffix in keys)
+    reason = f"ComfyUI does not read it beside {keys[first]}"
+    shadowed |= {key: reason for suffix, key in keys.items() if suffix not in form}
+    roles = {form[suffix]: suffix for suffix in keys if suffix in form}
+    return Adapter(kind, {role: keys[suffix] for role, suffix in roles.items()}, roles)
+
+
 def _winner(
     raw: str, kinds: dict[Kind, Adapter], rest: dict[str, str], shadowed: dict[str, str]
 ) -> Adapter | None:
     """The adapter that ComfyUI applies of all that a file has for one module, or None."""
-    ordered = sorted(kinds, key=KINDS.index)
+    ordered = sorted(kinds, key=lambda kind: kind.precedence)
     alone = [kind for kind in ordered if not kind.modifies]
     if not alone:
         for kind in ordered:
@@ -185,7 +174,7 @@ def _winner(
     if role := chosen.kind.missing(chosen.keys):
         have = ", ".join(chosen.keys.values())
         raise LoraError(f"module {raw} has {have} but no {role} factor; the file is incomplete")
-    for kind in ordered[len(alone) :]:
+    for kind in (kind for kind in ordered if kind.modifies):
         modifier, modified = kinds[kind], chosen.modified or chosen.kind
         if modified not in kind.modifies:
             reason = f"ComfyUI does not apply it to a {modified.name}"

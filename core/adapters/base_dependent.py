@@ -1,6 +1,8 @@
 """Kinds whose meaning depends on the base weight: carried through whole, or refused by name."""
 
-from .kind import Kind, Measure, Shapes
+from dataclasses import replace
+
+from .kind import Kind, Measure, Shapes, register
 from .loha import LOHA
 from .lokr import LOKR
 from .lora import LORA
@@ -10,44 +12,60 @@ def measure_glora(shapes: Shapes) -> Measure:
     return Measure((shapes["b1"][0], *shapes["b2"][1:]))
 
 
-GLORA = Kind(
-    "GLoRA",
-    {".a1.weight": "a1", ".a2.weight": "a2", ".b1.weight": "b1", ".b2.weight": "b2"},
-    ("a1", "a2", "b1", "b2"),
-    measure=measure_glora,
-    needs_base="it multiplies the base weight",
+GLORA = register(
+    Kind(
+        "GLoRA",
+        ({".a1.weight": "a1", ".a2.weight": "a2", ".b1.weight": "b1", ".b2.weight": "b2"},),
+        ("a1", "a2", "b1", "b2"),
+        measure=measure_glora,
+        needs_base="it multiplies the base weight",
+        precedence=4,
+    )
 )
-OFT = Kind(
-    "OFT",
-    {".oft_blocks": "blocks", ".oft_diag": "blocks", ".rescale": "rescale"},
-    ("blocks",),
-    needs_base="it rotates the base weight",
+OFT = register(
+    Kind(
+        "OFT",
+        tuple({blocks: "blocks", ".rescale": "rescale"} for blocks in (".oft_blocks", ".oft_diag")),
+        ("blocks",),
+        needs_base="it rotates the base weight",
+        precedence=5,
+    )
 )
 # Stored under the same names as OFT, with one dimension more.
-BOFT = Kind("BOFT", {}, OFT.required, needs_base=OFT.needs_base)
-SET = Kind(
-    "set weight",
-    {".set_weight": "values"},
-    ("values",),
-    needs_base="it replaces the base weight",
+BOFT = replace(OFT, name="BOFT")
+SET = register(
+    Kind(
+        "set weight",
+        ({".set_weight": "values"},),
+        ("values",),
+        needs_base="it replaces the base weight",
+        precedence=8,
+    )
 )
-DORA = Kind(
-    "DoRA",
-    {
-        ".dora_scale": "magnitude",
-        ".lora_magnitude_vector": "magnitude",
-        ".lora_magnitude_vector.weight": "magnitude",
-        ".lora_magnitude_vector.default.weight": "magnitude",
-    },
-    ("magnitude",),
-    needs_base="its magnitude rescales the base weight",
-    way_out="drop the magnitude (--drop-magnitude), which changes what it does",
-    modifies=(LORA, LOHA, LOKR, GLORA, OFT),
+MAGNITUDES = (
+    ".dora_scale",
+    ".lora_magnitude_vector",
+    ".lora_magnitude_vector.weight",
+    ".lora_magnitude_vector.default.weight",
 )
-RESHAPE = Kind(
-    "reshaped weight",
-    {".reshape_weight": "reshape"},
-    ("reshape",),
-    needs_base="it enlarges the base weight",
-    modifies=(LORA,),
+DORA = register(
+    Kind(
+        "DoRA",
+        tuple({suffix: "magnitude"} for suffix in MAGNITUDES),
+        ("magnitude",),
+        needs_base="its magnitude rescales the base weight",
+        way_out="drop the magnitude (--drop-magnitude), which changes what it does",
+        modifies=(LORA, LOHA, LOKR, GLORA, OFT),
+        precedence=9,
+    )
+)
+RESHAPE = register(
+    Kind(
+        "reshaped weight",
+        ({".reshape_weight": "reshape"},),
+        ("reshape",),
+        needs_base="it enlarges the base weight",
+        modifies=(LORA,),
+        precedence=10,
+    )
 )

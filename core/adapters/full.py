@@ -1,7 +1,7 @@
 """Full differences: the change of a weight, norm or bias stored as it is."""
 
 from ..low_rank import Dense
-from .kind import Kind, Measure, Roles, Shapes
+from .kind import Kind, Measure, Roles, Shapes, register
 
 
 def update(roles: Roles, alpha: float | None) -> Dense:
@@ -13,8 +13,22 @@ def measure(shapes: Shapes) -> Measure:
     return Measure(shapes["values"])
 
 
-STORED = (("values",), update, measure)
-DIFFERENCE = Kind("difference", {".diff": "values"}, *STORED)
-NORM = Kind("norm", {".w_norm": "values"}, *STORED)
-BIAS = Kind("bias", {".diff_b": "values"}, *STORED, parameter="bias")
-NORM_BIAS = Kind("norm bias", {".b_norm": "values"}, *STORED, parameter="bias")
+def stored(name: str, suffix: str, parameter: str, precedence: int, beside: str = "") -> Kind:
+    return register(
+        Kind(
+            name,
+            ({suffix: "values"},),
+            ("values",),
+            update,
+            measure,
+            parameter=parameter,
+            beside=beside,
+            precedence=precedence,
+        )
+    )
+
+
+NORM = stored("norm", ".w_norm", "weight", 6)
+NORM_BIAS = stored("norm bias", ".b_norm", "bias", 6, beside=".w_norm")
+DIFFERENCE = stored("difference", ".diff", "weight", 7)
+BIAS = stored("bias", ".diff_b", "bias", 7)

@@ -36,7 +36,10 @@ def unknown(shapes: Shapes) -> Measure:
 class Kind:
     """One way to store the change of a weight.
 
-    * `suffixes` maps the end of a raw key to the tensor's role.
+    * `forms` are the sets of suffixes that it is stored under, each {end of a raw key: role}. Of
+      several forms in one module the first one counts whose first suffix is there.
+    * `precedence` is its place in ComfyUI's loader: of two kinds of one module the greater counts.
+      0 is for kinds that ComfyUI does not read.
     * `required` lists the roles without which a module is broken; "w1 | w1_a w1_b" is one or two.
     * `update` turns the tensors and alpha (None where the file has none) into the change of the
       weight at strength 1, as ComfyUI applies it. A kind whose meaning needs the base weight has
@@ -44,10 +47,11 @@ class Kind:
     * `measure` says what the shapes tell.
     * `modifies` lists the kinds that it modifies instead of standing alone.
     * `parameter` is what it changes.
+    * `beside` is a suffix that the module must have, too, for ComfyUI to read it.
     """
 
     name: str
-    suffixes: Mapping[str, str]
+    forms: tuple[Mapping[str, str], ...]
     required: tuple[str, ...]
     update: Callable[[Roles, float | None], Update] | None = None
     measure: Callable[[Shapes], Measure] = unknown
@@ -55,6 +59,19 @@ class Kind:
     way_out: str = ""
     modifies: "tuple[Kind, ...]" = ()
     parameter: str = "weight"
+    beside: str = ""
+    precedence: int = 0
+
+    @property
+    def suffixes(self) -> set[str]:
+        """Every suffix of its tensors; no other kind has it."""
+        return {suffix for form in self.forms for suffix in form}
+
+    def form(self, suffixes: Collection[str]) -> Mapping[str, str]:
+        """The form that these suffixes of one module are read as."""
+        whole = (form for form in self.forms if next(iter(form)) in suffixes)
+        part = (form for form in self.forms if set(form) & set(suffixes))
+        return next(whole, None) or next(part)
 
     def missing(self, roles: Collection[str]) -> str | None:
         """The first requirement that these roles do not meet."""
@@ -63,6 +80,15 @@ class Kind:
             if not any(set(way.split()) <= set(roles) for way in ways):
                 return requirement
         return None
+
+
+KINDS: list[Kind] = []
+
+
+def register(kind: Kind) -> Kind:
+    """Make a kind known to everything that reads files."""
+    KINDS.append(kind)
+    return kind
 
 
 def is_thin(rank: int, shape: tuple[int, ...]) -> bool:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..errors import LoraError
 from ..low_rank import Dense, LowRank, Update
-from .kind import Kind, Measure, Roles, Shapes, is_thin, measure_product
+from .kind import Kind, Measure, Roles, Shapes, is_thin, measure_product, register
 
 
 def update(roles: Roles, alpha: float | None) -> Update:
@@ -64,10 +64,13 @@ def sizes(
 
 NAMES = ("w1_a", "w1_b", "w2_a", "w2_b", "t1", "t2")
 
-LOHA = Kind(
-    "LoHa",
-    {f".hada_{name}": name for name in NAMES},
-    ("w1_a", "w1_b", "w2_a", "w2_b"),
-    update,
-    measure,
+LOHA = register(
+    Kind(
+        "LoHa",
+        ({f".hada_{name}": name for name in NAMES},),
+        ("w1_a", "w1_b", "w2_a", "w2_b"),
+        update,
+        measure,
+        precedence=2,
+    )
 )

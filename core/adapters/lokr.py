@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..errors import LoraError
 from ..low_rank import Dense, LowRank, Svd, Update
-from .kind import Kind, Measure, Roles, Shapes, is_thin, measure_product
+from .kind import Kind, Measure, Roles, Shapes, is_thin, measure_product, register
 from .loha import factors, sizes
 
 TUCKER = "LoKr with t2: ComfyUI 0.33 fails on it and leaves the layer as it is; here it counts"
@@ -114,10 +114,13 @@ def _sizes(
 
 NAMES = ("w1", "w1_a", "w1_b", "w2", "w2_a", "w2_b", "t2")
 
-LOKR = Kind(
-    "LoKr",
-    {f".lokr_{name}": name for name in NAMES},
-    ("w1 | w1_a w1_b", "w2 | w2_a w2_b"),
-    update,
-    measure,
+LOKR = register(
+    Kind(
+        "LoKr",
+        ({f".lokr_{name}": name for name in NAMES},),
+        ("w1 | w1_a w1_b", "w2 | w2_a w2_b"),
+        update,
+        measure,
+        precedence=3,
+    )
 )

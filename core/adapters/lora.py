@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ..errors import LoraError
 from ..low_rank import LowRank
-from .kind import Kind, Measure, Roles, Shapes
+from .kind import Kind, Measure, Roles, Shapes, register
 
 # (up, down) in the order in which ComfyUI looks for them.
 SUFFIX_PAIRS = (
@@ -55,15 +55,16 @@ def measure(shapes: Shapes) -> Measure:
     return Measure((up[0], down[1], *(mid or down)[2:]), down[0])
 
 
-LORA = Kind(
-    "LoRA",
-    {
-        suffix: role
-        for pair in SUFFIX_PAIRS
-        for suffix, role in zip(pair, ("up", "down"), strict=True)
-    }
-    | {".lora_mid.weight": "mid"},
-    ("up", "down"),
-    update,
-    measure,
+# Only kohya's form has a middle kernel.
+KOHYA, *OTHERS = ({up: "up", down: "down"} for up, down in SUFFIX_PAIRS)
+
+LORA = register(
+    Kind(
+        "LoRA",
+        (KOHYA | {".lora_mid.weight": "mid"}, *OTHERS),
+        ("up", "down"),
+        update,
+        measure,
+        precedence=1,
+    )
 )

@@ -84,7 +84,8 @@ def _verify(options: argparse.Namespace) -> None:
         print(
             f"total relative error {report.relative_error:.3g} over {len(report.modules)} modules"
         )
-        print("\n".join(report.notes))
+        for note in report.notes:
+            print(note)
     if options.max_error is not None and not report.relative_error <= options.max_error:
         raise LoraError(
             f"{options.written}: total relative error {report.relative_error:.3g} is above "

@@ -4,6 +4,11 @@ python oracle.py keys ANSWER.json
     {model: [[name, weight, [dimension, start, length] or null, swapped, shape], ...]}: every
     name that ComfyUI's loader accepts for a weight, in its order, for the models below, built on
     the meta device. They are cut down to a few blocks (names repeat) of the real width.
+python oracle.py small ANSWER.json
+    The same for small models of families that fuse, split and reorder weights.
+python oracle.py patched FOLDER
+    For every <small model>.<name>.safetensors in FOLDER: the changes of the model's weights, as
+    ComfyUI's key map, loader and patcher make them, as FOLDER/patched/<the same name>.
 python oracle.py changes FOLDER
     For every <name>.safetensors in FOLDER and the weights in FOLDER/base/<name>.safetensors
     (key: a module's raw name in the file, with .bias for a bias): the weights after ComfyUI's
@@ -187,10 +192,37 @@ DIFFUSION_MODELS = {
     "Cosmos Predict2": (models.CosmosT2IPredict2, COSMOS_2),
     "Anima": (models.Anima, COSMOS_2),
 }
+# As narrow as these classes can be built; the slices of fused weights follow the width.
+SMALL_MODELS = {
+    "Flux": (
+        models.Flux,
+        FLUX
+        | {"hidden_size": 24, "num_heads": 2, "axes_dim": [4, 4, 4], "depth": 1}
+        | {"depth_single_blocks": 1, "context_in_dim": 16, "vec_in_dim": 8},
+    ),
+    "Z-Image": (
+        models.ZImage,
+        Z_IMAGE
+        | {"dim": 30, "n_heads": 5, "n_kv_heads": 5, "axes_dims": [2, 2, 2], "n_layers": 1}
+        | {"cap_feat_dim": 16},
+    ),
+    "SD3": (
+        models.SD3,
+        SD35_MEDIUM
+        | {"depth": 1, "adm_in_channels": 16, "x_block_self_attn_layers": [0]}
+        | {"pos_embed_max_size": 4, "num_patches": 16}
+        | {
+            "context_embedder_config": {
+                "target": "torch.nn.Linear", "params": {"in_features": 16, "out_features": 64},
+            }
+        },
+    ),
+}  # fmt: skip
 TEXT_ENCODERS = {
     "SD1.5": comfy.sd1_clip.SD1ClipModel,
     "SD2": comfy.text_encoders.sd2_clip.SD2ClipModel,
     "SDXL": comfy.sdxl_clip.SDXLClipModel,
+    "SDXL refiner": comfy.sdxl_clip.SDXLRefinerClipModel,
     "SD3.5": comfy.text_encoders.sd3_clip.SD3ClipModel,
     "Flux": comfy.text_encoders.flux.FluxClipModel,
 }
@@ -206,17 +238,46 @@ def diffusion_model(kind, settings):
 
 def key_maps():
     answer = {}
-    for name, (kind, settings) in DIFFUSION_MODELS.items():
-        model = diffusion_model(kind, settings)
-        shapes = {key: list(tensor.shape) for key, tensor in model.state_dict().items()}
-        found = comfy.lora.model_lora_keys_unet(model, {})
-        answer[name] = entries(found, shapes, "diffusion_model.")
+    for name, model in DIFFUSION_MODELS.items():
+        answer[name] = entries(*key_map(*model), "diffusion_model.")
     for name, kind in TEXT_ENCODERS.items():
         model = kind(device="meta", dtype=torch.float32)
         shapes = {key: list(tensor.shape) for key, tensor in model.state_dict().items()}
         found = comfy.lora.model_lora_keys_clip(model, {})
         answer[f"{name} text encoders"] = entries(found, shapes, "")
     return answer
+
+
+def key_map(kind, settings):
+    """(ComfyUI's key map, {key: shape}) of a model."""
+    model = diffusion_model(kind, settings)
+    shapes = {key: list(tensor.shape) for key, tensor in model.state_dict().items()}
+    return comfy.lora.model_lora_keys_unet(model, {}), shapes
+
+
+def small_key_maps():
+    return {
+        name: entries(*key_map(kind, settings), "diffusion_model.")
+        for name, (kind, settings) in SMALL_MODELS.items()
+    }
+
+
+def patched(folder):
+    """The changes of a small model's weights, patched as a LoRA loader node patches them."""
+    (folder / "patched").mkdir()
+    maps = {name: key_map(*model) for name, model in SMALL_MODELS.items()}
+    for path in sorted(folder.glob("*.safetensors")):
+        found, shapes = maps[path.name.split(".")[0]]
+        # A patch of a slice has (weight, offset, function) for a key, as in ModelPatcher.
+        patches = {}
+        for key, patch in comfy.lora.load_lora(load_file(path), found, log_missing=False).items():
+            weight, offset, function = (*((key,) if isinstance(key, str) else key), None, None)[:3]
+            patches.setdefault(weight, []).append((1.0, patch, 1.0, offset, function))
+        answer = {
+            weight: comfy.lora.calculate_weight(patch, torch.zeros(shapes[weight]), weight)
+            for weight, patch in patches.items()
+        }
+        save_file({k: t.contiguous() for k, t in answer.items()}, folder / "patched" / path.name)
 
 
 def entries(found, shapes, prefix):
@@ -279,5 +340,9 @@ if __name__ == "__main__":
     with torch.no_grad():
         if command == "keys":
             path.write_text(json.dumps(key_maps()))
+        elif command == "small":
+            path.write_text(json.dumps(small_key_maps()))
+        elif command == "patched":
+            patched(path)
         else:
             changes(path)

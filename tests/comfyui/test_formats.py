@@ -49,7 +49,11 @@ MODELS = [
     *("PixArt Alpha", "HiDream", "Krea 2", "HunyuanDiT", "Mochi", "OmniGen2", "Kandinsky 5"),
     *("ERNIE-Image", "Lumina 2", "Cosmos Predict2", "Anima"),
 ]
-ENCODERS = ["SD1.5", "SDXL", "SD3.5", "Flux"]
+# Models by their text encoders: our name of the family.
+ENCODERS = {
+    **{"SD1.5": "SD1.5", "SD2": "SD1.5", "SDXL": "SDXL", "SDXL refiner": "SDXL refiner"},
+    **{"SD3.5": "SD3", "Flux": "Flux"},
+}
 # Nothing tells these names of Stable Cascade's text encoder from those of a diffusion model.
 CASCADE = "lora_prior_te_"
 
@@ -163,11 +167,30 @@ def test_text_encoders(key_maps, model):
     for entry in weights_of(key_maps, f"{model} text encoders"):
         if entry.raw.startswith(CASCADE) or entry.lone:
             continue
-        name = resolve(entry.raw, None)
+        name = resolve(entry.raw, None, entry.shape)
         assert owners.setdefault(name.canonical, entry.weight) == entry.weight, entry.raw
         if name.native is not None:
             assert name.canonical == entry.weight, entry.raw
     assert len(set(owners.values())) == len(owners)
+
+
+@pytest.mark.parametrize("spelling", [KOHYA, DIFFUSERS, GENERIC])
+@pytest.mark.parametrize("model", ENCODERS)
+def test_what_is_written_for_a_text_encoder_is_read_by_comfyui(key_maps, model, spelling):
+    family = FAMILY[ENCODERS[model]]
+    entries = list(weights_of(key_maps, f"{model} text encoders"))
+    known = {entry.raw: entry.weight for entry in entries}
+    layers = [e for e in entries if e.raw.startswith("text_encoders.clip_")]
+    assert len(layers) > 72
+    for entry in layers:
+        name = resolve(entry.raw, family, entry.shape)
+        if name.native is None or name.native == "text_projection":
+            continue
+        raw = spell(name, standard_spelling(spelling, family), family)
+        assert known.get(raw) == entry.weight and precedence(raw, family)[0] >= 0, raw
+        if "norm" in raw:
+            kohya = f"lora_te1_{flat(raw.partition('transformer.')[2])}"
+            assert kohya not in known and precedence(kohya, family)[0] < 0
 
 
 # -- what stored tensors do -----------------------------------------------------------------------
@@ -225,6 +248,13 @@ def own_files() -> dict[str, tuple[dict[str, torch.Tensor], dict[str, tuple[int,
     )  # fmt: skip
     two = lora("x", (6, 5), 2, helpers.KOHYA) | lora("x", (6, 5), 3, PAIRS[1], seed=1)
     files["two_pairs"] = two, {"x": (6, 5)}
+    half = lora("x", (6, 5), 2) | {"x.lora_down.weight": randn((3, 5))}
+    files["a_pair_and_a_half"] = half, {"x": (6, 5)}
+    elsewhere = lora("x", convolution, 3) | {"x.lora_mid.weight": randn((3, 3, 3, 3))}
+    files["mid_elsewhere"] = elsewhere, {"x": convolution}
+    norms = {"x.w_norm": randn((6,)), "y.b_norm": randn((6,), 1), "z.w_norm": randn((6,), 2)}
+    norms |= {"z.b_norm": randn((6,), 3), "z.diff": randn((6,), 4)}
+    files["norms"] = norms, {name: (6,) for name in ("x", "y", "z", "z.bias")}
     return files
 
 

@@ -269,6 +269,51 @@ def test_a_magnitude_counts_only_for_what_it_can_modify():
     assert read.other == {"x.dora_scale": "a DoRA without factors"}
 
 
+def test_a_middle_kernel_counts_only_beside_kohyas_factors():
+    mid = {"x.lora_mid.weight": torch.ones(2, 2, 3, 3)}
+    kohya = lora("x", (8, 6, 3, 3), 2, helpers.KOHYA, mid=True)
+    assert Lora(StateDict(kohya)).shadowed == {}
+    peft = lora("x", (8, 6, 3, 3), 2, helpers.PEFT)
+    read = Lora(StateDict(peft | mid))
+    assert read.shadowed == {"x.lora_mid.weight": "ComfyUI does not read it beside x.lora_B.weight"}
+    assert error(changes(peft | mid)["x"], changes(peft)["x"]) == 0
+    edited = select(StateDict(peft | mid), "")[0]
+    assert helpers.same_bits(edited.lora, peft)
+    assert "does not read it" in edited.report.dropped["state dict: x.lora_mid.weight"]
+
+
+def test_factors_are_never_taken_from_two_pairs():
+    """ComfyUI goes by the name of up; what is beside it under other names does not count."""
+    peft, kohya = lora("x", SIZE, 2), lora("x", SIZE, 3, helpers.KOHYA, seed=1)
+    read = Lora(StateDict(peft | {"x.lora_down.weight": kohya["x.lora_down.weight"]}))
+    assert list(read.shadowed) == ["x.lora_down.weight"]
+    assert [m.rank for m in read.modules.values()] == [2]
+    with pytest.raises(LoraError, match=r"module x has x.lora_up.weight but no down factor"):
+        Lora(StateDict(peft | {"x.lora_up.weight": kohya["x.lora_up.weight"]}))
+
+
+def test_a_norms_bias_counts_only_beside_its_weight():
+    bias, weight = {"x.b_norm": randn((6,))}, {"x.w_norm": randn((6,), 1)}
+    with pytest.raises(LoraError, match=r"b_norm \(ComfyUI reads it only beside x\.w_norm\)"):
+        Lora(StateDict(bias))
+    read = Lora(StateDict(bias | {"y.w_norm": randn((6,))}))
+    assert list(read.modules) == ["y"] and list(read.shadowed) == ["x.b_norm"]
+    assert list(Lora(StateDict(bias | weight)).modules) == ["x.bias", "x"]
+
+
+def test_a_norms_bias_that_loses_its_weight_is_written_as_one_that_comfyui_reads():
+    file = {"x.w_norm": randn((6,), 1), "x.b_norm": randn((6,), 2)}
+    kept = select(StateDict(file), "x.bias")[0].lora
+    assert helpers.same_bits(kept, {"x.diff_b": file["x.b_norm"]})
+    # The weights cancel, the bias stays; a weight of another kind does not make up for it.
+    only_weight = {"x.w_norm": file["x.w_norm"]}
+    cancelled = blend(StateDict(file), StateDict(only_weight), Blend(weights=(1.0, -1.0))).lora
+    assert list(cancelled) == ["x.diff_b"]
+    plain = {"x.diff": randn((6,), 3)}
+    assert set(blend(StateDict(plain), StateDict(file)).lora) == {"x.diff", "x.diff_b"}
+    assert set(blend(StateDict(file), StateDict(plain)).lora) == set(file)
+
+
 @pytest.mark.parametrize("missing", ["hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"])
 def test_a_loha_that_lacks_a_factor_is_refused(missing):
     tensors = loha("x", *SIZE, 2)

@@ -5,7 +5,7 @@ import torch
 
 from core import Blend, LoraError, Output, blend, select, verify
 from tests.core.edits import EDITS
-from tests.helpers import KOHYA, PAIRS, files_in, flux_file, lora, lora_file, save
+from tests.helpers import KOHYA, PAIRS, files_in, flux_file, lora, lora_file, same_bits, save
 
 NAN, INF = float("nan"), float("inf")
 A, B = "x.lora_A.weight", "x.lora_B.weight"
@@ -81,6 +81,14 @@ def test_two_files_without_a_common_module_name_both_families(tmp_path):
     for word in ("flux.safetensors", "sd.safetensors", "Flux", "SD1.5", "different base models"):
         assert word in str(caught.value)
     assert files_in(tmp_path) == before
+
+
+def test_two_halves_of_one_lora_have_no_common_module_and_are_not_refused():
+    whole = flux_file("kohya")
+    halves = select(whole, "double_blocks.*", Output(), Output())
+    first, second = (half.lora for half in halves)
+    written = blend(first, second, Blend(rank=None)).lora
+    assert same_bits(written, whole)
 
 
 def test_shapes_that_differ_name_the_module_and_both_files(tmp_path):

@@ -20,6 +20,7 @@ from tests.helpers import (
     files_in,
     flux_dense,
     flux_file,
+    lora,
     lora_file,
     save,
     weighted,
@@ -215,6 +216,28 @@ def test_info(folder, capsys):
         "shape": [16, 12],
         "dtype": "float32",
     }
+
+
+@pytest.mark.parametrize(
+    "metadata, family",
+    [
+        ({"ss_base_model_version": "flux1"}, "Flux (certain, 5 of 5 names known)"),
+        ({}, "Flux or Chroma (possible, 5 of 5 names known)"),
+    ],
+)
+def test_info_shows_the_family_how_sure_that_is_and_the_blocks(folder, capsys, metadata, family):
+    encoder = lora("lora_te1_text_model_encoder_layers_3_mlp_fc1", alpha=1.0, pair=KOHYA)
+    tensors = {k: t for k, t in flux_file("kohya").items() if "final_layer" not in k} | encoder
+    save(tensors | lora("lora_unet_img_in"), folder / "a.safetensors", metadata)
+    assert cli("info A") == 0
+    lines = dict(line.split(":", 1) for line in capsys.readouterr().out.splitlines())
+    assert lines["family"].strip() == family and lines["spelling"].strip() == "kohya"
+    assert lines["blocks"].strip() == (
+        "clip_l.encoder.layers (1), double_blocks (1), single_blocks (1)"
+    )
+    save(encoder, folder / "b.safetensors")
+    assert cli("info B") == 0
+    assert "unknown model family (text encoders only)" in capsys.readouterr().out
 
 
 def test_info_says_how_a_file_was_made(folder, capsys):

@@ -170,3 +170,25 @@ def test_names_that_no_table_knows_still_match_across_spellings():
     for first, second in ((one, two), (two, one)):
         result = blend(first, second, Blend((1.0, 2.0), None))
         assert result.report.matched == 1 and raw_names(result.lora) == raw_names(first)
+
+
+def test_what_joins_a_file_that_comfyui_does_not_read_is_spelled_alike():
+    prefix = "base_model.model."
+    first = parts("diffusers", QKV)
+    first = {key.replace("transformer.", prefix, 1): tensor for key, tensor in first.items()}
+    edited = blend(first, parts("kohya", QKV, LINEAR1), Blend(rank=None))
+    names = raw_names(edited.lora)
+    assert all(raw.startswith(prefix) for raw in names) and len(names) == 7
+    assert any(f"does not read names like {prefix}" in note for note in edited.report.notes)
+    # A file that ComfyUI reads is joined by names that it reads, too.
+    wan = "lycoris_blocks_0_self_attn_"
+    first = lora(f"{wan}q") | lora("lora_unet_blocks_0_self_attn_k")
+    second = lora("diffusion_model.blocks.0.self_attn.q") | lora("diffusion_model.blocks.0.ffn.0")
+    assert "diffusion_model.blocks.0.ffn.0" in raw_names(blend(first, second).lora)
+
+
+def test_a_file_whose_whole_and_parts_do_not_fit_is_said_to_be_damaged():
+    whole = lora("lora_unet_double_blocks_0_img_attn_qkv", (3 * H, H), pair=KOHYA)
+    part = lora("transformer.transformer_blocks.0.attn.to_q", (H + 1, H))
+    with pytest.raises(LoraError, match=r"qkv.* rows, .*: state dict is damaged or mixed up"):
+        convert(whole | part, Output(spelling="kohya"))

@@ -121,6 +121,25 @@ def test_text_encoders_are_spelled_as_comfyui_reads_them(family, encoder, spelli
     assert spell(name, standard_spelling(spelling, FAMILY[family]), FAMILY[family]) == raw
 
 
+@pytest.mark.parametrize(
+    "family, width, encoder",
+    [("SD1.5", 768, "clip_l"), ("SD1.5", 1024, "clip_h"), ("SDXL refiner", 1280, "clip_g")],
+)
+def test_the_only_text_encoder_of_a_model_is_told_by_its_width(family, width, encoder):
+    body = "text_model.encoder.layers.0.mlp.fc1"
+    names = {
+        KOHYA: "lora_te_" + flatten(body),
+        DIFFUSERS: f"text_encoder.{body}",
+        GENERIC: f"text_encoders.{encoder}.transformer.{body}",
+    }
+    for raw in names.values():
+        name = resolve(raw, FAMILY[family], (4 * width, width))
+        assert name.encoder == encoder
+        for spelling, wanted in names.items():
+            style = standard_spelling(spelling, FAMILY[family])
+            assert spell(name, style, FAMILY[family]) == wanted
+
+
 @pytest.mark.parametrize("spelling", [KOHYA, DIFFUSERS, GENERIC])
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.name)
 def test_what_is_spelled_means_the_same(family, spelling):
@@ -230,6 +249,23 @@ def test_a_bias_of_a_whole_weight_keeps_its_name_when_the_weight_is_split():
     ).lora
     assert torch.equal(written[f"{raw}.diff_b"], torch.ones(12))
     assert sum("attn.to_" in key for key in written) == 6
+
+
+@pytest.mark.parametrize(
+    "raw, read",
+    [
+        ("text_encoder_2.encoder.block.9.layer.1.DenseReluDense.wo", False),
+        ("lora_te3_encoder_block_9_layer_1_DenseReluDense_wo", True),
+        ("lora_te1_text_model_encoder_layers_0_layer_norm1", False),
+        ("text_encoders.clip_l.transformer.text_model.encoder.layers.0.layer_norm1", True),
+    ],
+)
+def test_names_of_text_encoders_that_comfyui_does_not_read_are_said(raw, read):
+    file = StateDict(
+        lora("lora_unet_single_blocks_0_linear1", (56, 8)) | {f"{raw}.diff": randn((8,))}
+    )
+    assert (precedence(raw, None)[0] >= 0) == read
+    assert any(raw in note for note in Lora(file).notes) != read
 
 
 def test_names_that_comfyui_does_not_read_are_said():

@@ -9,7 +9,9 @@ from tests import helpers
 from tests.core.kinds import loha, lokr
 from tests.helpers import lora, randn
 
-DTYPES = st.sampled_from([torch.float32, torch.float16, torch.bfloat16, torch.float64])
+DTYPES = st.sampled_from(
+    [torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.float8_e4m3fn]
+)
 MODULES = st.sampled_from(
     [
         "lora_unet_double_blocks_0_img_attn_qkv",
@@ -17,16 +19,26 @@ MODULES = st.sampled_from(
         "transformer.transformer_blocks.0.attn.to_q",
         "transformer.transformer_blocks.0.attn.to_k",
         "lycoris_transformer_blocks_0_attn_to_v",
+        "base_model.model.transformer_blocks.0.attn.to_q",
         "transformer.norm_out.linear",
         "lora_unet_final_layer_adaLN_modulation_1",
         "single_blocks.0.linear1_qkv",
         "transformer.single_transformer_blocks.0.proj_mlp",
         "lora_te1_text_model_encoder_layers_0_mlp_fc1",
+        "text_encoder.text_model.encoder.layers.0.mlp.fc1",
+        "text_encoders.clip_l.transformer.text_model.encoder.layers.0.mlp.fc1",
         "some.other.thing.7",
         "lora_unet_some_other_thing_7",
     ]
 )
 ROWS = {"qkv": 12, "linear1_qkv": 12, "mlp": 16, "linear": 8, "1": 8}
+
+
+def tucker(raw, form, products, middles, rows, rank, kernel, seed):
+    """Products with a middle kernel: a [rank, rows], b [rank, 4], t [rank, rank, *kernel]."""
+    shapes = {f"{p}_a": (rank, rows) for p in products} | {f"{p}_b": (rank, 4) for p in products}
+    shapes |= {middle: (rank, rank, *kernel) for middle in middles}
+    return {f"{raw}.{form.format(k)}": randn(shape, seed, k) for k, shape in shapes.items()}
 
 
 @st.composite
@@ -35,9 +47,12 @@ def module(draw):
     raw = draw(MODULES)
     rows = draw(st.sampled_from([ROWS.get(raw.replace("_", ".").split(".")[-1], 4)] * 9 + [5]))
     rank, dtype, seed = draw(st.integers(1, 5)), draw(DTYPES), draw(st.integers(0, 99))
-    kind = draw(st.integers(0, 9))
+    # Those that need the base weight are rarer: they end most edits.
+    kind = draw(st.sampled_from([0, 1, 2, 3, 4, 5, 6, 10, 11, 12, 13, 14] * 4 + [7, 8, 9, 15, 16]))
+    pair = draw(st.sampled_from(helpers.PAIRS))
+    kernel = draw(st.sampled_from([(1, 1), (3, 3), (2, 3, 3)]))
     tensors = {
-        0: lambda: lora(raw, (rows, 4), rank, draw(st.sampled_from(helpers.PAIRS)), seed=seed),
+        0: lambda: lora(raw, (rows, 4), rank, pair, seed=seed),
         1: lambda: lora(raw, (rows, 4), rank, helpers.KOHYA, draw(st.floats(-2, 2)), seed=seed),
         2: lambda: loha(raw, rows, 4, rank, seed),
         3: lambda: lokr(raw, (rows, 2), (1, 2), seed),
@@ -47,6 +62,18 @@ def module(draw):
         7: lambda: lora(raw, (rows, 4), rank) | {f"{raw}.dora_scale": torch.ones(rows, 1)},
         8: lambda: {f"{raw}.oft_blocks": randn((2, 2, 2), seed)},
         9: lambda: {f"{raw}.set_weight": randn((rows, 4), seed), f"{raw}.odd": randn((2,), seed)},
+        10: lambda: lora(raw, (rows, 4, *kernel), rank, pair, seed=seed, flat=draw(st.booleans())),
+        11: lambda: lora(raw, (rows, 4, *kernel), rank, pair, 1.0, mid=True, seed=seed),
+        12: lambda: tucker(raw, "hada_{}", ("w1", "w2"), ("t1", "t2"), rows, rank, kernel, seed),
+        13: lambda: tucker(raw, "lokr_{}", ("w2",), ("t2",), rows, rank, kernel, seed)
+        | {f"{raw}.lokr_w1": randn((1, 1), seed)},
+        14: lambda: {f"{raw}.b_norm": randn((rows,), seed), f"{raw}.alpha": torch.ones(1)},
+        15: lambda: {
+            f"{raw}.{side}.weight": randn(shape, seed, side)
+            for side, shape in {"a1": (4, 2), "a2": (2, 4), "b1": (rows, 2), "b2": (2, 4)}.items()
+        },
+        16: lambda: lora(raw, (rows, 4), rank, seed=seed)
+        | {f"{raw}.reshape_weight": torch.tensor([rows, 8]), f"{raw}.lora_mid.weight": randn((2,))},
     }[kind]()  # fmt: skip
     return {key: tensor.to(dtype) for key, tensor in tensors.items()}
 
@@ -64,8 +91,13 @@ def file(draw):
 def accounted(source: dict, result, report) -> None:
     """Every tensor of the source is in the result, part of a module in the report, or explained."""
     lora = Lora(StateDict(source, name="random"))
-    modules = {key for m in lora.modules.values() for key in m.adapter.keys.values()}
-    assert modules | set(lora.other) | set(lora.shadowed) == set(source)
+    modules = [key for m in lora.modules.values() for key in m.adapter.keys.values()]
+    assert sorted([*modules, *lora.other, *lora.shadowed]) == sorted(source)
+    rows = {row.module for row in report.modules}
+    for m in lora.modules.values():
+        # Fused with others, or split, it is in the report under the weight's name.
+        weight = m.name.weight + (".bias" if m.parameter == "bias" else "")
+        assert any(row == weight or row.startswith(m.name.weight) for row in rows), m.canonical
     for key in lora.shadowed:
         assert f"random: {key}" in report.dropped
     for key in lora.other:
@@ -92,4 +124,5 @@ def test_random_files_of_any_mix_work_or_say_what_is_wrong(first, second, rank, 
             continue
         edited = edited[0] if isinstance(edited, tuple) else edited
         accounted(first, edited.lora, edited.report)
-        Lora(edited.lora)
+        written = Lora(edited.lora)
+        assert not written.shadowed, "what ComfyUI does not read is not written"
