@@ -11,7 +11,7 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -152,17 +152,25 @@ def resize(shop: Workshop, rule: core.RankRule) -> Iterator[Row]:
 
 
 def memory(shop: Workshop) -> Iterator[Row]:
-    """Peak anonymous memory of a small and a large blend, each in a process of its own."""
-    for rank, target in ((32, 32), (128, 64)):
-        inputs = [shop.file("flux", rank, "kohya"), shop.file("flux", rank, "generic", 1)]
+    """Peak anonymous memory of blends, each in a process of its own; the last has fewer modules."""
+    ten = shop.folder / "ten"
+    ten.mkdir(exist_ok=True)
+    few = replace(shop, folder=ten, modules="single_blocks.?.*")
+    for where, name, rank, target in (
+        (shop, "flux", 32, 32),
+        (shop, "flux", 128, 64),
+        (few, "10 of flux's 57 blocks", 128, 64),
+    ):
+        inputs = [where.file("flux", rank, "kohya"), where.file("flux", rank, "generic", 1)]
         program = (
             "import core\n"
             f"core.blend({str(inputs[0])!r}, {str(inputs[1])!r}, core.Blend(weights={WEIGHTS}, "
             f"rank={target}), core.Output({str(shop.output)!r}))"
         )
         peak = anonymous_memory_peak(program, Path(__file__).parent.parent)
-        name = f"memory of blend flux, rank {rank} + {rank} -> {target}"
-        yield Row(name, peak / 1e6, "MB", 300.0)
+        yield Row(
+            f"memory of blend {name}, rank {rank} + {rank} -> {target}", peak / 1e6, "MB", 300.0
+        )
 
 
 def spectral(shop: Workshop) -> Iterator[Row]:
