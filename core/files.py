@@ -121,7 +121,7 @@ class FileTensors(Tensors):
         try:
             # Large blocks: hashlib and other threads hand the interpreter over once a block.
             digest, block = hashlib.sha256(), memoryview(bytearray(1 << 20))
-            with open(self.path, "rb", buffering=0) as file:
+            with open(self.path, "rb") as file:
                 while size := file.readinto(block):
                     digest.update(block[:size])
             return digest.hexdigest()
