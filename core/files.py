@@ -1,8 +1,8 @@
 """Bytes: lazy reading of safetensors files and streaming writing of new ones.
 
 Reading opens the header only; a tensor is a view of the memory-mapped file until it is used, so
-what was not asked for is never read. Writing appends tensor after tensor to a temporary file beside
-the target and renames it at the end: a failed or cancelled run leaves nothing behind.
+what was not asked for is never read. Writing appends tensor after tensor to a file without a name
+and gives it the target's at the end: a failed, cancelled or killed run leaves nothing behind.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import secrets
+import weakref
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -86,6 +87,7 @@ class FileTensors(Tensors):
         if os.path.isdir(given):
             raise LoraError(f"{given}: is a folder; give the path of a .safetensors file in it")
         try:
+            self.state = _state(given)
             handle: Any = safe_open(str(given), framework="pt")
             self.handle = handle
             metadata = dict(handle.metadata() or {})
@@ -100,6 +102,9 @@ class FileTensors(Tensors):
                     )
                 info[key] = TensorInfo(dtype, tuple(tensor.get_shape()))
         except FileNotFoundError as error:
+            # This is what safetensors says of a file that may not be read, too.
+            if os.path.exists(given):
+                raise LoraError(f"{given}: cannot be opened; check its permissions") from error
             raise LoraError(f"{given}: no such file; check the path") from error
         except (SafetensorError, OSError, ValueError, OverflowError) as error:
             if isinstance(error, LoraError):
@@ -110,14 +115,31 @@ class FileTensors(Tensors):
         super().__init__(given.name, given.resolve(), info, metadata)
 
     def __getitem__(self, key: str) -> Tensor:
+        self._check_unchanged()
         try:
             tensor: Tensor = self.handle.get_tensor(key)
             return tensor
         except (SafetensorError, OSError) as error:
             raise LoraError(f"{self.path}: tensor {key} cannot be read ({error})") from error
 
+    def _check_unchanged(self) -> None:
+        """Raises LoraError when the file is not the one that was opened any more.
+
+        What a memory map shows then is a mixture, and reading behind a new end kills the process.
+        """
+        assert self.path is not None
+        try:
+            unchanged = _state(self.path) == self.state
+        except OSError as error:
+            raise LoraError(f"{self.path}: cannot be read any more ({error.strerror})") from error
+        if not unchanged:
+            raise LoraError(
+                f"{self.path}: was changed while it was read; run again when nothing writes to it"
+            )
+
     def sha256(self) -> str:
         assert self.path is not None
+        self._check_unchanged()
         try:
             with open(self.path, "rb") as file:
                 return (
@@ -135,6 +157,12 @@ def _digest(file: BinaryIO) -> str:
     while block := file.read(1 << 20):
         digest.update(block)
     return digest.hexdigest()
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    """Differs when another file is in the path's place, or the file was written to."""
+    found = os.stat(path)
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 class DictTensors(Tensors):
@@ -220,6 +248,10 @@ class FileSink:
     header that turns out larger costs one copy of the data. Tensors whose size is not a multiple of
     8 bytes (alphas, above all) are kept until the end, so that every tensor starts aligned.
 
+    Until then the data have no name, so that they vanish with the process however it ends. Systems
+    without nameless files (only Linux has them, and not on network drives) get a hidden one beside
+    the target: `temporary` is its path, or None.
+
     Raises LoraError when the target cannot be written: missing folder, no permission, disk full.
     """
 
@@ -237,13 +269,26 @@ class FileSink:
             raise LoraError(f"{path}: is a folder; give a file name ending in .safetensors")
         if not os.path.isdir(self.path.parent):
             raise LoraError(f"{path}: the folder {self.path.parent} does not exist; create it")
-        self.temporary = self.path.with_name(f".{self.path.name[:64]}.{secrets.token_hex(6)}.part")
+        self.temporary: Path | None = None
         try:
-            # Not tempfile: its files are private to the user, ours get the usual permissions.
-            self.file: BinaryIO = open(self.temporary, "xb")  # noqa: SIM115 - closed in __exit__
+            self.file = self._begin()
             self.file.seek(8 + self.header_bytes)
         except OSError as error:
             raise _write_error(self.path, error) from error
+
+    def _begin(self) -> BinaryIO:
+        # Not tempfile: its files are private to the user, ours get the usual permissions.
+        if hasattr(os, "O_TMPFILE") and os.path.isdir("/proc/self/fd"):
+            with contextlib.suppress(OSError):
+                return open(self.path.parent, "w+b", opener=_nameless)
+        self.temporary = self._hidden()
+        return open(self.temporary, "x+b")
+
+    def _hidden(self) -> Path:
+        """A name beside the target. What has it goes when the sink does, or the program ends."""
+        path = self.path.with_name(f".{self.path.name[:64]}.{secrets.token_hex(6)}.part")
+        self.remove = weakref.finalize(self, _remove, path)
+        return path
 
     def put(self, key: str, tensor: Tensor) -> None:
         tensor = tensor.detach().cpu().contiguous()
@@ -288,23 +333,30 @@ class FileSink:
             self.file.write(text.ljust(self.header_bytes))
             self.file.flush()
             os.fsync(self.file.fileno())
-            self.file.close()
-            os.replace(self.temporary, self.path)
+            self._put_in_place()
         except OSError as error:
             raise _write_error(self.path, error) from error
+
+    def _put_in_place(self) -> None:
+        if self.temporary is None:
+            try:
+                return _link(self.file.fileno(), self.path)
+            except FileExistsError:
+                # Only a named file can replace another: this one has a name between two calls.
+                self.temporary = self._hidden()
+                _link(self.file.fileno(), self.temporary)
+        self.file.close()
+        os.replace(self.temporary, self.path)
 
     def _make_room(self, needed: int) -> None:
         """Move the data towards the end of the file, last block first."""
         old, self.header_bytes = self.header_bytes, -(-needed // 8) * 8
         shift, block = self.header_bytes - old, 1 << 20
-        with open(self.temporary, "rb") as source:
-            self.file.flush()
-            for start in reversed(range(0, self.position, block)):
-                source.seek(8 + old + start)
-                data = source.read(min(block, self.position - start))
-                self.file.seek(8 + old + start + shift)
-                self.file.write(data)
-                self.file.flush()
+        for start in reversed(range(0, self.position, block)):
+            self.file.seek(8 + old + start)
+            data = self.file.read(min(block, self.position - start))
+            self.file.seek(8 + old + start + shift)
+            self.file.write(data)
 
     def __enter__(self) -> "FileSink":
         return self
@@ -318,7 +370,24 @@ class FileSink:
         # A full disk can fail again when the buffer is flushed; the file goes anyway.
         with contextlib.suppress(OSError):
             self.file.close()
-        self.temporary.unlink(missing_ok=True)
+        if self.temporary is not None:
+            self.remove()
+
+
+def _remove(path: Path) -> None:
+    # Where the folder was locked meanwhile, the error on its way says so.
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
+def _nameless(folder: str, _: int) -> int:
+    return os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o666)
+
+
+def _link(descriptor: int, path: Path) -> None:
+    """Give an open file without a name this one. Raises FileExistsError where it is taken."""
+    # Given a folder's descriptor (here any), os.link takes the call that can follow the first link.
+    os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor, follow_symlinks=True)
 
 
 def _write_error(path: Path, error: OSError) -> LoraError:

@@ -1,8 +1,11 @@
 """The command line: `lora-alloy`, or `python -m core` from a clone."""
 
 import argparse
+import contextlib
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 
 from ..errors import Cancelled, LoraError
 from ..output import version
@@ -14,17 +17,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = build_parser()
     options = parser.parse_args(selectors_joined(sys.argv[1:] if arguments is None else arguments))
     try:
-        options.run(options)
+        with terminable():
+            options.run(options)
     except (LoraError, Cancelled) as error:
         print(f"lora-alloy: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("lora-alloy: interrupted; nothing was written", file=sys.stderr)
+        print("lora-alloy: interrupted; no file is half written", file=sys.stderr)
         return 1
     except BrokenPipeError:
         sys.stderr.close()  # The reader of our output has left, such as `head`.
         return 1
     return 0
+
+
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """Inside, SIGTERM ends the command as Ctrl-C does: through all that cleans up."""
+    main_thread = threading.current_thread() is threading.main_thread()
+    if not main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield  # Somebody else decides.
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def selectors_joined(arguments: Sequence[str]) -> list[str]:
