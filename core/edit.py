@@ -1,6 +1,7 @@
 """What all edits share: running over the targets and accounting for every tensor."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -44,10 +45,26 @@ def run(
     `others` selects which tensors that belong to no module are carried (None: all). Raises
     LoraError when nothing is left to write.
     """
+    with prepared(loras, targets, function, output, report, compute, others) as edited:
+        return edited
+
+
+@contextmanager
+def prepared(
+    loras: list[Lora],
+    targets: Sequence[Target],
+    function: Callable[[Target], Outcome],
+    output: Output,
+    report: Report,
+    compute: Compute,
+    others: Iterable[str] | None = None,
+) -> Iterator[Edited]:
+    """As `run`, but the file gets its place only when the block is left, and not with an error."""
     account(loras, targets, report, others)
     faint: list[str] = []
+    files = [lora.name for lora in loras]
     with Writer(output, loras, targets, report) as writer:
-        for row, tensors in stream(targets, lambda t: t.canonical, function, compute):
+        for row, tensors in stream(targets, lambda t: t.canonical, function, compute, files):
             report.modules.append(row)
             writer.put(tensors)
             alphas = [key for key in tensors if key.endswith(".alpha")]
@@ -55,7 +72,10 @@ def run(
             if row.action != "copied" or output.dtype != "match":
                 faint += [key for key, tensor in tensors.items() if too_faint(tensor)]
         if not report.kept:
-            raise LoraError(f"the {report.operation} removed every module; nothing is written")
+            raise LoraError(
+                f"{' and '.join(files)}: the {report.operation} removed every module; nothing is "
+                "written"
+            )
         for key in report.carried:
             owner = next(lora for lora in loras if key in lora.other)
             writer.put({key: owner.tensors[key]})
@@ -64,8 +84,7 @@ def run(
                 f"{len(faint)} tensors hold numbers so small that fp16 keeps few of their digits, "
                 f"such as {faint[0]}; write bf16 or fp32 instead"
             )
-        result = writer.finish()
-    return Edited(result, report)
+        yield Edited(writer.finish(), report)
 
 
 def account(

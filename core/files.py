@@ -5,14 +5,11 @@ what was not asked for is never read. Writing appends tensor after tensor to a f
 and gives it the target's at the end: a failed, cancelled or killed run leaves nothing behind.
 """
 
-import contextlib
-import errno
 import hashlib
 import json
 import os
-import secrets
-import weakref
 from collections.abc import Iterable, Mapping
+from math import prod
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, NamedTuple
@@ -21,6 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from .atomic import AtomicFile
 from .errors import LoraError
 
 DTYPES = {
@@ -38,6 +36,8 @@ DTYPES = {
     "BOOL": torch.bool,
 }
 DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+# Torch computes with no more.
+MOST_DIMENSIONS = 64
 PICKLES = {".pt", ".pth", ".ckpt", ".bin", ".pkl"}
 
 
@@ -100,7 +100,15 @@ class FileTensors(Tensors):
                         f"{given}: tensor {key} has dtype {tensor.get_dtype()}, which is not "
                         "supported; save it as F32, F16 or BF16"
                     )
-                info[key] = TensorInfo(dtype, tuple(tensor.get_shape()))
+                shape = tuple(tensor.get_shape())
+                # Where one dimension is 0, the others are limited by nothing in the file.
+                empty = 0 in shape and prod(n or 1 for n in shape) >= 2**62
+                if len(shape) > MOST_DIMENSIONS or empty:
+                    raise LoraError(
+                        f"{given}: tensor {key} has {len(shape)} dimensions of up to {max(shape)}, "
+                        "more than any weight; the file is damaged: download or save it again"
+                    )
+                info[key] = TensorInfo(dtype, shape)
         except FileNotFoundError as error:
             # This is what safetensors says of a file that may not be read, too.
             if os.path.exists(given):
@@ -119,7 +127,7 @@ class FileTensors(Tensors):
         try:
             tensor: Tensor = self.handle.get_tensor(key)
             return tensor
-        except (SafetensorError, OSError) as error:
+        except (SafetensorError, OSError, RuntimeError) as error:
             raise LoraError(f"{self.path}: tensor {key} cannot be read ({error})") from error
 
     def _check_unchanged(self) -> None:
@@ -248,47 +256,23 @@ class FileSink:
     header that turns out larger costs one copy of the data. Tensors whose size is not a multiple of
     8 bytes (alphas, above all) are kept until the end, so that every tensor starts aligned.
 
-    Until then the data have no name, so that they vanish with the process however it ends. Systems
-    without nameless files (only Linux has them, and not on network drives) get a hidden one beside
-    the target: `temporary` is its path, or None.
-
     Raises LoraError when the target cannot be written: missing folder, no permission, disk full.
     """
 
     def __init__(self, path: str | os.PathLike[str], reserve: int = 1 << 16) -> None:
-        # Links are followed: the file that the link points to is replaced, the link stays.
-        if "\0" in os.fspath(path):
-            raise LoraError(f"{path!r}: a file name cannot contain a null character")
-        self.path = Path(os.path.realpath(path))
+        self.target = AtomicFile(path)
         self.header_bytes = -(-reserve // 8) * 8
         self.entries: dict[str, TensorInfo] = {}
         self.offsets: dict[str, int] = {}
         self.position = 0
         self.unaligned: dict[str, Tensor] = {}
-        if os.path.isdir(self.path):
-            raise LoraError(f"{path}: is a folder; give a file name ending in .safetensors")
-        if not os.path.isdir(self.path.parent):
-            raise LoraError(f"{path}: the folder {self.path.parent} does not exist; create it")
-        self.temporary: Path | None = None
-        try:
-            self.file = self._begin()
+        self.file = self.target.file
+        with self.target.errors():
             self.file.seek(8 + self.header_bytes)
-        except OSError as error:
-            raise _write_error(self.path, error) from error
 
-    def _begin(self) -> BinaryIO:
-        # Not tempfile: its files are private to the user, ours get the usual permissions.
-        if hasattr(os, "O_TMPFILE") and os.path.isdir("/proc/self/fd"):
-            with contextlib.suppress(OSError):
-                return open(self.path.parent, "w+b", opener=_nameless)
-        self.temporary = self._hidden()
-        return open(self.temporary, "x+b")
-
-    def _hidden(self) -> Path:
-        """A name beside the target. What has it goes when the sink does, or the program ends."""
-        path = self.path.with_name(f".{self.path.name[:64]}.{secrets.token_hex(6)}.part")
-        self.remove = weakref.finalize(self, _remove, path)
-        return path
+    @property
+    def path(self) -> Path:
+        return self.target.path
 
     def put(self, key: str, tensor: Tensor) -> None:
         tensor = tensor.detach().cpu().contiguous()
@@ -305,14 +289,12 @@ class FileSink:
 
     def _append(self, key: str, tensor: Tensor) -> None:
         self.offsets[key] = self.position
-        try:
+        with self.target.errors():
             written = self.file.write(tensor.reshape(-1).view(torch.uint8).numpy().data)
-        except OSError as error:
-            raise _write_error(self.path, error) from error
         self.position += written
 
     def finish(self, metadata: Mapping[str, str]) -> None:
-        """Write what is left and the header, then put the file in the target's place."""
+        """Write what is left and the header; leaving the block puts the file in its place."""
         # Wide items first: each then starts at a multiple of its own item size.
         for key in sorted(self.unaligned, key=lambda k: -self.entries[k].dtype.itemsize):
             self._append(key, self.unaligned[key])
@@ -325,28 +307,13 @@ class FileSink:
                 "data_offsets": [start, start + info.bytes],
             }
         text = json.dumps(header, separators=(",", ":")).encode()
-        try:
+        with self.target.errors():
             if len(text) > self.header_bytes:
                 self._make_room(len(text))
             self.file.seek(0)
             self.file.write(self.header_bytes.to_bytes(8, "little"))
             self.file.write(text.ljust(self.header_bytes))
-            self.file.flush()
-            os.fsync(self.file.fileno())
-            self._put_in_place()
-        except OSError as error:
-            raise _write_error(self.path, error) from error
-
-    def _put_in_place(self) -> None:
-        if self.temporary is None:
-            try:
-                return _link(self.file.fileno(), self.path)
-            except FileExistsError:
-                # Only a named file can replace another: this one has a name between two calls.
-                self.temporary = self._hidden()
-                _link(self.file.fileno(), self.temporary)
-        self.file.close()
-        os.replace(self.temporary, self.path)
+            self.target.complete()
 
     def _make_room(self, needed: int) -> None:
         """Move the data towards the end of the file, last block first."""
@@ -367,37 +334,4 @@ class FileSink:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # A full disk can fail again when the buffer is flushed; the file goes anyway.
-        with contextlib.suppress(OSError):
-            self.file.close()
-        if self.temporary is not None:
-            self.remove()
-
-
-def _remove(path: Path) -> None:
-    # Where the folder was locked meanwhile, the error on its way says so.
-    with contextlib.suppress(OSError):
-        path.unlink()
-
-
-def _nameless(folder: str, _: int) -> int:
-    return os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o666)
-
-
-def _link(descriptor: int, path: Path) -> None:
-    """Give an open file without a name this one. Raises FileExistsError where it is taken."""
-    # Given a folder's descriptor (here any), os.link takes the call that can follow the first link.
-    os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor, follow_symlinks=True)
-
-
-def _write_error(path: Path, error: OSError) -> LoraError:
-    hints = {
-        errno.ENOSPC: "free some disk space",
-        errno.EDQUOT: "free some disk space",
-        errno.EACCES: "choose a folder that you may write to",
-        errno.EPERM: "choose a folder that you may write to",
-        errno.EROFS: "choose a folder that you may write to",
-        errno.ENAMETOOLONG: "choose a shorter name",
-    }
-    hint = hints.get(error.errno or 0, "check the path")
-    return LoraError(f"{path}: cannot be written ({error.strerror or error}); {hint}")
+        self.target.close(keep=kind is None)

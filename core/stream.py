@@ -61,11 +61,13 @@ def stream(
     name: Callable[[Item], str],
     function: Callable[[Item], Result],
     compute: Compute,
+    files: Sequence[str] = (),
 ) -> Iterator[Result]:
     """function(item) for every item, in order, a bounded number of them in memory.
 
-    An exception of `function` comes out in the item's turn. Leaving the loop early waits for the
-    modules that are being computed and starts no more.
+    An exception of `function` comes out in the item's turn; where it is about the item, its message
+    names the item and its `files`. Leaving the loop early waits for the modules that are being
+    computed and starts no more.
     """
     workers = worker_count(compute, len(items))
     running: deque[Future[Result]] = deque()
@@ -77,15 +79,22 @@ def stream(
             with torch.no_grad():
                 return function(item)
         except torch.cuda.OutOfMemoryError as error:
-            raise LoraError(
+            problem = (
                 f"module {name(item)} does not fit into the memory of {compute.device}; compute on "
                 "the CPU instead (--device cpu)"
-            ) from error
+            )
+            raise LoraError(told_of(files, problem)) from error
         except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
-            raise LoraError(
+            problem = (
                 f"module {name(item)}: its singular values cannot be computed ({error}); try "
                 "smaller weights, or compute in float64"
-            ) from error
+            )
+            raise LoraError(told_of(files, problem)) from error
+        except LoraError as error:
+            problem = str(error)
+            if name(item) not in problem:
+                problem = f"module {name(item)}: {problem}"
+            raise LoraError(told_of(files, problem)) from error
 
     def start() -> None:
         if compute.cancelled and compute.cancelled():
@@ -107,6 +116,13 @@ def stream(
                 compute.progress(done + 1, len(items), name(item))
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def told_of(files: Sequence[str], problem: str) -> str:
+    """The problem with the names of the files in front, unless it names one of them itself."""
+    if not files or any(file in problem for file in files):
+        return problem
+    return f"{' and '.join(files)}: {problem}"
 
 
 def worker_count(compute: Compute, items: int) -> int:

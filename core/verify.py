@@ -48,7 +48,8 @@ def verify(
     def one(target: Target) -> ModuleReport:
         return _measure(target, factors, rule, compute)
 
-    report.modules = list(stream(targets, lambda t: t.canonical, one, compute))
+    names = [lora.name for lora in (result, *loras)]
+    report.modules = list(stream(targets, lambda t: t.canonical, one, compute, names))
     report.notes = [note for lora in loras for note in lora.notes]
     missing = sum(row.action == "missing" for row in report.modules)
     if missing:

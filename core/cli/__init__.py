@@ -2,10 +2,12 @@
 
 import argparse
 import contextlib
+import re
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 
 from ..errors import Cancelled, LoraError
 from ..output import version
@@ -15,7 +17,7 @@ from . import analysis, demo, edits, reading
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command. Returns 0, or 1 for an error; wrong usage exits with 2."""
     parser = build_parser()
-    options = parser.parse_args(selectors_joined(sys.argv[1:] if arguments is None else arguments))
+    options = parser.parse_args(plain(sys.argv[1:] if arguments is None else arguments))
     try:
         with terminable():
             options.run(options)
@@ -45,12 +47,17 @@ def terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def selectors_joined(arguments: Sequence[str]) -> list[str]:
-    """`--layers -*mod*` as `--layers=-*mod*`: argparse takes a leading minus for an option."""
+def plain(arguments: Sequence[str]) -> list[str]:
+    """The arguments without what argparse takes for options because of a leading minus.
+
+    `--layers -*mod*` becomes `--layers=-*mod*`, the number `-1e-3` becomes `-0.001`.
+    """
     result: list[str] = []
     for argument in arguments:
         if result and result[-1] in ("--layers", "--always"):
             result[-1] += "=" + argument
+        elif re.fullmatch(r"-(\d+\.?\d*|\.\d+)[eE][+-]?\d{1,3}", argument):
+            result.append(f"{Decimal(argument):f}")
         else:
             result.append(argument)
     return result

@@ -255,7 +255,7 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch, room):
     # 4000 bytes of factors, then 4 of an alpha, then the header: it fails in each of them.
     opened = builtins.open
     monkeypatch.setattr(
-        "core.files.open", lambda *a, **k: FullDisk(opened(*a, **k), room), raising=False
+        "core.atomic.open", lambda *a, **k: FullDisk(opened(*a, **k), room), raising=False
     )
     path = tmp_path / "x.safetensors"
     tensors = {"a": torch.ones(1000), "alpha": torch.tensor(1.0), "c": torch.ones(4)}
@@ -269,7 +269,7 @@ def test_a_disk_that_is_full_only_when_flushed_leaves_nothing(tmp_path, monkeypa
     def full(_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("core.files.os.fsync", full)
+    monkeypatch.setattr("core.atomic.os.fsync", full)
     with pytest.raises(LoraError, match="free some disk space"):
         write({"a": torch.ones(4)}, tmp_path / "x.safetensors")
     assert files_in(tmp_path) == set()
@@ -300,7 +300,7 @@ def test_a_failed_replacement_leaves_the_old_file_and_nothing_else(tmp_path, way
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     (tmp_path / "x.safetensors").write_bytes(b"old")
-    monkeypatch.setattr("core.files.os.replace", refused)
+    monkeypatch.setattr("core.atomic.os.replace", refused)
     with pytest.raises(LoraError, match=r"x\.safetensors: cannot be written"):
         write({"a": torch.ones(2)}, tmp_path / "x.safetensors")
     assert (tmp_path / "x.safetensors").read_bytes() == b"old"
