@@ -112,7 +112,7 @@ def account(
                 report.dropped[f"{lora.name}: {key}"] = "not selected"
             elif key not in report.carried:
                 report.carried[key] = reason
-            elif not _same(lora.tensors[key], loras[0].tensors[key]):
+            elif not same_bits(lora.tensors[key], loras[0].tensors[key]):
                 raise LoraError(
                     f"tensor {key} is in both files with different values and is not part of an "
                     f"adapter, so it cannot be added; leave it out with the layers selector: -{key}"
@@ -130,7 +130,7 @@ def _unread_names(loras: Sequence[Lora], targets: Sequence[Target]) -> list[str]
     return [f"ComfyUI does not read names like {unread[0]}: {len(unread)} modules of the result"]
 
 
-def _same(one: Tensor, other: Tensor) -> bool:
+def same_bits(one: Tensor, other: Tensor) -> bool:
     """Equal to the bit, of whatever dtype."""
     if one.dtype != other.dtype or one.shape != other.shape:
         return False
