@@ -22,6 +22,8 @@ from math import sqrt
 import torch
 from torch import Tensor
 
+from . import lapack
+
 TILE_ELEMENTS = 1 << 20  # 4 MB in float32: a tile stays in cache.
 
 
@@ -162,7 +164,7 @@ def product_svd(up: Tensor, down: Tensor, shape: tuple[int, ...], precise: bool 
         product = up @ down
         up, down = (product, identity) if len(identity) == down.shape[1] else (identity, product)
     r_up, r_down = triangle(up, precise), triangle(down.T, precise)
-    u, values, vh = torch.linalg.svd(r_up @ r_down.T, full_matrices=False)
+    u, values, vh = lapack.svd(r_up @ r_down.T)
     # What is below the rounding of the terms is not part of the update. A term is as large as its
     # two columns together, however trainers share that between up and down.
     sizes = lengths(r_up) * lengths(r_down) if sizes is None else sizes
@@ -218,7 +220,7 @@ def triangle(tall: Tensor, precise: bool = False) -> Tensor:
             scaled: Tensor = r * scale
             return scaled
     # Dependent columns: the symmetric root of the Gram matrix serves as well.
-    values, vectors = torch.linalg.eigh(gram)
+    values, vectors = lapack.eigh(gram)
     root: Tensor = values.clamp_min(0).sqrt()[:, None] * vectors.T * scale
     return root
 

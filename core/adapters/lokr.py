@@ -15,6 +15,7 @@ from math import prod
 import torch
 from torch import Tensor
 
+from .. import lapack
 from ..errors import LoraError
 from ..low_rank import Dense, LowRank, Svd, Update
 from .kind import Kind, Measure, Roles, Shapes, is_thin, measure_product
@@ -64,8 +65,8 @@ class Kronecker(Dense):
 
     def low_rank(self) -> LowRank:
         """The product U S V^T, with its decomposition at hand."""
-        u1, s1, v1 = torch.linalg.svd(self.first, full_matrices=False)
-        u2, s2, v2 = torch.linalg.svd(self.second, full_matrices=False)
+        u1, s1, v1 = lapack.svd(self.first)
+        u2, s2, v2 = lapack.svd(self.second)
         values, order = torch.outer(s1, s2).flatten().sort(descending=True, stable=True)
         noise = torch.finfo(values.dtype).eps * torch.linalg.vector_norm(values)
         kept = int((values > noise).sum())
