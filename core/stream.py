@@ -139,6 +139,8 @@ def single_thread_pool(workers: int) -> ThreadPoolExecutor:
     started = Barrier(workers + 1)
 
     def begin() -> None:
+        # The first question makes torch set the thread's number, which would undo ours later.
+        torch.get_num_threads()
         # This sets the number for the calling thread, and for threads that torch sees later.
         torch.set_num_threads(1)
         started.wait()
