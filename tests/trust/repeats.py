@@ -125,7 +125,8 @@ def left_behind(folder: Path, runs: int) -> tuple[list[str], dict[str, int]]:
     # The allocator keeps some pages; a leaked file or state dict would be 100 kB a run.
     if growth["kB"] > 20_000:
         problems.append(f"memory: {growth['kB']} kB more after {runs} runs")
-    if left := {p.name for p in folder.iterdir()} - {"a.safetensors", "b.safetensors", "out.safetensors"}:  # fmt: skip
+    known = {f"{name}.safetensors" for name in ("a", "b", "out")}
+    if left := {path.name for path in folder.iterdir()} - known:
         problems.append(f"files stay: {sorted(left)}")
     return problems, growth
 
