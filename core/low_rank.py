@@ -300,7 +300,7 @@ class Dense:
 
     def low_rank(self) -> LowRank:
         """The same update as a product with an identity on its smaller side. Exact."""
-        matrix = self.values.flatten(1)
+        matrix = self.values.flatten(1) if self.values.ndim > 1 else self.values.reshape(-1, 1)
         out, inner = matrix.shape
         identity = torch.eye(min(out, inner), dtype=matrix.dtype, device=matrix.device)
         factors = (matrix, identity) if inner <= out else (identity, matrix)

@@ -166,3 +166,11 @@ def test_an_entry_too_large_for_the_dtype_names_the_file(tmp_path):
         LoraError, match=r"in\.safetensors: .*tensor x\.diff has an entry of 1e\+06"
     ):
         convert(path, Output(dtype="fp16"))
+
+
+def test_a_vector_is_added_to_a_weight_of_one_column():
+    # Two names of one weight: one stores a product, the other a difference without the column.
+    tensors = lora("lora_unet_final_layer_adaLN_modulation_1", (12, 1), 1, KOHYA, alpha=1.0)
+    tensors["transformer.norm_out.linear.diff"] = randn((12,))
+    result = resize(tensors, RankRule("rank", 2)).lora
+    assert verify(result, [tensors], [1]).relative_error < 1e-6
