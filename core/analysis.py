@@ -149,7 +149,7 @@ def analyze_lora(
     def one(module: Module, compute: Compute) -> dict[str, Any]:
         return _row(module, statistics, svd_topk, compute)
 
-    rows = list(stream(modules, lambda module: module.canonical, one, compute))
+    rows = list(stream(modules, lambda module: module.canonical, one, compute, [lora.name]))
     _add_shares(rows)
     if not return_df:
         return rows

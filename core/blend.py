@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from . import lapack
 from .balance import WeightRule
 from .edit import Edited, Outcome, copy, explained, run
 from .errors import LoraError
@@ -238,7 +239,7 @@ def _spectral_norm(update: Update) -> float:
         return update.spectral_norm()
     if len(update.shape) < 2 or not update.values.numel():
         return float(torch.linalg.vector_norm(update.values))
-    return float(torch.linalg.matrix_norm(update.values.flatten(1), ord=2))
+    return float(lapack.svdvals(update.values.flatten(1))[0])
 
 
 def _truncate(name: str, update: LowRank, settings: Blend) -> tuple[LowRank, ModuleReport]:

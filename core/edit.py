@@ -1,6 +1,7 @@
 """What all edits share: running over the targets and accounting for every tensor."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -44,10 +45,26 @@ def run(
     `others` selects which tensors that belong to no module are carried (None: all). Raises
     LoraError when nothing is left to write.
     """
+    with prepared(loras, targets, function, output, report, compute, others) as edited:
+        return edited
+
+
+@contextmanager
+def prepared(
+    loras: list[Lora],
+    targets: Sequence[Target],
+    function: Callable[[Target, Compute], Outcome],
+    output: Output,
+    report: Report,
+    compute: Compute,
+    others: Iterable[str] | None = None,
+) -> Iterator[Edited]:
+    """As `run`, but the file gets its place only when the block is left, and not with an error."""
     account(loras, targets, report, others)
     faint: list[str] = []
+    files = [lora.name for lora in loras]
     with Writer(output, loras, targets, report) as writer:
-        for row, tensors in stream(targets, lambda t: t.canonical, function, compute):
+        for row, tensors in stream(targets, lambda t: t.canonical, function, compute, files):
             report.modules.append(row)
             writer.put(tensors)
             alphas = [key for key in tensors if key.endswith(".alpha")]
@@ -55,7 +72,10 @@ def run(
             if row.action != "copied" or output.dtype != "match":
                 faint += [key for key, tensor in tensors.items() if too_faint(tensor)]
         if not report.kept:
-            raise LoraError(f"the {report.operation} removed every module; nothing is written")
+            raise LoraError(
+                f"{' and '.join(files)}: the {report.operation} removed every module; nothing is "
+                "written"
+            )
         for key in report.carried:
             owner = next(lora for lora in loras if key in lora.other)
             writer.put({key: owner.tensors[key]})
@@ -64,8 +84,7 @@ def run(
                 f"{len(faint)} tensors hold numbers so small that fp16 keeps few of their digits, "
                 f"such as {faint[0]}; write bf16 or fp32 instead"
             )
-        result = writer.finish()
-    return Edited(result, report)
+        yield Edited(writer.finish(), report)
 
 
 def account(
@@ -95,7 +114,7 @@ def account(
                 report.dropped[f"{lora.name}: {key}"] = "not selected"
             elif key not in report.carried:
                 report.carried[key] = reason
-            elif not _same(lora.tensors[key], loras[0].tensors[key]):
+            elif not same_bits(lora.tensors[key], loras[0].tensors[key]):
                 raise LoraError(
                     f"tensor {key} is in both files with different values and is not part of an "
                     f"adapter, so it cannot be added; leave it out with the layers selector: -{key}"
@@ -113,7 +132,7 @@ def _unread_names(loras: Sequence[Lora], targets: Sequence[Target]) -> list[str]
     return [f"ComfyUI does not read names like {unread[0]}: {len(unread)} modules of the result"]
 
 
-def _same(one: Tensor, other: Tensor) -> bool:
+def same_bits(one: Tensor, other: Tensor) -> bool:
     """Equal to the bit, of whatever dtype."""
     if one.dtype != other.dtype or one.shape != other.shape:
         return False

@@ -1,25 +1,24 @@
 """Bytes: lazy reading of safetensors files and streaming writing of new ones.
 
 Reading opens the header only; a tensor is a view of the memory-mapped file until it is used, so
-what was not asked for is never read. Writing appends tensor after tensor to a temporary file beside
-the target and renames it at the end: a failed or cancelled run leaves nothing behind.
+what was not asked for is never read. Writing appends tensor after tensor to a file without a name
+and gives it the target's at the end: a failed, cancelled or killed run leaves nothing behind.
 """
 
-import contextlib
-import errno
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Iterable, Mapping
+from math import prod
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from .atomic import AtomicFile
 from .errors import LoraError
 
 DTYPES = {
@@ -37,6 +36,8 @@ DTYPES = {
     "BOOL": torch.bool,
 }
 DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+# Torch computes with no more.
+MOST_DIMENSIONS = 64
 PICKLES = {".pt", ".pth", ".ckpt", ".bin", ".pkl"}
 
 
@@ -86,6 +87,7 @@ class FileTensors(Tensors):
         if os.path.isdir(given):
             raise LoraError(f"{given}: is a folder; give the path of a .safetensors file in it")
         try:
+            self.state = _state(given)
             handle: Any = safe_open(str(given), framework="pt")
             self.handle = handle
             metadata = dict(handle.metadata() or {})
@@ -98,8 +100,19 @@ class FileTensors(Tensors):
                         f"{given}: tensor {key} has dtype {tensor.get_dtype()}, which is not "
                         "supported; save it as F32, F16 or BF16"
                     )
-                info[key] = TensorInfo(dtype, tuple(tensor.get_shape()))
+                shape = tuple(tensor.get_shape())
+                # Where one dimension is 0, the others are limited by nothing in the file.
+                empty = 0 in shape and prod(n or 1 for n in shape) >= 2**62
+                if len(shape) > MOST_DIMENSIONS or empty:
+                    raise LoraError(
+                        f"{given}: tensor {key} has {len(shape)} dimensions of up to {max(shape)}, "
+                        "more than any weight; the file is damaged: download or save it again"
+                    )
+                info[key] = TensorInfo(dtype, shape)
         except FileNotFoundError as error:
+            # This is what safetensors says of a file that may not be read, too.
+            if os.path.exists(given):
+                raise LoraError(f"{given}: cannot be opened; check its permissions") from error
             raise LoraError(f"{given}: no such file; check the path") from error
         except (SafetensorError, OSError, ValueError, OverflowError) as error:
             if isinstance(error, LoraError):
@@ -110,14 +123,31 @@ class FileTensors(Tensors):
         super().__init__(given.name, given.resolve(), info, metadata)
 
     def __getitem__(self, key: str) -> Tensor:
+        self._check_unchanged()
         try:
             tensor: Tensor = self.handle.get_tensor(key)
             return tensor
-        except (SafetensorError, OSError) as error:
+        except (SafetensorError, OSError, RuntimeError) as error:
             raise LoraError(f"{self.path}: tensor {key} cannot be read ({error})") from error
+
+    def _check_unchanged(self) -> None:
+        """Raises LoraError when the file is not the one that was opened any more.
+
+        What a memory map shows then is a mixture, and reading behind a new end kills the process.
+        """
+        assert self.path is not None
+        try:
+            unchanged = _state(self.path) == self.state
+        except OSError as error:
+            raise LoraError(f"{self.path}: cannot be read any more ({error.strerror})") from error
+        if not unchanged:
+            raise LoraError(
+                f"{self.path}: was changed while it was read; run again when nothing writes to it"
+            )
 
     def sha256(self) -> str:
         assert self.path is not None
+        self._check_unchanged()
         try:
             # Large blocks: hashlib and other threads hand the interpreter over once a block.
             digest, block = hashlib.sha256(), memoryview(bytearray(1 << 20))
@@ -127,6 +157,12 @@ class FileTensors(Tensors):
             return digest.hexdigest()
         except OSError as error:
             raise LoraError(f"{self.path}: cannot be read to the end ({error.strerror})") from error
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    """Differs when another file is in the path's place, or the file was written to."""
+    found = os.stat(path)
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 class DictTensors(Tensors):
@@ -216,26 +252,19 @@ class FileSink:
     """
 
     def __init__(self, path: str | os.PathLike[str], reserve: int = 1 << 16) -> None:
-        # Links are followed: the file that the link points to is replaced, the link stays.
-        if "\0" in os.fspath(path):
-            raise LoraError(f"{path!r}: a file name cannot contain a null character")
-        self.path = Path(os.path.realpath(path))
+        self.target = AtomicFile(path)
         self.header_bytes = -(-reserve // 8) * 8
         self.entries: dict[str, TensorInfo] = {}
         self.offsets: dict[str, int] = {}
         self.position = 0
         self.unaligned: dict[str, Tensor] = {}
-        if os.path.isdir(self.path):
-            raise LoraError(f"{path}: is a folder; give a file name ending in .safetensors")
-        if not os.path.isdir(self.path.parent):
-            raise LoraError(f"{path}: the folder {self.path.parent} does not exist; create it")
-        self.temporary = self.path.with_name(f".{self.path.name[:64]}.{secrets.token_hex(6)}.part")
-        try:
-            # Not tempfile: its files are private to the user, ours get the usual permissions.
-            self.file: BinaryIO = open(self.temporary, "xb")  # noqa: SIM115 - closed in __exit__
+        self.file = self.target.file
+        with self.target.errors():
             self.file.seek(8 + self.header_bytes)
-        except OSError as error:
-            raise _write_error(self.path, error) from error
+
+    @property
+    def path(self) -> Path:
+        return self.target.path
 
     def put(self, key: str, tensor: Tensor) -> None:
         tensor = tensor.detach().cpu().contiguous()
@@ -252,14 +281,12 @@ class FileSink:
 
     def _append(self, key: str, tensor: Tensor) -> None:
         self.offsets[key] = self.position
-        try:
+        with self.target.errors():
             written = self.file.write(tensor.reshape(-1).view(torch.uint8).numpy().data)
-        except OSError as error:
-            raise _write_error(self.path, error) from error
         self.position += written
 
     def finish(self, metadata: Mapping[str, str]) -> None:
-        """Write what is left and the header, then put the file in the target's place."""
+        """Write what is left and the header; leaving the block puts the file in its place."""
         # Wide items first: each then starts at a multiple of its own item size.
         for key in sorted(self.unaligned, key=lambda k: -self.entries[k].dtype.itemsize):
             self._append(key, self.unaligned[key])
@@ -272,31 +299,23 @@ class FileSink:
                 "data_offsets": [start, start + info.bytes],
             }
         text = json.dumps(header, separators=(",", ":")).encode()
-        try:
+        with self.target.errors():
             if len(text) > self.header_bytes:
                 self._make_room(len(text))
             self.file.seek(0)
             self.file.write(self.header_bytes.to_bytes(8, "little"))
             self.file.write(text.ljust(self.header_bytes))
-            self.file.flush()
-            os.fsync(self.file.fileno())
-            self.file.close()
-            os.replace(self.temporary, self.path)
-        except OSError as error:
-            raise _write_error(self.path, error) from error
+            self.target.complete()
 
     def _make_room(self, needed: int) -> None:
         """Move the data towards the end of the file, last block first."""
         old, self.header_bytes = self.header_bytes, -(-needed // 8) * 8
         shift, block = self.header_bytes - old, 1 << 20
-        with open(self.temporary, "rb") as source:
-            self.file.flush()
-            for start in reversed(range(0, self.position, block)):
-                source.seek(8 + old + start)
-                data = source.read(min(block, self.position - start))
-                self.file.seek(8 + old + start + shift)
-                self.file.write(data)
-                self.file.flush()
+        for start in reversed(range(0, self.position, block)):
+            self.file.seek(8 + old + start)
+            data = self.file.read(min(block, self.position - start))
+            self.file.seek(8 + old + start + shift)
+            self.file.write(data)
 
     def __enter__(self) -> "FileSink":
         return self
@@ -307,20 +326,4 @@ class FileSink:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # A full disk can fail again when the buffer is flushed; the file goes anyway.
-        with contextlib.suppress(OSError):
-            self.file.close()
-        self.temporary.unlink(missing_ok=True)
-
-
-def _write_error(path: Path, error: OSError) -> LoraError:
-    hints = {
-        errno.ENOSPC: "free some disk space",
-        errno.EDQUOT: "free some disk space",
-        errno.EACCES: "choose a folder that you may write to",
-        errno.EPERM: "choose a folder that you may write to",
-        errno.EROFS: "choose a folder that you may write to",
-        errno.ENAMETOOLONG: "choose a shorter name",
-    }
-    hint = hints.get(error.errno or 0, "check the path")
-    return LoraError(f"{path}: cannot be written ({error.strerror or error}); {hint}")
+        self.target.close(keep=kind is None)

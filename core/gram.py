@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from . import lapack
+
 # How much a float32 Gram matrix may move the relative size of any direction.
 GRAM_TOLERANCE = 2e-4
 
@@ -52,7 +54,7 @@ def triangles(factors: Sequence[Tensor], precise: bool = False) -> list[Tensor]:
             result[index] = triangles(factors[index : index + 1], precise=True)[0]
         elif not good:
             # Dependent columns: the symmetric root of the Gram matrix serves as well.
-            values, vectors = torch.linalg.eigh(grams[index])
+            values, vectors = lapack.eigh(grams[index])
             result[index] = values.clamp_min(0).sqrt()[:, None] * vectors.T * scale[index]
     return result
 

@@ -91,7 +91,7 @@ def made_by(text: str) -> str:
         recipe = json.loads(text)
         names = ", ".join(str(entry["name"]) for entry in recipe["inputs"])
         return f"LoRA Alloy {recipe['version']}, {recipe['operation']} of {names}"
-    except (ValueError, TypeError, LookupError):
+    except (ValueError, TypeError, LookupError, RecursionError):
         return text
 
 

@@ -159,7 +159,7 @@ def _targets_of_weight(
 ) -> list[Target]:
     """The targets for one weight, given all modules that touch it."""
     modules = [module for _, module in members]
-    family = next((lora.family for lora in loras if lora.family), None)
+    family = modules[0].family  # The one that its name was found in.
     sizes = part_sizes(modules, family)
     first = [module for index, module in members if index == 0]
     if wanted is None and first:
@@ -242,7 +242,11 @@ def _spelled(
         if (raw := spell(name, other, family)) is not None:
             swap = bool(row and other.diffusers and swapped(row.mark, shape))
             return name._replace(swapped=swap), raw, suited(other, raw)
-    raise LoraError(f"module {name.canonical} has no name in the {style.name} spelling")
+    files = " and ".join(dict.fromkeys(module.tensors.name for module in modules))
+    raise LoraError(
+        f"module {name.canonical} of {files} has no name in the {style.name} spelling; choose "
+        "another spelling, or leave it out with the layers selector"
+    )
 
 
 def spelling_like(module: Module, lora: Lora) -> Spelling:
@@ -277,7 +281,8 @@ def part_sizes(modules: list[Module], family: Family | None) -> list[int] | None
             if size != module.out_features:
                 raise LoraError(
                     f"module {name.canonical} has {module.out_features} rows in "
-                    f"{module.tensors.name}, and {size} elsewhere: {misfit(modules)}"
+                    f"{module.tensors.name} and {size} in {_others(module, modules)}: "
+                    f"{misfit(modules)}"
                 )
     told = bool(known)
     inner = next((m.in_features for m in modules if m.in_features), 0)
@@ -297,12 +302,18 @@ def part_sizes(modules: list[Module], family: Family | None) -> list[int] | None
         if expected != total and told:
             raise LoraError(
                 f"module {name.canonical} of {module.tensors.name} has {total} rows, its parts "
-                f"add up to {expected}: {misfit(modules)}"
+                f"in {_others(module, modules)} add up to {expected}: {misfit(modules)}"
             )
         if expected != total:
             return None
     sizes = [known[part] for part in range(parts)]
     return sizes if all(size > 0 for size in sizes) else None
+
+
+def _others(module: Module, modules: list[Module]) -> str:
+    """The files of all modules but this one's; its own where there is no other."""
+    names = [other.tensors.name for other in modules if other.tensors is not module.tensors]
+    return " and ".join(dict.fromkeys(names)) or module.tensors.name
 
 
 def _contributions(

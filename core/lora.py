@@ -103,7 +103,10 @@ class Module:
     @property
     def alpha(self) -> float | None:
         key = self.adapter.keys.get("alpha")
-        return None if key is None else scalar(self.tensors[key], key)
+        try:
+            return None if key is None else scalar(self.tensors[key], key)
+        except LoraError as error:
+            raise LoraError(f"{self.tensors.name}: module {self.canonical}: {error}") from error
 
     @property
     def out_features(self) -> int:

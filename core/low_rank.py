@@ -19,6 +19,7 @@ from math import sqrt
 import torch
 from torch import Tensor
 
+from . import lapack
 from .cached import cached_property
 from .gram import gram_matrix, lengths, triangles, uses_qr
 
@@ -161,7 +162,7 @@ class Svd:
 def product_svd(up: Tensor, down: Tensor, shape: tuple[int, ...]) -> Svd:
     """Exact singular value decomposition of up [out, k] @ down [k, in]; see the module's text."""
     core = Core.of(up, down)
-    u, values, vh = torch.linalg.svd(core.matrix, full_matrices=False)
+    u, values, vh = lapack.svd(core.matrix)
     kept = core.above_noise(values)
     return Svd(
         core.up,
@@ -179,7 +180,7 @@ def singular_values(up: Tensor, down: Tensor, precise: bool = False) -> Tensor:
     `precise` takes no float32 Gram matrices: for values that are figures by themselves.
     """
     core = Core.of(up, down, precise)
-    values: Tensor = torch.linalg.svdvals(core.matrix)
+    values = lapack.svdvals(core.matrix)
     return values[: core.above_noise(values)].double()
 
 
@@ -276,7 +277,7 @@ class Dense:
 
     def low_rank(self) -> LowRank:
         """The same update as a product with an identity on its smaller side. Exact."""
-        matrix = self.values.flatten(1)
+        matrix = self.values.flatten(1) if self.values.ndim > 1 else self.values.reshape(-1, 1)
         out, inner = matrix.shape
         identity = torch.eye(min(out, inner), dtype=matrix.dtype, device=matrix.device)
         factors = (matrix, identity) if inner <= out else (identity, matrix)

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata as package_metadata
 from math import isfinite
 from pathlib import Path
@@ -188,6 +189,7 @@ def output_metadata(
     return result
 
 
+@cache
 def version() -> str:
     """The installed package's version, or the one in pyproject.toml of a plain folder."""
     project = Path(__file__).parent.parent / "pyproject.toml"
@@ -282,5 +284,7 @@ class Writer:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self.pool.shutdown(wait=True, cancel_futures=True)
-        self.sink.__exit__(*error)
+        try:
+            self.pool.shutdown(wait=True, cancel_futures=True)
+        finally:  # Whatever interrupts the waiting.
+            self.sink.__exit__(*error)

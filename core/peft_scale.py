@@ -8,12 +8,15 @@ alpha beside a module its scale is 1.
 
 import json
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import sqrt
 from typing import Any
 
 KEY = "lora_adapter_metadata"
+# What an expression may have of *, +, ?, { and (, and the length of the names it is tried on.
+MOST_CHOICES, LONGEST_PATH = 3, 200
 COMPONENTS = ("transformer.", "unet.", "text_encoder.", "text_encoder_2.", "text_encoder_3.")
 
 
@@ -28,7 +31,7 @@ class PeftSettings:
         """None where a file has none, or none that can be read."""
         try:
             values = json.loads(metadata[KEY])
-        except (KeyError, ValueError):
+        except (KeyError, ValueError, RecursionError):
             return None
         return cls(values) if isinstance(values, dict) else None
 
@@ -49,6 +52,8 @@ class PeftSettings:
                 break
         if not isinstance(alpha, int | float) or rank < 1:
             return 1.0
+        if not abs(alpha) <= sys.float_info.max:
+            return 1.0  # JSON knows NaN, Infinity and whole numbers beyond any float.
         return alpha / (sqrt(rank) if self.values.get(prefix + "use_rslora") is True else rank)
 
     def __str__(self) -> str:
@@ -59,8 +64,15 @@ class PeftSettings:
 
 
 def _matches(pattern: str, path: str) -> bool:
-    """PEFT's rule: the pattern is an expression for the end of the path, whole segments of it."""
+    """PEFT's rule: the pattern is an expression for the end of the path, whole segments of it.
+
+    False for an expression that is none, and for one that could keep a hostile file's reader busy
+    for hours: nested or many repetitions, which no trainer writes.
+    """
+    choices = len(re.findall(r"[*+?{(]", pattern))
+    if choices > MOST_CHOICES or re.search(r"\)[*+?{]", pattern) or len(path) > LONGEST_PATH:
+        return False
     try:
         return re.match(rf"(.*\.)?({pattern})$", path) is not None
-    except re.error:
+    except (re.error, OverflowError, RecursionError):
         return False

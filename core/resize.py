@@ -54,7 +54,7 @@ def resize(
     if preview:
         report.inputs = [described(source)]
         account([source], targets, report, None)
-        for row, tensors in stream(targets, lambda t: t.canonical, one, compute):
+        for row, tensors in stream(targets, lambda t: t.canonical, one, compute, [source.name]):
             report.modules.append(row)
             report.output_bytes += sum(t.numel() * t.element_size() for t in tensors.values())
         return Edited(StateDict(), report)
@@ -148,7 +148,7 @@ def _budget(
         return target.canonical, Spectrum(values, cost * (dtype.itemsize if in_bytes else 1))
 
     quiet = replace(compute, progress=None)
-    for name, found in stream(targets, lambda t: t.canonical, spectrum, quiet):
+    for name, found in stream(targets, lambda t: t.canonical, spectrum, quiet, [source.name]):
         if isinstance(found, int):
             fixed_cost += found
             continue
@@ -158,7 +158,7 @@ def _budget(
     whole = rule.value * 1e6 if rule.name == "megabytes" else rule.value
     if whole <= fixed_cost:
         raise LoraError(
-            f"the budget of {rule.value:g} {rule.name} is used up by the tensors that stay as they "
-            f"are and the file's header ({fixed_cost}); raise it"
+            f"{source.name}: the budget of {rule.value:g} {rule.name} is used up by the header and "
+            f"the tensors that stay as they are ({fixed_cost}); raise it"
         )
     return dict(zip(names, budget_ranks(spectra, whole - fixed_cost, rule), strict=True))

@@ -1,9 +1,10 @@
 """Select: keep the modules that a selector names; the rest is available too."""
 
 import os
+from contextlib import AbstractContextManager
 
 from .convert import converted
-from .edit import Edited, Outcome, copy, run
+from .edit import Edited, Outcome, copy, prepared
 from .errors import LoraError
 from .files import FileSink
 from .layout import Target, lay_out
@@ -24,7 +25,7 @@ def select(
     """(the selected modules, all others) as they stand, to the bit.
 
     The second is made where `rest` says how. Tensors outside modules can be selected by their keys.
-    Raises LoraError when either side would be empty, before anything is written.
+    Raises LoraError when either side would be empty; both are written, or neither is.
     """
     source = Lora.of(lora)
     targets = lay_out([source], output.spelling_for(source))
@@ -32,12 +33,16 @@ def select(
     chosen = Selector.parse(layers).select(names)
     others = set(names) - chosen
     _check_modules(source, targets, chosen, layers)
+    part = _part(source, targets, chosen, layers, output, compute)
     if rest is None:
-        return _part(source, targets, chosen, layers, output, compute), None
+        with part as kept:
+            return kept, None
     _check_modules(source, targets, others, f"rest of {layers}")
     _check_rest(source, output, rest)
-    kept = _part(source, targets, chosen, layers, output, compute)
-    return kept, _part(source, targets, others, f"rest of {layers}", rest, compute)
+    # Neither file gets its place before both are complete.
+    other_part = _part(source, targets, others, f"rest of {layers}", rest, compute)
+    with part as kept, other_part as remaining:
+        return kept, remaining
 
 
 def _check_modules(source: Lora, targets: list[Target], names: set[str], layers: str) -> None:
@@ -63,7 +68,7 @@ def _part(
     layers: str,
     output: Output,
     compute: Compute,
-) -> Edited:
+) -> AbstractContextManager[Edited]:
     recipe = {"layers": layers, "dtype": output.dtype, "spelling": output.spelling}
     report = Report("select", settings=recipe)
     report.dropped |= {t.canonical: "not selected" for t in targets if t.canonical not in names}
@@ -74,4 +79,4 @@ def _part(
     def one(target: Target, compute: Compute) -> Outcome:
         return copy(target, same, compute, measured=False) or converted(target, dtype, compute)
 
-    return run([source], chosen, one, output, report, compute, names & set(source.other))
+    return prepared([source], chosen, one, output, report, compute, names & set(source.other))

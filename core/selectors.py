@@ -25,8 +25,13 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
                 raise LoraError(f"selector {pattern!r}: the range {segment} is too long")
             segments.append("(?:" + "|".join(map(str, range(low, high + 1))) + ")")
         else:
-            segments.append(".*".join(map(re.escape, segment.split("*"))))
-    return re.compile(r"\.".join(segments) + r"(?:\..*)?", re.DOTALL)
+            segments.append("*".join(map(re.escape, segment.split("*"))))
+    first, *rest = re.split(r"\*+", r"\.".join(segments))
+    # The first place where a piece fits is as good as any later one: what comes after it can only
+    # gain. So nothing is tried twice (a group in a lookahead does that), whatever the pattern.
+    middle = "".join(f"(?=(?P<g{i}>.*?{piece}))(?P=g{i})" for i, piece in enumerate(rest[:-1]))
+    last = "".join(f".*{piece}" for piece in rest[-1:])
+    return re.compile(first + middle + last + r"(?:\..*)?", re.DOTALL)
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from . import lapack
 from .cached import cached_property
 from .elements import PERCENTILES, Entries
 from .gram import gram_matrix
@@ -56,13 +57,13 @@ class Measured:
         dense = self.update.values
         matrix = dense.flatten(1) if dense.ndim > 1 else dense.reshape(-1, 1)
         if matrix.dtype == torch.float64:
-            values = torch.linalg.svdvals(matrix)
+            values = lapack.svdvals(matrix)
         else:
             # With a float64 Gram matrix: more accurate than float32's svd, at half of its time.
             tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
             values = torch.linalg.eigvalsh(gram_matrix(tall)).clamp_min(0).sqrt().flip(0)
         noise = torch.finfo(dense.dtype).eps * values[:1]
-        return cast(Tensor, values[values > noise].double().cpu())
+        return values[values > noise].double().cpu()
 
     @cached_property
     def mean(self) -> float:

@@ -67,11 +67,13 @@ def stream(
     name: Callable[[Item], str],
     function: Callable[[Item, Compute], Result],
     compute: Compute,
+    files: Sequence[str] = (),
 ) -> Iterator[Result]:
     """function(item, compute) for every item, in order, a bounded number of them in memory.
 
-    An exception of `function` comes out in the item's turn. Leaving the loop early waits for the
-    modules that are being computed and starts no more.
+    An exception of `function` comes out in the item's turn; where it is about the item, its message
+    names the item and its `files`. Leaving the loop early waits for the modules that are being
+    computed and starts no more.
     """
     workers = worker_count(compute, len(items))
     running: deque[Future[Result]] = deque()
@@ -92,10 +94,16 @@ def stream(
                     compute.fell_back(name(item))
                 return function(item, replace(compute, device=CPU))
         except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
-            raise LoraError(
+            problem = (
                 f"module {name(item)}: its singular values cannot be computed ({error}); try "
                 "smaller weights, or compute in float64"
-            ) from error
+            )
+            raise LoraError(told_of(files, problem)) from error
+        except LoraError as error:
+            problem = str(error)
+            if name(item) not in problem:
+                problem = f"module {name(item)}: {problem}"
+            raise LoraError(told_of(files, problem)) from error
 
     def start() -> None:
         if compute.cancelled and compute.cancelled():
@@ -123,6 +131,13 @@ def out_of_memory(error: Exception) -> bool:
     """Whether a device's memory ran out, in torch itself or in a library below it."""
     full = isinstance(error, torch.cuda.OutOfMemoryError)
     return full or any(text in str(error) for text in ("out of memory", "ALLOC_FAILED"))
+
+
+def told_of(files: Sequence[str], problem: str) -> str:
+    """The problem with the names of the files in front, unless it names one of them itself."""
+    if not files or any(file in problem for file in files):
+        return problem
+    return f"{' and '.join(files)}: {problem}"
 
 
 def worker_count(compute: Compute, items: int) -> int:

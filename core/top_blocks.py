@@ -57,7 +57,10 @@ def choose_blocks(
     """
     if analysis is None:
         analysis = analyze_lora(lora, statistics="norms", compute=compute or Compute())
-    table = importance_table(analysis, importance, temperature)
+    try:
+        table = importance_table(analysis, importance, temperature)
+    except LoraError as error:
+        raise LoraError(f"{analysis.attrs.get('lora', 'analysis')}: {error}") from error
     chosen = tuple(str(block) for block in up_to(table, threshold)["block"])
     return Choice(chosen, table, analysis, threshold, importance, temperature)
 

@@ -6,6 +6,7 @@ from math import sqrt
 import torch
 
 from .blend import BlockRule, parse_block_weights
+from .edit import Edited, same_bits
 from .errors import LoraError
 from .layout import Target, lay_out, open_pair
 from .lora import Lora, Source
@@ -48,7 +49,8 @@ def verify(
     def one(target: Target, compute: Compute) -> ModuleReport:
         return _measure(target, factors, rule, compute)
 
-    report.modules = list(stream(targets, lambda t: t.canonical, one, compute))
+    names = [lora.name for lora in (result, *loras)]
+    report.modules = list(stream(targets, lambda t: t.canonical, one, compute, names))
     report.notes = [note for lora in loras for note in lora.notes]
     missing = sum(row.action == "missing" for row in report.modules)
     if missing:
@@ -60,6 +62,64 @@ def verify(
             "depends on the base model"
         )
     return report
+
+
+def check(
+    edited: Edited,
+    inputs: Sequence[Source],
+    weights: Sequence[float] = (1.0,),
+    block_weights: str = "",
+    compute: Compute = Compute(dtype=torch.float64),  # noqa: B008 - frozen
+) -> Report:
+    """Read what an edit has just written: does it say what the edit's report says?
+
+    Every module that the report keeps has to be there with no more than the reported error and the
+    rounding of its dtype, and no other; tensors outside modules have to be the inputs' to the bit.
+    Returns what was measured. Raises LoraError naming the first module or tensor that is wrong.
+    """
+    loras = [Lora.of(source) for source in inputs]
+    written = Lora(edited.lora, prefer=loras[0].family)
+    measured = verify(written, loras, weights, block_weights, compute)
+    # Names of models without a table lose the difference between dots and underscores.
+    found = {row.module.replace(".", "_"): row for row in measured.modules}
+    kept = {row.module.replace(".", "_"): row for row in edited.report.kept}
+    dtypes = {module.dtype for module in written.modules.values()}
+    rounding = 4 * max((torch.finfo(d).eps for d in dtypes if d.is_floating_point), default=0.0)
+    # What a report leaves out counts with all of it in `measured`: here only what is written does.
+    measured.modules = [row for name, row in found.items() if name in kept]
+    problem = None
+    for name, row in found.items():
+        if name not in kept and row.action == "measured":
+            problem = problem or f"module {row.module} should not be there"
+    for name, row in kept.items():
+        limit = 1.01 * row.relative_error + rounding + 1e-5
+        there = found.get(name)
+        if there is None or there.action == "missing":
+            problem = problem or f"module {row.module} is missing"
+        elif there.measured and not (
+            there.relative_error <= limit
+            or (there.error or 0.0) <= (rounding + 1e-5) * _magnitude(loras, name, compute)
+        ):
+            problem = problem or (
+                f"module {row.module} has a relative error of {there.relative_error:.3g}, which "
+                f"should be {limit:.3g} at most; write fp32 if its numbers are very small or large"
+            )
+    for key in edited.report.carried:
+        owner = next(lora for lora in loras if key in lora.other)
+        if key not in written.tensors.info or not same_bits(
+            written.tensors[key], owner.tensors[key]
+        ):
+            problem = problem or f"tensor {key} is not the one of {owner.name}"
+    if problem:
+        raise LoraError(f"{edited.lora}: written, but {problem}")
+    return measured
+
+
+def _magnitude(loras: Sequence[Lora], name: str, compute: Compute) -> float:
+    """The norms of a module's updates in all files: rounding is of this size where they cancel."""
+    modules = [m for lora in loras for m in lora.modules.values()]
+    found = [m for m in modules if m.canonical.replace(".", "_") == name]
+    return sum(m.update(compute.device, compute.dtype).frobenius_norm() for m in found)
 
 
 def _measure(

@@ -15,6 +15,7 @@ from math import prod
 import torch
 from torch import Tensor
 
+from .. import lapack
 from ..errors import LoraError
 from ..low_rank import Dense, LowRank, Svd, Update
 from .kind import Kind, Measure, Roles, Shapes, is_thin, measure_product, register
@@ -30,6 +31,8 @@ def update(roles: Roles, alpha: float | None) -> Update:
     0.33 means the same with t2, but calls torch.kron in a way that fails.)
     """
     left = _product(roles, "w1", None)
+    if left[1].ndim > 2:
+        raise LoraError(f"w1 {tuple(roles['w1'].shape)} must be a matrix; only w2 has a kernel")
     right = _product(roles, "w2", roles.get("t2"))
     rows, columns = left[0].shape[0] * right[0].shape[0], left[1].shape[1] * right[1].shape[1]
     shape = (rows, columns, *right[1].shape[2:])
@@ -40,7 +43,7 @@ def update(roles: Roles, alpha: float | None) -> Update:
     if factored and alpha is not None:
         scale = alpha / roles[f"{factored}_b"].shape[0]
     if is_thin(rank, shape):
-        return LowRank(torch.kron(left[0], a), torch.kron(left[1], b), shape).scaled(scale)
+        return LowRank(kron(left[0], a), kron(left[1], b), shape).scaled(scale)
     return Kronecker.of(left[0] @ left[1], a @ b, shape).scaled(scale)
 
 
@@ -53,7 +56,7 @@ class Kronecker(Dense):
 
     @classmethod
     def of(cls, first: Tensor, second: Tensor, shape: tuple[int, ...]) -> "Kronecker":
-        return cls(torch.kron(first, second).reshape(shape), first, second)
+        return cls(kron(first, second).reshape(shape), first, second)
 
     def scaled(self, weight: float) -> "Kronecker":
         if weight == 1.0:
@@ -62,8 +65,8 @@ class Kronecker(Dense):
 
     def low_rank(self) -> LowRank:
         """The product U S V^T, with its decomposition at hand."""
-        u1, s1, v1 = torch.linalg.svd(self.first, full_matrices=False)
-        u2, s2, v2 = torch.linalg.svd(self.second, full_matrices=False)
+        u1, s1, v1 = lapack.svd(self.first)
+        u2, s2, v2 = lapack.svd(self.second)
         values, order = torch.outer(s1, s2).flatten().sort(descending=True, stable=True)
         noise = torch.finfo(values.dtype).eps * torch.linalg.vector_norm(values)
         kept = int((values > noise).sum())
@@ -71,13 +74,19 @@ class Kronecker(Dense):
             return super().low_rank()
         values, order = values[:kept], order[:kept]
         root = values.sqrt()
-        up = torch.kron(u1, u2)[:, order] * root
-        down = torch.kron(v1, v2)[order] * root[:, None]
+        up = kron(u1, u2)[:, order] * root
+        down = kron(v1, v2)[order] * root[:, None]
         update = LowRank(up, down, self.shape)
         # What LowRank.svd would compute: up @ diag(root) = U S, diag(root) @ down = S V^T.
         scale = torch.diag(root)
         update.__dict__["svd"] = Svd(up, down, values.double(), scale, scale, self.shape)
         return update
+
+
+def kron(one: Tensor, other: Tensor) -> Tensor:
+    """The Kronecker product of two matrices; torch.kron fails on some that are transposed."""
+    product = one[:, None, :, None] * other[None, :, None, :]
+    return product.reshape(len(one) * len(other), one.shape[1] * other.shape[1])
 
 
 def _product(roles: Roles, name: str, middle: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -107,7 +116,8 @@ def _sizes(
     shapes: Shapes, name: str, middle: tuple[int, ...] | None
 ) -> tuple[int, int, tuple[int, ...], int]:
     """(rows, columns, kernel, rank) of w1 or w2."""
-    if whole := shapes.get(name):
+    whole = shapes.get(name)
+    if whole is not None:
         return whole[0], whole[1], whole[2:], min(whole[0], prod(whole[1:]))
     return sizes(shapes[f"{name}_a"], shapes[f"{name}_b"], middle)
 

@@ -45,7 +45,7 @@ def fold_mid(mid: Tensor, down: Tensor) -> Tensor:
 
     folded[a, i, kernel] = sum over b of mid[a, b, kernel] * down[b, i].
     """
-    if mid.shape[1] != down.shape[0]:
+    if mid.shape[1:2] != down.shape[:1]:
         raise LoraError(f"mid {tuple(mid.shape)} and down {tuple(down.shape)} do not fit")
     return torch.einsum("ab...,bi->ai...", mid, down.flatten(1))
 

@@ -1,8 +1,13 @@
 """The command line: `lora-alloy`, or `python -m core` from a clone."""
 
 import argparse
+import contextlib
+import re
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
 
 from ..errors import Cancelled, LoraError
 from ..output import version
@@ -12,14 +17,15 @@ from . import analysis, demo, edits, reading
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command. Returns 0, or 1 for an error; wrong usage exits with 2."""
     parser = build_parser()
-    options = parser.parse_args(selectors_joined(sys.argv[1:] if arguments is None else arguments))
+    options = parser.parse_args(plain(sys.argv[1:] if arguments is None else arguments))
     try:
-        options.run(options)
+        with terminable():
+            options.run(options)
     except (LoraError, Cancelled) as error:
         print(f"lora-alloy: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("lora-alloy: interrupted; nothing was written", file=sys.stderr)
+        print("lora-alloy: interrupted; no file is half written", file=sys.stderr)
         return 1
     except BrokenPipeError:
         sys.stderr.close()  # The reader of our output has left, such as `head`.
@@ -27,12 +33,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def selectors_joined(arguments: Sequence[str]) -> list[str]:
-    """`--layers -*mod*` as `--layers=-*mod*`: argparse takes a leading minus for an option."""
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """Inside, SIGTERM ends the command as Ctrl-C does: through all that cleans up."""
+    main_thread = threading.current_thread() is threading.main_thread()
+    if not main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield  # Somebody else decides.
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def plain(arguments: Sequence[str]) -> list[str]:
+    """The arguments without what argparse takes for options because of a leading minus.
+
+    `--layers -*mod*` becomes `--layers=-*mod*`, the number `-1e-3` becomes `-0.001`.
+    """
     result: list[str] = []
     for argument in arguments:
         if result and result[-1] in ("--layers", "--always"):
             result[-1] += "=" + argument
+        elif re.fullmatch(r"-(\d+\.?\d*|\.\d+)[eE][+-]?\d{1,3}", argument):
+            result.append(f"{Decimal(argument):f}")
         else:
             result.append(argument)
     return result

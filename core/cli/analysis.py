@@ -18,6 +18,7 @@ from ..trainer_configs import TRAINERS, trainer_config
 from .common import (
     SELECTOR_HELP,
     add_command,
+    checked,
     compute_settings,
     json_option,
     opened,
@@ -191,6 +192,8 @@ def _top_blocks(options: argparse.Namespace) -> None:
             )
     finally:
         close()
+    for one in filter(None, (edited, rest)):
+        checked(one, [lora], options)
     if options.chart:
         figure = chart(
             choice.analysis,

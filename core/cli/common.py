@@ -8,11 +8,13 @@ from typing import Any
 
 import torch
 
+from ..edit import Edited
 from ..lora import Lora, Reading
 from ..names import SPELLINGS
 from ..output import DTYPES, Output
 from ..report import ModuleReport, Report
 from ..stream import Compute, choose_device
+from ..verify import check
 
 SELECTOR_HELP = (
     "which layers, by canonical name: comma-separated patterns, * for anything, 0-9 for a range of "
@@ -45,6 +47,11 @@ def output_options(parser: argparse.ArgumentParser, required: bool) -> None:
     )
     group.add_argument("--device", default="auto", help="auto, cpu or cuda:N (default auto)")
     group.add_argument("--compute-dtype", choices=("float32", "float64"), default="float32")
+    group.add_argument(
+        "--verify",
+        action="store_true",
+        help="read the written file again and measure it; status 1 when it is wrong",
+    )
     json_option(group)
 
 
@@ -98,6 +105,26 @@ def compute_settings(options: argparse.Namespace, label: str) -> tuple[Compute, 
 
 def output_settings(options: argparse.Namespace, path: str | None) -> Output:
     return Output(path, options.dtype, options.spelling)
+
+
+def checked(
+    edited: Edited,
+    inputs: Sequence[Lora],
+    options: argparse.Namespace,
+    weights: Sequence[float] = (1.0,),
+    block_weights: str = "",
+) -> None:
+    """With --verify, measure what was written, and say so in the report's notes."""
+    if not options.verify or edited.report.output is None:
+        return
+    compute = Compute(choose_device(options.device), torch.float64)
+    measured = check(edited, inputs, weights, block_weights, compute)
+    worst = max(measured.modules, key=lambda row: row.relative_error)
+    edited.report.notes.append(
+        f"verified: read again, relative error {measured.relative_error:.3g} with the rounding of "
+        f"the file over {len(measured.modules)} modules, at most {worst.relative_error:.3g} "
+        f"({worst.module})"
+    )
 
 
 def show(report: Report, options: argparse.Namespace, every_row: bool = False) -> None:

@@ -13,6 +13,7 @@ from ..select import select
 from .common import (
     SELECTOR_HELP,
     add_command,
+    checked,
     compute_settings,
     opened,
     output_options,
@@ -159,6 +160,8 @@ def _rank(text: str) -> int | None:
 
 def _blend(options: argparse.Namespace) -> None:
     files = 2 if options.second else 1
+    if options.verify and options.balance != "none":
+        options.parser.error("--verify knows fixed weights only, not those of --balance")
     balance, balance_name = _balance(options)
     settings = Blend(
         weights_for(options, files),
@@ -175,15 +178,17 @@ def _blend(options: argparse.Namespace) -> None:
     )
     compute, close = compute_settings(options, "blend")
     try:
+        loras = [opened(path, options) for path in (options.first, options.second) if path]
         edited = blend(
-            opened(options.first, options),
-            opened(options.second, options) if options.second else None,
+            loras[0],
+            loras[1] if options.second else None,
             settings,
             output_settings(options, options.output),
             compute,
         )
     finally:
         close()
+    checked(edited, loras, options, settings.weights[:files], options.block_weights)
     show(edited.report, options)
 
 
@@ -222,8 +227,9 @@ def _resize(options: argparse.Namespace) -> None:
     )
     compute, close = compute_settings(options, "resize")
     try:
+        lora = opened(options.lora, options)
         edited = resize(
-            opened(options.lora, options),
+            lora,
             rule,
             options.layers,
             output_settings(options, options.output),
@@ -232,6 +238,7 @@ def _resize(options: argparse.Namespace) -> None:
         )
     finally:
         close()
+    checked(edited, [lora], options)
     show(edited.report, options, every_row=options.preview)
 
 
@@ -239,8 +246,9 @@ def _select(options: argparse.Namespace) -> None:
     compute, close = compute_settings(options, "select")
     rest = output_settings(options, options.rest) if options.rest else None
     try:
+        lora = opened(options.lora, options)
         kept, others = select(
-            opened(options.lora, options),
+            lora,
             options.layers,
             output_settings(options, options.output),
             rest,
@@ -248,6 +256,8 @@ def _select(options: argparse.Namespace) -> None:
         )
     finally:
         close()
+    for edited in filter(None, (kept, others)):
+        checked(edited, [lora], options)
     if options.json:
         both = {"kept": kept.report.as_dict(), "rest": others.report.as_dict() if others else None}
         print(json.dumps(both, indent=1))
@@ -265,4 +275,5 @@ def _convert(options: argparse.Namespace) -> None:
         edited = convert(lora, output_settings(options, options.output), compute)
     finally:
         close()
+    checked(edited, [lora], options)
     show(edited.report, options)

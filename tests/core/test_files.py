@@ -37,6 +37,19 @@ def every_kind_of_tensor() -> dict[str, torch.Tensor]:
     return tensors
 
 
+@pytest.fixture(params=["nameless", "named"])
+def way(request, monkeypatch):
+    """Both ways to write: into a file without a name, and into a hidden one beside the target."""
+    if request.param == "named":
+        monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+    elif not hasattr(os, "O_TMPFILE"):
+        pytest.skip("this system has no files without a name")
+    return request.param
+
+
+both_ways = pytest.mark.usefixtures("way")
+
+
 def write(tensors, path, metadata=(), reserve=1 << 16):
     with FileSink(path, reserve) as sink:
         for key, tensor in tensors.items():
@@ -59,6 +72,7 @@ def test_what_is_written_reads_back_bit_for_bit(tmp_path, reserve):
     assert same_bits({key: ours[key] for key in ours.info}, reference)
 
 
+@both_ways
 def test_large_data_moves_whole_when_the_header_needs_room(tmp_path):
     tensors = {f"t{i}": randn((700, 333), i) for i in range(4)}  # several blocks of the move
     write(tensors, tmp_path / "x.safetensors", reserve=8)
@@ -202,16 +216,17 @@ def test_a_dtype_that_cannot_be_written_is_refused_by_name(tmp_path):
     assert files_in(tmp_path) == set()
 
 
-def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
+def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path, way):
     path = tmp_path / "x.safetensors"
     path.write_bytes(b"old")
     with pytest.raises(RuntimeError), FileSink(path) as sink:
         sink.put("a", torch.ones(1000))
-        assert len(files_in(tmp_path)) == 2
+        assert len(files_in(tmp_path)) == (1 if way == "nameless" else 2)
         raise RuntimeError
     assert path.read_bytes() == b"old" and files_in(tmp_path) == {"x.safetensors"}
 
 
+@both_ways
 def test_without_finish_nothing_is_written(tmp_path):
     with FileSink(tmp_path / "x.safetensors") as sink:
         sink.put("a", torch.ones(1000))
@@ -234,12 +249,13 @@ class FullDisk:
         return getattr(self.file, name)
 
 
+@both_ways
 @pytest.mark.parametrize("room", [0, 3000, 4000, 5000])
 def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch, room):
     # 4000 bytes of factors, then 4 of an alpha, then the header: it fails in each of them.
     opened = builtins.open
     monkeypatch.setattr(
-        "core.files.open", lambda *a, **k: FullDisk(opened(*a, **k), room), raising=False
+        "core.atomic.open", lambda *a, **k: FullDisk(opened(*a, **k), room), raising=False
     )
     path = tmp_path / "x.safetensors"
     tensors = {"a": torch.ones(1000), "alpha": torch.tensor(1.0), "c": torch.ones(4)}
@@ -248,11 +264,12 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch, room):
     assert files_in(tmp_path) == set()
 
 
+@both_ways
 def test_a_disk_that_is_full_only_when_flushed_leaves_nothing(tmp_path, monkeypatch):
     def full(_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("core.files.os.fsync", full)
+    monkeypatch.setattr("core.atomic.os.fsync", full)
     with pytest.raises(LoraError, match="free some disk space"):
         write({"a": torch.ones(4)}, tmp_path / "x.safetensors")
     assert files_in(tmp_path) == set()
@@ -267,14 +284,30 @@ def test_a_place_that_cannot_hold_the_file_is_refused_by_name(tmp_path, place):
     assert files_in(tmp_path) == {"file"}
 
 
+@both_ways
 def test_links_are_followed_and_stay(tmp_path):
     (tmp_path / "real").mkdir()
     link = tmp_path / "link.safetensors"
     link.symlink_to(tmp_path / "real" / "x.safetensors")
-    write({"a": torch.ones(2)}, link)
-    assert link.is_symlink() and files_in(tmp_path / "real") == {"x.safetensors"}
+    for content in (torch.ones(2), torch.zeros(3)):
+        write({"a": content}, link)
+        assert link.is_symlink() and files_in(tmp_path / "real") == {"x.safetensors"}
+        assert torch.equal(load_file(link)["a"], content)
 
 
+def test_a_failed_replacement_leaves_the_old_file_and_nothing_else(tmp_path, way, monkeypatch):
+    def refused(*_):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    (tmp_path / "x.safetensors").write_bytes(b"old")
+    monkeypatch.setattr("core.atomic.os.replace", refused)
+    with pytest.raises(LoraError, match=r"x\.safetensors: cannot be written"):
+        write({"a": torch.ones(2)}, tmp_path / "x.safetensors")
+    assert (tmp_path / "x.safetensors").read_bytes() == b"old"
+    assert files_in(tmp_path) == {"x.safetensors"}
+
+
+@both_ways
 @pytest.mark.parametrize("mask", [0o022, 0o077])
 def test_the_file_gets_the_usual_permissions(tmp_path, mask):
     old = os.umask(mask)

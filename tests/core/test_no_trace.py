@@ -51,7 +51,7 @@ def test_a_disk_that_fills_up_leaves_what_was_there(tmp_path, monkeypatch, edit,
     def full(_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("core.files.os.fsync", full)
+    monkeypatch.setattr("core.atomic.os.fsync", full)
     out = tmp_path / "out.safetensors"
     if old:
         out.write_bytes(old)
@@ -98,7 +98,7 @@ def test_an_input_that_vanishes_is_reported(tmp_path, edit):
         if os.path.exists(path):
             os.remove(path)
 
-    # The hash of the input may have been taken before: then the run is complete and right.
+    # Every module may have been read before: then the run is complete and right.
     try:
         EDITS[edit](path, Output(tmp_path / "out.safetensors"), compute=Compute(progress=progress))
     except LoraError as error:

@@ -6,9 +6,11 @@ import pytest
 from safetensors.torch import load_file
 
 from core import Blend, Lora, LoraError, Reading, StateDict, blend, select
+from core.info import summary
+from core.peft_scale import PeftSettings
 from tests import helpers
 from tests.core.kinds import FOLDER, changes, control_lora
-from tests.helpers import error, lora
+from tests.helpers import error, lora, lora_file
 
 SIZE = (16, 12)
 
@@ -125,3 +127,31 @@ def test_uso_names_are_read_as_comfyui_renames_them():
         "double_blocks.18.txt_attn.proj",
     }
     assert read.other == {}
+
+
+@pytest.mark.parametrize("pattern", ["(.*)*" * 12 + "=", "(a|_|.)" * 40 + "=", "(.+)+=", ".*" * 9])
+def test_patterns_that_would_take_hours_match_nothing(pattern):
+    settings = PeftSettings({"lora_alpha": 8, "alpha_pattern": {pattern: 1, "to_q$": 2}})
+    assert settings.scale("transformer_blocks.0.attn.add_k_proj.lin", 4) == 2
+    assert settings.scale("transformer_blocks.0.attn.to_q", 4) == 0.5
+
+
+@pytest.mark.parametrize(
+    "pattern", ["to_q", "attn.to_q", r"blocks\.[0-9]+\.attn\.(to_q|to_k)", ".*q"]
+)
+def test_patterns_that_trainers_write_match_as_in_peft(pattern):
+    settings = PeftSettings({"lora_alpha": 8, "alpha_pattern": {pattern: 2}})
+    for path in ("blocks.0.attn.to_q", "blocks.0.attn.to_v"):
+        assert settings.scale(path, 4) == (2.0 if path.endswith("to_v") else 0.5)
+
+
+@pytest.mark.parametrize("alpha", ["NaN", "Infinity", "1e999", "9" * 400, "-" + "9" * 400])
+def test_alphas_that_are_no_numbers_scale_nothing(alpha):
+    text = f'{{"lora_alpha": {alpha}}}'
+    assert PeftSettings.read({"lora_adapter_metadata": text}).scale("x", 4) == 1.0
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "[" * 5000 + "]" * 5000])
+def test_metadata_of_any_depth_can_be_opened(text):
+    tensors = StateDict(lora_file("x"), {"lora_adapter_metadata": text, "lora_alloy": text})
+    assert any(line.endswith(text) for line in summary(Lora(tensors)))

@@ -120,3 +120,18 @@ def test_a_rest_that_cannot_be_written_leaves_no_kept_either(tmp_path, place):
     with pytest.raises(LoraError):
         select(path, "blocks.0", Output(tmp_path / "kept"), Output(tmp_path / place))
     assert files_in(tmp_path) == {"in.safetensors"}
+
+
+@pytest.mark.parametrize("old", [None, b"old"], ids=["new", "over old files"])
+@pytest.mark.parametrize("damaged", ["blocks.0.attn", "blocks.1.attn"])
+def test_damage_in_either_part_leaves_neither_file(tmp_path, damaged, old):
+    tensors = lora_file(NAMES)
+    tensors[damaged + ".lora_A.weight"][0, 0] = float("nan")
+    path = save(tensors, tmp_path / "in.safetensors")
+    outputs = [tmp_path / "kept.safetensors", tmp_path / "rest.safetensors"]
+    for out in outputs if old else ():
+        out.write_bytes(old)
+    with pytest.raises(LoraError, match=rf"{damaged}\.lora_A\.weight.*NaN"):
+        select(path, "blocks.0", Output(outputs[0]), Output(outputs[1]))
+    assert [out.read_bytes() if out.exists() else None for out in outputs] == [old, old]
+    assert len(files_in(tmp_path)) == (3 if old else 1)

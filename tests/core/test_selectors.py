@@ -1,9 +1,14 @@
 """The selector language, on the names of a Flux file."""
 
+import re
+
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from core import LoraError
-from core.selectors import Selector
+from core.selectors import Selector, compile_pattern
+from tests.trust.readers import limited
 
 NAMES = [
     *(
@@ -85,3 +90,36 @@ def test_a_selector_that_cannot_be_read_is_refused(text):
 
 def test_names_are_taken_literally_apart_from_the_star():
     assert Selector.parse("a.(b)+").select(["a.(b)+", "a.b"]) == {"a.(b)+"}
+
+
+def by_trying_everything(pattern: str) -> re.Pattern[str]:
+    """What a pattern means, said as directly as a regular expression can."""
+    segments = []
+    for segment in pattern.split("."):
+        if bounds := re.fullmatch(r"(\d+)-(\d+)", segment):
+            numbers = range(int(bounds[1]), int(bounds[2]) + 1)
+            segments.append("(" + "|".join(map(str, numbers)) + ")")
+        else:
+            segments.append(".*".join(map(re.escape, segment.split("*"))))
+    return re.compile(r"\.".join(segments) + r"(\..*)?", re.DOTALL)
+
+
+NAME = st.text("ab.1\n", max_size=12)
+PIECE = st.sampled_from(["*", "**", "a", "b", "ab", ".", "1", ".0-12.", ".1-2", "11", "\n"])
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.lists(PIECE, max_size=8).map("".join), NAME)
+def test_patterns_mean_what_trying_everything_says(pattern, name):
+    assume(not re.search(r"\d{3}", pattern))  # Ranges as pieces put together can be too long.
+    wanted = by_trying_everything(pattern).fullmatch(name)
+    assert bool(compile_pattern(pattern).fullmatch(name)) == bool(wanted)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["*a" * 60 + "*b", "*" * 500 + "b", "*a*.*a*" * 30 + "b", "*.0-9" * 40]
+)
+def test_no_pattern_takes_forever(pattern):
+    names = ["a" * 3000, "a." * 1500, "1." * 1500, ".".join("aaaaaaaaa1" * 300)]
+    with limited(60), pytest.raises(LoraError, match="matches no layer"):
+        Selector.parse(pattern).select(names)

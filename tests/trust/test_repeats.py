@@ -1,0 +1,33 @@
+"""The same inputs give the same bytes, and many runs in one process leave nothing behind."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from core import Compute, Output
+from tests.helpers import same_bits
+from tests.trust import repeats
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system has no /proc")
+def test_bytes_and_resources_stay_the_same():
+    command = [sys.executable, "-m", "tests.trust.repeats", "--runs", "10", "--processes", "2"]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert found.returncode == 0, found.stderr
+    assert json.loads(found.stdout)["runs"] == 10
+
+
+@pytest.mark.parametrize("edit", repeats.EDITS)
+def test_state_dicts_give_the_tensors_that_their_files_give(tmp_path, edit):
+    repeats.write_inputs(tmp_path)
+    paths = [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
+    out = tmp_path / "out.safetensors"
+    repeats.EDITS[edit](*paths, Output(out), Compute())
+    result = repeats.EDITS[edit](*map(load_file, paths), Output(), Compute()).lora
+    assert same_bits(result, load_file(out))

@@ -1,0 +1,194 @@
+"""Whatever happens during a run: a whole file or none, nothing beside it, untouched inputs."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from core import Blend, Cancelled, Compute, LoraError, Output, blend, select
+from core.output import version
+from tests.core.edits import EDITS
+from tests.helpers import files_in, lora_file, save
+
+ROOT = Path(__file__).parents[2]
+NAMES = [f"blocks.{i}.attn" for i in range(12)]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.parametrize("more", [[], ["--named"]], ids=["nameless", "named"])
+def test_a_killed_command_leaves_a_whole_file_or_none(more):
+    command = [sys.executable, "-m", "tests.trust.kills", "--repetitions", "12", *more]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert found.returncode == 0, found.stderr
+    assert json.loads(found.stdout)["killed"] == 12
+
+
+@pytest.fixture(params=[None, b"old"], ids=["new", "over an old file"])
+def case(request, tmp_path):
+    """A folder with an input and perhaps an old output; afterwards both are as they were."""
+    path = tmp_path / "in.safetensors"
+    save(lora_file(NAMES), path)
+    out = tmp_path / "out.safetensors"
+    if request.param:
+        out.write_bytes(request.param)
+    before = {p: (tmp_path / p).read_bytes() for p in files_in(tmp_path)}
+    yield path, out
+    tmp_path.chmod(0o700)
+    assert {p: (tmp_path / p).read_bytes() for p in files_in(tmp_path)} == before
+
+
+def after(done: int, action) -> Compute:
+    """Compute settings that do `action` when that many modules are done."""
+    return Compute(workers=1, progress=lambda now, *_: action() if now == done else None)
+
+
+@pytest.mark.parametrize("done", [0, 1, 6, 12])
+def test_cancelling_leaves_everything_as_it_was(case, done):
+    path, out = case
+    asked = []
+    compute = Compute(workers=1, cancelled=lambda: asked.append(1) or len(asked) > done)
+    with pytest.raises(Cancelled):
+        select(path, "*", Output(out), compute=compute)
+
+
+def test_an_input_that_is_cut_short_is_named_not_read(case):
+    path, out = case
+    content = path.read_bytes()
+    with pytest.raises(LoraError, match=r"in\.safetensors: was changed while it was read"):
+        select(path, "*", Output(out), compute=after(2, lambda: os.truncate(path, 2000)))
+    path.write_bytes(content)
+
+
+def test_an_input_that_is_replaced_is_not_mixed_with_the_new_one(case):
+    path, out = case
+    content = path.read_bytes()
+
+    def replace():
+        (path.parent / "other").write_bytes(content)
+        os.replace(path.parent / "other", path)
+
+    with pytest.raises(LoraError, match=r"in\.safetensors: was changed while it was read"):
+        select(path, "*", Output(out), compute=after(2, replace))
+
+
+def test_an_input_that_is_removed_is_named(case):
+    path, out = case
+    content = path.read_bytes()
+    with pytest.raises(LoraError, match=r"in\.safetensors: cannot be read any more"):
+        select(path, "*", Output(out), compute=after(2, path.unlink))
+    path.write_bytes(content)
+
+
+@contextlib.contextmanager
+def without_privileges(folder):
+    """As root, who may write anywhere, act as nobody."""
+    version()  # It is kept; nobody may not read the file that says it.
+    root = os.geteuid() == 0
+    if root:
+        for path in (folder, *folder.iterdir()):
+            os.chown(path, 65534, 65534)
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="this system has other permissions")
+@pytest.mark.parametrize("edit", EDITS)
+def test_a_folder_that_is_locked_during_the_run_is_named(tmp_path_factory, edit):
+    folder = tmp_path_factory.mktemp("locked")
+    path, out = folder / "in.safetensors", folder / "out.safetensors"
+    save(lora_file("xy"), path)
+    content = path.read_bytes()
+    for parent in folder.parents[:2]:
+        parent.chmod(0o755)
+    with without_privileges(folder):
+        with pytest.raises(LoraError, match=r"out\.safetensors: cannot be written.*may write to"):
+            EDITS[edit](path, Output(out), compute=after(1, lambda: folder.chmod(0o500)))
+        path.chmod(0)
+        with pytest.raises(LoraError, match=r"in\.safetensors: cannot be opened.*ermission"):
+            select(path, "*")
+        folder.chmod(0o700)
+        path.chmod(0o600)
+    assert files_in(folder) == {"in.safetensors"} and path.read_bytes() == content
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A real file system of 256 kB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
+    try:
+        mounted = subprocess.run(command, capture_output=True).returncode == 0
+    except OSError:
+        mounted = False
+    if not mounted:
+        pytest.skip("a small file system cannot be mounted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["nameless", "named"])
+@pytest.mark.parametrize("old", [None, b"old" * 1000], ids=["new", "over an old file"])
+def test_a_full_disk_leaves_what_was_there(small_disk, tmp_path, monkeypatch, old, named):
+    if named:
+        monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+    out = small_disk / "out.safetensors"
+    if old:
+        out.write_bytes(old)
+    free = os.statvfs(small_disk).f_bavail * 4096
+    written = 0
+    # Sizes around what fits, so that data, alphas or the header are what does not.
+    for rows in (8, *range(280, 321, 4), 2000):
+        path = save(lora_file(["x"], shape=(rows * 4, 12), rank=46), tmp_path / "in.safetensors")
+        content = Path(path).read_bytes()
+        try:
+            select(path, "*", Output(out))
+        except LoraError as error:
+            assert "free some disk space" in str(error)
+            assert files_in(small_disk) == ({"out.safetensors"} if old or written else set())
+            assert len(content) > free - 3 * 4096 - (out.stat().st_size if out.exists() else 0)
+        else:
+            assert torch.equal(*(load_file(p)["x.lora_A.weight"] for p in (path, out)))
+            written += 1
+            assert files_in(small_disk) == {"out.safetensors"}
+        assert Path(path).read_bytes() == content
+        assert os.statvfs(small_disk).f_bavail * 4096 >= free - 4096 * 70
+    assert 0 < written < 12
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["nameless", "named"])
+def test_runs_that_write_the_same_file_at_once_leave_one_of_theirs(tmp_path, monkeypatch, named):
+    if named:
+        monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+    path, out = tmp_path / "in.safetensors", tmp_path / "out.safetensors"
+    save(lora_file(NAMES), path)
+    weights = (0.5, 0.25, 2.0, 3.0)
+    expected = [
+        blend(path, None, Blend((w, 1.0), None)).lora["blocks.3.attn.lora_B.weight"]
+        for w in weights
+    ]
+    for _ in range(5):
+        with contextlib.suppress(FileNotFoundError):
+            out.unlink()
+        threads = [
+            threading.Thread(target=blend, args=(path, None, Blend((w, 1.0), None), Output(out)))
+            for w in weights
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        found = load_file(out)["blocks.3.attn.lora_B.weight"]
+        assert any(torch.equal(found, one) for one in expected)
+        assert files_in(tmp_path) == {"in.safetensors", "out.safetensors"}
