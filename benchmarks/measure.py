@@ -105,7 +105,7 @@ def floor_seconds(
     size = sum(layer.parameters for layer in layers) * itemsize
     return Floor(
         read=median_seconds(lambda: _touch(inputs), repeats),
-        write=median_seconds(lambda: _write(folder, size), repeats),
+        write=_write_seconds(folder, size, repeats),
         multiply=sum(
             count * median_seconds(_products(layer), repeats)
             for layer, count in Counter(layers).items()
@@ -180,12 +180,20 @@ def _touch(paths: Iterable[Path]) -> None:
             tensor.reshape(-1).view(torch.uint8).max()
 
 
-def _write(folder: Path, size: int) -> None:
+def _write_seconds(folder: Path, size: int, repeats: int) -> float:
+    """Median seconds of writing a new file, without those of removing it."""
+    _write(folder, size)  # The first one finds the memory for it.
+    return statistics.median(_write(folder, size) for _ in range(repeats))
+
+
+def _write(folder: Path, size: int) -> float:
     chunk = bytes(_CHUNK)
     handle, path = tempfile.mkstemp(dir=folder)
     try:
         with open(handle, "wb", buffering=0) as file:
-            file.writelines(chunk[: size - start] for start in range(0, size, _CHUNK))
+            return _seconds(
+                lambda: file.writelines(chunk[: size - start] for start in range(0, size, _CHUNK))
+            )
     finally:
         os.unlink(path)
 

@@ -38,6 +38,7 @@ class AtomicFile:
         self.path = Path(os.path.realpath(path))
         self.temporary: Path | None = None
         self.whole = False
+        self.begun = 0
         if os.path.isdir(self.path):
             raise LoraError(f"{path}: is a folder; give a file name ending in .safetensors")
         if not os.path.isdir(self.path.parent):
@@ -55,6 +56,17 @@ class AtomicFile:
             raise LoraError(
                 f"{self.path}: cannot be written ({error.strerror or error}); {hint}"
             ) from error
+
+    def begin_to_store(self) -> None:
+        """Have the system start to store what was written, beside whatever comes next.
+
+        Otherwise all of it waits for `complete`. Advice only: POSIX_FADV_DONTNEED starts to write
+        what is not on the disk yet, and drops nothing of it.
+        """
+        if hasattr(os, "posix_fadvise"):
+            new = self.file.tell() - self.begun
+            os.posix_fadvise(self.file.fileno(), self.begun, new, os.POSIX_FADV_DONTNEED)
+            self.begun += new
 
     def complete(self) -> None:
         """Everything is written: bring it to the disk."""
