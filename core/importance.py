@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from math import ceil
+from math import ceil, exp
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from .blocks import container_of, locate, network_order
@@ -44,9 +44,7 @@ def block_importance_from_softmax(
         raise LoraError(f"temperature {temperature:g} must be above 0")
 
     def softmax(norms: pd.Series[float]) -> pd.Series[float]:
-        import numpy as np
-
-        exponents = np.exp((norms - norms.max()) / temperature)
+        exponents = ((norms - norms.max()) / temperature).map(exp)
         return exponents / exponents.sum()
 
     return _importance(df, layer_col, norm_col, pattern, "softmax_norm", softmax)

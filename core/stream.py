@@ -18,6 +18,7 @@ from typing import TypeVar
 import torch
 
 from .errors import Cancelled, LoraError
+from .lapack import LinAlgError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -93,7 +94,7 @@ def stream(
                 if compute.fell_back:
                     compute.fell_back(name(item))
                 return function(item, replace(compute, device=CPU))
-        except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+        except LinAlgError as error:
             problem = (
                 f"module {name(item)}: its singular values cannot be computed ({error}); try "
                 "smaller weights, or compute in float64"
