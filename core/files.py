@@ -81,8 +81,8 @@ class FileTensors(Tensors):
         if given.suffix.lower() in PICKLES:
             raise LoraError(
                 f"{given}: pickle files (.pt, .ckpt, ...) can run code when opened and are not "
-                "read. Convert it first, in an environment you trust: safetensors.torch.save_file("
-                "torch.load(path, weights_only=True), 'lora.safetensors')"
+                "read. Convert it first, in an environment you trust: read it with torch.load and "
+                "weights_only=True, write it with safetensors.torch.save_file"
             )
         if os.path.isdir(given):
             raise LoraError(f"{given}: is a folder; give the path of a .safetensors file in it")

@@ -90,7 +90,6 @@ def stream(
                     if compute.device.type == "cpu" or not out_of_memory(error):
                         raise
                 # Here the exception is gone, and with it the tensors that its frames held.
-                torch.cuda.empty_cache()
                 if compute.fell_back:
                     compute.fell_back(name(item))
                 return function(item, replace(compute, device=CPU))

@@ -29,7 +29,7 @@ from peft import LoHaConfig, LoKrConfig, LoraConfig, get_peft_model, get_peft_mo
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import save_file
 from torch import nn
-from torch.nn import functional
+from torch.nn import Conv2d, GroupNorm, LayerNorm, Linear, functional
 
 FOLDER = Path(__file__).resolve().parent / "data" / "adapters"
 LAYERS = r".*\.(conv1|conv_shortcut|to_q)"
@@ -45,13 +45,13 @@ class Toy(nn.Module):
         super().__init__()
         resnet = nn.ModuleDict(
             {
-                "norm1": nn.GroupNorm(2, 8),
-                "conv1": nn.Conv2d(8, 40, 3, padding=1),
-                "conv_shortcut": nn.Conv2d(40, 32, 1),
+                "norm1": GroupNorm(2, 8),
+                "conv1": Conv2d(8, 40, 3, padding=1),
+                "conv_shortcut": Conv2d(40, 32, 1),
             }
         )
-        attention = nn.ModuleDict({"to_q": nn.Linear(32, 40)})
-        block = nn.ModuleDict({"norm1": nn.LayerNorm(32), "attn1": attention})
+        attention = nn.ModuleDict({"to_q": Linear(32, 40)})
+        block = nn.ModuleDict({"norm1": LayerNorm(32), "attn1": attention})
         transformer = nn.ModuleDict({"transformer_blocks": nn.ModuleList([block])})
         parts = {"resnets": nn.ModuleList([resnet]), "attentions": nn.ModuleList([transformer])}
         self.down_blocks = nn.ModuleList([nn.ModuleDict(parts)])

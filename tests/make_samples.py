@@ -25,7 +25,7 @@ from diffusers import FluxPipeline, FluxTransformer2DModel
 from peft import LoraConfig, get_peft_model_state_dict
 from safetensors.torch import save
 from torch import nn
-from torch.nn import functional
+from torch.nn import Linear, functional
 
 SAMPLES = Path(__file__).resolve().parent.parent / "core" / "samples"
 SIDE, CHANNELS, WORDS, TEXT, POOLED = 8, 16, 8, 32, 32
@@ -164,8 +164,8 @@ class FusedUpdate(nn.Module):
 
     def __init__(self, width: int, height: int, rank: int, alpha: float):
         super().__init__()
-        self.lora_down = nn.Linear(width, rank, bias=False)
-        self.lora_up = nn.Linear(rank, height, bias=False)
+        self.lora_down = Linear(width, rank, bias=False)
+        self.lora_up = Linear(rank, height, bias=False)
         nn.init.kaiming_uniform_(self.lora_down.weight, a=math.sqrt(5))
         nn.init.zeros_(self.lora_up.weight)
         self.register_buffer("alpha", torch.tensor(alpha))
@@ -175,7 +175,7 @@ class FusedUpdate(nn.Module):
 class Rows(nn.Module):
     """A split layer that takes its rows of a fused update."""
 
-    def __init__(self, layer: nn.Linear, update: FusedUpdate, start: int):
+    def __init__(self, layer: Linear, update: FusedUpdate, start: int):
         super().__init__()
         self.layer, self.start = layer, start
         self.shared = [update]  # in a list: the network owns the update, not each of its layers

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import Conv2d, Linear
 
 from core import Blend, blend, verify
 from tests.helpers import dense, error, randn
@@ -17,9 +18,9 @@ class Net(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.first = nn.Linear(12, 20)
-        self.second = nn.Linear(20, 9)
-        self.conv = nn.Conv2d(3, 5, 3)
+        self.first = Linear(12, 20)
+        self.second = Linear(20, 9)
+        self.conv = Conv2d(3, 5, 3)
 
     def forward(self, x):
         return self.second(self.first(x))
