@@ -21,6 +21,26 @@ HINTS = {
 }
 
 
+def real_target(path: str | os.PathLike[str]) -> Path:
+    """The file that a path means when links are followed, which need not be there yet.
+
+    Raises LoraError for what no file can take the place of: folders, devices, pipes.
+    """
+    text = os.fspath(path)
+    if "\0" in text:
+        raise LoraError(f"{path!r}: a file name cannot contain a null character")
+    target = Path(os.path.realpath(text))
+    if os.path.isdir(target) or text.endswith((os.sep, "/")):
+        raise LoraError(f"{path}: is a folder; give a file name ending in .safetensors")
+    if not os.path.isdir(target.parent):
+        raise LoraError(f"{path}: the folder {target.parent} does not exist; create it")
+    if os.path.lexists(target) and not os.path.isfile(target):
+        raise LoraError(
+            f"{path}: is a device, a pipe or a link that leads nowhere; choose another name"
+        )
+    return target
+
+
 class AtomicFile:
     """`file` is to become the file at `path`, when it is complete and closed without an error.
 
@@ -33,17 +53,13 @@ class AtomicFile:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        if "\0" in os.fspath(path):
-            raise LoraError(f"{path!r}: a file name cannot contain a null character")
-        self.path = Path(os.path.realpath(path))
+        self.path = real_target(path)
         self.temporary: Path | None = None
         self.whole = False
         self.begun = 0
-        if os.path.isdir(self.path):
-            raise LoraError(f"{path}: is a folder; give a file name ending in .safetensors")
-        if not os.path.isdir(self.path.parent):
-            raise LoraError(f"{path}: the folder {self.path.parent} does not exist; create it")
         with self.errors():
+            with contextlib.suppress(FileNotFoundError):
+                os.lstat(self.path)  # A name that is too long is said now, not at the end.
             self.file = self._begin()
 
     @contextlib.contextmanager
@@ -65,7 +81,9 @@ class AtomicFile:
         """
         if hasattr(os, "posix_fadvise"):
             new = self.file.tell() - self.begun
-            os.posix_fadvise(self.file.fileno(), self.begun, new, os.POSIX_FADV_DONTNEED)
+            # Some systems and file systems take no advice.
+            with contextlib.suppress(OSError):
+                os.posix_fadvise(self.file.fileno(), self.begun, new, os.POSIX_FADV_DONTNEED)
             self.begun += new
 
     def complete(self) -> None:

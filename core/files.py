@@ -8,6 +8,7 @@ and gives it the target's at the end: a failed, cancelled or killed run leaves n
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterable, Mapping
 from math import prod
 from pathlib import Path
@@ -72,6 +73,12 @@ class Tensors:
         """The hash of the file's bytes; None for a state dict, which has no file."""
         return None
 
+    def check_unchanged(self) -> None:
+        """Raises LoraError when the file is not the one that was opened any more.
+
+        What a memory map shows then is a mixture, and reading behind a new end kills the process.
+        """
+
 
 class FileTensors(Tensors):
     """A safetensors file. Raises LoraError for anything that is not one."""
@@ -84,10 +91,18 @@ class FileTensors(Tensors):
                 "read. Convert it first, in an environment you trust: read it with torch.load and "
                 "weights_only=True, write it with safetensors.torch.save_file"
             )
-        if os.path.isdir(given):
-            raise LoraError(f"{given}: is a folder; give the path of a .safetensors file in it")
         try:
             self.state = _state(given)
+            mode = os.stat(given).st_mode
+        except FileNotFoundError as error:
+            raise LoraError(f"{given}: no such file; check the path") from error
+        except (OSError, ValueError) as error:
+            raise LoraError(f"{given}: cannot be opened ({error}); check the path") from error
+        if stat.S_ISDIR(mode):
+            raise LoraError(f"{given}: is a folder; give the path of a .safetensors file in it")
+        if not stat.S_ISREG(mode):  # Opening a pipe would wait for somebody to write into it.
+            raise LoraError(f"{given}: is a device or a pipe; save what it holds as a file first")
+        try:
             handle: Any = safe_open(str(given), framework="pt")
             self.handle = handle
             metadata = dict(handle.metadata() or {})
@@ -110,10 +125,8 @@ class FileTensors(Tensors):
                     )
                 info[key] = TensorInfo(dtype, shape)
         except FileNotFoundError as error:
-            # This is what safetensors says of a file that may not be read, too.
-            if os.path.exists(given):
-                raise LoraError(f"{given}: cannot be opened; check its permissions") from error
-            raise LoraError(f"{given}: no such file; check the path") from error
+            # The file is there: this is what safetensors says of one that may not be read.
+            raise LoraError(f"{given}: cannot be opened; check its permissions") from error
         except (SafetensorError, OSError, ValueError, OverflowError) as error:
             if isinstance(error, LoraError):
                 raise
@@ -123,18 +136,14 @@ class FileTensors(Tensors):
         super().__init__(given.name, given.resolve(), info, metadata)
 
     def __getitem__(self, key: str) -> Tensor:
-        self._check_unchanged()
+        self.check_unchanged()
         try:
             tensor: Tensor = self.handle.get_tensor(key)
             return tensor
         except (SafetensorError, OSError, RuntimeError) as error:
             raise LoraError(f"{self.path}: tensor {key} cannot be read ({error})") from error
 
-    def _check_unchanged(self) -> None:
-        """Raises LoraError when the file is not the one that was opened any more.
-
-        What a memory map shows then is a mixture, and reading behind a new end kills the process.
-        """
+    def check_unchanged(self) -> None:
         assert self.path is not None
         try:
             unchanged = _state(self.path) == self.state
@@ -147,7 +156,7 @@ class FileTensors(Tensors):
 
     def sha256(self) -> str:
         assert self.path is not None
-        self._check_unchanged()
+        self.check_unchanged()
         try:
             # Large blocks: hashlib and other threads hand the interpreter over once a block.
             digest, block = hashlib.sha256(), memoryview(bytearray(1 << 20))

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from .adapters import LORA, NORM_BIAS, finite
+from .atomic import real_target
 from .errors import LoraError
 from .files import DictSink, FileSink, StateDict, TensorInfo, header_bound
 from .layout import Target
@@ -70,10 +71,10 @@ class Output:
         return MATCHED.get(dtype, dtype)
 
     def check(self, loras: Iterable[Lora]) -> None:
-        """Raises LoraError when the output would replace an input."""
+        """Raises LoraError where no file can be written, or it would replace an input."""
         if self.path is None:
             return
-        target = Path(os.path.realpath(self.path))
+        target = real_target(self.path)
         for lora in loras:
             path = lora.tensors.path
             if path is not None and (target == path or _same_file(target, path)):
@@ -274,6 +275,8 @@ class Writer:
             raw = key.removesuffix(NORM_BIAS_SUFFIX)
             self._put(key if raw + NORM_BIAS.beside in self.written else f"{raw}.diff_b", tensor)
         hashes = [future.result() for future in self.hashes]
+        for lora in self.loras:
+            lora.tensors.check_unchanged()
         same = self.written == self.loras[0].tensors.info
         metadata = output_metadata(self.loras[0], self.report, self.alphas, same, hashes)
         self.sink.finish(metadata)

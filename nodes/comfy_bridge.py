@@ -7,6 +7,8 @@ node schema (comfy_api.latest) and the library.
 
 import json
 import logging
+import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -32,6 +34,12 @@ LoraModel = Mapping[str, Tensor]  # what travels on LORA_MODEL wires
 
 log = logging.getLogger("lora-alloy")
 CPU = torch.device("cpu")
+
+# What a file name means beyond a name: control characters; on Windows a drive or stream after a
+# colon, and a device in whatever folder and with whatever ending.
+OF_A_SYSTEM = re.compile(
+    r"[\x00-\x1f:]|(^|[/\\])\s*(con|prn|aux|nul|(com|lpt)[0-9\xb9\xb2\xb3])\s*([./\\]|$)", re.I
+)
 
 # What the largest module needs while it is computed: its factors, the concatenation, float64 blocks
 # for Gram matrices, the result. Below five times the factors on a CPU, for each of two workers.
@@ -130,9 +138,18 @@ def lora_names() -> list[str]:
     return names
 
 
+def lora_path(name: str) -> str | None:
+    """The file of that name in the lora folders; None where there is none."""
+    try:
+        path: str | None = folder_paths.get_full_path("loras", name)
+        return path
+    except ValueError:  # Windows, where the name is on another drive.
+        return None
+
+
 def lora_fingerprint(name: str) -> str:
     """Changes when the file does, also under the same name."""
-    path = folder_paths.get_full_path("loras", name)
+    path = lora_path(name)
     if path is None:
         return "missing"
     found = Path(path).stat()
@@ -144,7 +161,7 @@ def load_lora(name: str) -> StateDict:
 
     Raises LoraError for a file that is gone or that is not safetensors.
     """
-    path = folder_paths.get_full_path("loras", name)
+    path = lora_path(name)
     if path is None:
         raise LoraError(f"{name}: not in the lora folders any more; press R and choose again")
     tensors = FileTensors(path)
@@ -154,18 +171,28 @@ def load_lora(name: str) -> StateDict:
 def new_output_path(prefix: str) -> Path:
     """The next free path <prefix>_00001_.safetensors in ComfyUI's output folder.
 
-    Raises LoraError for a prefix that leads out of that folder.
+    Raises LoraError for a prefix that leads out of that folder, or that a file cannot have on every
+    system: workflows travel.
     """
     output = folder_paths.get_output_directory()
-    target = (Path(output) / prefix).resolve()
-    if not prefix.strip() or not target.is_relative_to(Path(output).resolve()):
+    # ComfyUI takes `..` out before it follows links: so does this.
+    inner = "" if OF_A_SYSTEM.search(prefix) else os.path.normpath(prefix.strip())
+    try:
+        target = Path(os.path.realpath(os.path.join(output, inner)))
+        if Path(os.path.realpath(output)) not in target.parents:
+            raise LoraError(
+                f"filename prefix {prefix!r} must name a file inside ComfyUI's output folder, such "
+                "as loras/alloy, without colons and names of devices"
+            )
+        folder, name, counter, _, _ = folder_paths.get_save_image_path(inner, output)
+    except (OSError, UnicodeError) as error:
         raise LoraError(
-            f"filename prefix {prefix!r} must name a file inside ComfyUI's output folder, such as "
-            "loras/alloy"
-        )
-    folder, name, counter, _, _ = folder_paths.get_save_image_path(prefix, output)
+            f"filename prefix {prefix!r} cannot be used ({error}); choose another"
+        ) from error
     path = Path(folder) / f"{name}_{counter:05}_.safetensors"
-    while path.exists():  # ComfyUI's counter overlooks names that differ in the digits' width
+    while os.path.lexists(
+        path
+    ):  # ComfyUI's counter overlooks names that differ in the digits' width
         counter += 1
         path = path.with_name(f"{name}_{counter:05}_.safetensors")
     return path

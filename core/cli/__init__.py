@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import os
 import re
 import signal
 import sys
@@ -21,30 +22,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with terminable():
             options.run(options)
+            sys.stdout.flush()
     except (LoraError, Cancelled) as error:
         print(f"lora-alloy: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("lora-alloy: interrupted; no file is half written", file=sys.stderr)
         return 1
-    except BrokenPipeError:
-        sys.stderr.close()  # The reader of our output has left, such as `head`.
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):  # A reader that has left, such as `head`.
+            print(f"lora-alloy: the output cannot be shown ({error})", file=sys.stderr)
+        # What is still in the buffer would fail again at the end of the program.
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return 0
 
 
 @contextlib.contextmanager
 def terminable() -> Iterator[None]:
-    """Inside, SIGTERM ends the command as Ctrl-C does: through all that cleans up."""
-    main_thread = threading.current_thread() is threading.main_thread()
-    if not main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield  # Somebody else decides.
-        return
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Inside, SIGTERM and a closed terminal end the command as Ctrl-C does, all cleaned up."""
+    names = ("SIGTERM", "SIGHUP") if threading.current_thread() is threading.main_thread() else ()
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    # Where there is a handler somebody else decides; `nohup` ignores SIGHUP.
+    ours = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def plain(arguments: Sequence[str]) -> list[str]:

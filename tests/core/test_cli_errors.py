@@ -1,8 +1,12 @@
 """The command line when something is wrong: exit status, one line that says what, and help."""
 
+import os
+import signal
+import sys
+
 import pytest
 
-from core.cli import main
+from core.cli import main, terminable
 from tests.helpers import KOHYA, files_in, lora_file, save
 
 NAMES = ["blocks.0.attn", "blocks.0.mlp", "blocks.1.attn"]
@@ -90,3 +94,35 @@ def test_help_is_there_for_every_command(capsys, command):
     assert caught.value.code == 0
     text = capsys.readouterr().out
     assert text.startswith("usage: lora-alloy") and len(text) > 200
+
+
+def test_a_name_with_a_null_character_is_an_error_of_one_line(folder, capsys):
+    for arguments in (["info", "a\0b"], ["resize", "a.safetensors", "--rank", "2", "-o", "a\0b"]):
+        assert main(arguments) == 1
+        assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+@pytest.mark.parametrize("more", [[], ["--json"]], ids=["", "json"])
+def test_output_that_cannot_be_shown_is_an_error(folder, capsys, monkeypatch, more):
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert main(["info", "a.safetensors", *more]) == 1
+    assert "cannot be shown" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_signals_that_end_a_program_end_it_cleanly(name):
+    if not hasattr(signal, name):
+        pytest.skip(f"this system has no {name}")
+    number = getattr(signal, name)
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt), terminable():
+        signal.raise_signal(number)
+    assert signal.getsignal(number) is before
+    signal.signal(number, signal.SIG_IGN)  # As `nohup` does.
+    try:
+        with terminable():
+            signal.raise_signal(number)
+    finally:
+        signal.signal(number, before)

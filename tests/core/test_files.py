@@ -4,6 +4,7 @@ import builtins
 import errno
 import json
 import os
+import socket
 import struct
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save
 
-from core import Lora, LoraError
+from core import Lora, LoraError, Output, select
 from core.files import FileSink, StateDict, open_tensors
 from tests.helpers import files_in, lora_file, randn, same_bits
 from tests.helpers import save as save_to
@@ -316,3 +317,47 @@ def test_the_file_gets_the_usual_permissions(tmp_path, mask):
     finally:
         os.umask(old)
     assert (tmp_path / "x.safetensors").stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize("place", ["pipe", "socket", "loop", "folder/", "new/", "n" * 300])
+def test_only_a_file_is_replaced(tmp_path, monkeypatch, place):
+    monkeypatch.chdir(tmp_path)
+    save_to(lora_file(["a"]), "in.safetensors")
+    os.mkfifo("pipe")
+    os.symlink("loop", "loop")
+    os.mkdir("folder")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("socket")
+        before = {path: path.lstat().st_mode for path in tmp_path.iterdir()}
+        with pytest.raises(LoraError, match=place):
+            FileSink(place)  # At once, not after everything was computed.
+        with pytest.raises(LoraError, match=place):
+            select("in.safetensors", "*", Output(place))
+        assert {path: path.lstat().st_mode for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    end = os.open(tmp_path / "pipe.safetensors", os.O_RDWR)  # Nobody hangs if it is opened.
+    with pytest.raises(LoraError, match=r"pipe\.safetensors: is a device or a pipe"):
+        Lora(tmp_path / "pipe.safetensors")
+    os.close(end)
+
+
+@both_ways
+def test_advice_that_the_system_does_not_take_is_no_error(tmp_path, monkeypatch):
+    asked = []
+
+    def refused(*arguments):
+        asked.append(arguments)
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr("core.files.STORE_BYTES", 1000)
+    monkeypatch.setattr("core.atomic.os.posix_fadvise", refused, raising=False)
+    monkeypatch.setattr("core.atomic.os.POSIX_FADV_DONTNEED", 4, raising=False)
+    tensors = {name: torch.full((400,), float(i)) for i, name in enumerate("abc")}
+    write(tensors, tmp_path / "x.safetensors")
+    assert same_bits(load_file(tmp_path / "x.safetensors"), tensors)
+    assert sum(size for _, _, size, _ in asked) >= 3 * 1600 and len(asked) == 3

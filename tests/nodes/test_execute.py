@@ -128,10 +128,62 @@ def test_save_numbers_and_casts(nodes: dict[str, Any], folders: Path) -> None:
     assert not list(folders.glob("output/**/*.part"))
 
 
-@pytest.mark.parametrize("prefix", ["../x", "/tmp/x", "", "a/../../x"])
+OUTSIDE = ["../x", "/tmp/x", "", " ", ".", "a/..", "a/../../x", "link/x", "a/../link/x", "loop/x"]
+OF_A_SYSTEM = [
+    "C:\\x",
+    "C:x",
+    "loras/x:stream",
+    "NUL",
+    "loras/con.x",
+    "Aux/x",
+    "com1",
+    "x\0y",
+    "x\ny",
+]
+UNUSABLE = ["n" * 300, "n" * 300 + "/x", "n/" * 3000 + "x", "\ud800"]
+
+
+@pytest.mark.parametrize("prefix", [*OUTSIDE, *OF_A_SYSTEM, *UNUSABLE], ids=lambda p: ascii(p)[:20])
 def test_save_stays_in_the_output_folder(nodes: dict[str, Any], folders: Path, prefix: str) -> None:
-    with pytest.raises(ValueError, match="must name a file inside ComfyUI's output folder"):
+    (folders / "output" / "link").symlink_to(folders / "temp")
+    (folders / "output" / "loop").symlink_to("loop")
+    before = sorted(folders.rglob("*"))
+    with pytest.raises(ValueError, match=r"filename prefix .*such as loras/alloy|choose a"):
         run(nodes["LoraAlloySave"], lora=lora(), filename_prefix=prefix)
+    assert sorted(folders.rglob("*")) == before
+
+
+LOOK_ALIKES = [
+    "\uff0e\uff0e\u2215x",
+    "\uff0e\uff0e/x",
+    "\u2024\u2024/x",
+    "C\uff1a\uff3cx",
+    "x\u202ey",
+]
+
+
+@pytest.mark.parametrize(
+    "prefix", [*LOOK_ALIKES, "a/../x", "nulls", "x.con", "%year%", "-x", "~/x"]
+)
+def test_save_takes_any_other_name(nodes: dict[str, Any], folders: Path, prefix: str) -> None:
+    path = Path(run(nodes["LoraAlloySave"], lora=lora(), filename_prefix=prefix)[0])
+    assert path.resolve().is_relative_to((folders / "output").resolve()) and path.is_file()
+    written = [file for file in folders.rglob("*") if file.is_file()]
+    assert [file.resolve() for file in written] == [path.resolve()]
+
+
+@pytest.mark.parametrize(
+    "name", ["../x.safetensors", "a/../../x.safetensors", "{}/x.safetensors", "x.safetensors\0",
+             "..\\x.safetensors", "C:x.safetensors", "\uff0e\uff0e/x.safetensors", "", ".",
+             "\ud800", "n" * 300],
+    ids=lambda name: ascii(name)[:20],
+)  # fmt: skip
+def test_load_stays_in_the_lora_folders(nodes: dict[str, Any], folders: Path, name: str) -> None:
+    save_file(lora(), folders / "x.safetensors")
+    node, name = nodes["LoraAlloyLoad"], name.format(folders)
+    assert node.fingerprint_inputs(name) == "missing"
+    with pytest.raises(ValueError, match="not in the lora folders"):
+        run(node, lora_name=name)
 
 
 def test_an_interrupted_save_leaves_nothing(nodes: dict[str, Any], folders: Path) -> None:

@@ -3,10 +3,10 @@
     python -m tests.trust.kills --repetitions 200
 
 Every repetition forks, runs one command over two LoRA files in the child and ends it after a random
-part of the time that the command takes, by SIGKILL, SIGTERM and SIGINT in turn; in every other
-round of commands there is an old file in the output's place. Afterwards each output is the old
-file, the new one (that of an undisturbed run, to the bit) or absent, the inputs are what they were,
-and the folder holds nothing else. Exits with status 1 and one line per violation otherwise.
+part of the time that the command takes, by SIGKILL, SIGTERM, SIGINT or SIGHUP; in every other round
+of commands there is an old file in the output's place. Afterwards each output is the old file, the
+new one (that of an undisturbed run, to the bit) or absent, the inputs are what they were, and the
+folder holds nothing else. Exits with status 1 and one line per violation otherwise.
 `--named` writes as on systems without nameless files; there SIGKILL may leave one hidden file
 behind, so it is left out.
 """
@@ -35,7 +35,7 @@ COMMANDS = [
     ["resize", "a", "--rank", "8", "-o", "out"],
 ]
 OLD = b"an old file"
-SIGNALS = [signal.SIGTERM, signal.SIGINT]
+SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 
 
 def start(command: list[str]) -> int:
@@ -122,7 +122,7 @@ def run(repetitions: int, named: bool, seed: int) -> int:
         for i in range(repetitions):
             which = i % len(COMMANDS)
             expected, seconds = known[which]
-            number, old = signals[i % len(signals)], i // len(COMMANDS) % 2 == 1
+            number, old = chance.choice(signals), i // len(COMMANDS) % 2 == 1
             after = chance.uniform(0, 1.1 * seconds)
             how, found = kill_once(COMMANDS[which], number, after, old, expected)
             ends[how] += 1

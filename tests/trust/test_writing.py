@@ -78,6 +78,13 @@ def test_an_input_that_is_replaced_is_not_mixed_with_the_new_one(case):
         select(path, "*", Output(out), compute=after(2, replace))
 
 
+def test_an_input_that_is_written_to_after_its_last_tensor_was_taken_is_named(case):
+    # What was taken is a view of the file: it may hold the old numbers or the new ones.
+    path, out = case
+    with pytest.raises(LoraError, match=r"in\.safetensors: was changed while it was read"):
+        blend(path, None, output=Output(out), compute=after(12, lambda: os.utime(path, (1, 1))))
+
+
 def test_an_input_that_is_removed_is_named(case):
     path, out = case
     content = path.read_bytes()
