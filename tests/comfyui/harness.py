@@ -25,7 +25,7 @@ from .client import Client, ComfyUIError, error_of
 
 __all__ = ["ComfyUIError", "NoComfyUI", "Server", "error_of", "find_comfyui"]
 
-START_SECONDS = 180.0
+START_SECONDS = 600.0  # on a busy machine; one that ends is noticed at once
 
 # A pack that is copied arrives as a user's download does: without its history and its tests.
 _NOT_COPIED = shutil.ignore_patterns(".*", "__pycache__", "tests", "benchmarks")

@@ -20,30 +20,30 @@ def inputs_of(node: Any) -> dict[str, tuple[str, dict[str, Any], bool]]:
     return found
 
 
-def contract(node: Any) -> dict[str, Any]:
-    """What workflows are stored in terms of: ids, types, choices and their order."""
+def contract(node: Any) -> list[str]:
+    """What workflows are stored in terms of, a line each: inputs in order, then outputs.
+
+    An input inside a DynamicCombo stands below it, behind the choice that shows it.
+    """
+    lines = []
+    for name, (kind, options, optional) in inputs_of(node).items():
+        lines.append(_input(name, kind, options) + " optional" * optional)
+        for choice in options.get("options") or []:
+            if isinstance(choice, dict):
+                for nested, (inner_kind, inner) in choice["inputs"]["required"].items():
+                    lines.append(_input(f"{name}.{choice['key']}.{nested}", inner_kind, inner))
     schema = node.GET_SCHEMA()
-    return {
-        "inputs": [
-            [name, kind, *_choices(name, options), *(["optional"] if optional else [])]
-            for name, (kind, options, optional) in inputs_of(node).items()
-        ],
-        "outputs": [[output.id, output.io_type] for output in schema.outputs],
-        "output_node": bool(schema.is_output_node),
-    }
+    lines += [f"-> {output.id}: {output.io_type}" for output in schema.outputs]
+    return lines + ["output node"] * bool(schema.is_output_node)
 
 
-def _choices(name: str, options: dict[str, Any]) -> list[Any]:
-    if "options" not in options or name in MACHINE_CHOICES:
-        return []
-    return [
-        [
-            choice
-            if not isinstance(choice, dict)
-            else [choice["key"], *([k, v[0]] for k, v in choice["inputs"]["required"].items())]
-            for choice in options["options"]
-        ]
-    ]
+def _input(path: str, kind: str, options: dict[str, Any]) -> str:
+    line = f"{path}: {kind}"
+    if options.get("options") and path not in MACHINE_CHOICES:
+        keys = [one["key"] if isinstance(one, dict) else one for one in options["options"]]
+        line += f" ({' | '.join(keys)})"
+    facts = [key for key in ("default", "min", "max") if key in options]
+    return line + "".join(f" {key}={options[key]!r}" for key in facts)
 
 
 def every_input(node: Any) -> list[tuple[str, str, dict[str, Any]]]:

@@ -15,9 +15,9 @@ CONTRACT = Path(__file__).with_name("contract.json")
 
 
 def test_saved_workflows_keep_working(nodes: dict[str, Any]) -> None:
-    """Node ids, inputs, their types, order and choices, outputs: append, never change.
+    """Node ids, inputs, their types, order, defaults and choices, outputs: append, never change.
 
-    After appending: python -c "..." is not needed; paste what this test prints into contract.json.
+    After appending, paste what this test prints into contract.json.
     """
     now = {name: contract(node) for name, node in nodes.items()}
     assert now == json.loads(CONTRACT.read_text()), json.dumps(now, indent=1)
