@@ -117,7 +117,7 @@ class Report:
         before = sum(entry["bytes"] for entry in self.inputs)
         lines.append(
             f"size {megabytes(self.output_bytes)} (inputs {megabytes(before)}), relative error "
-            f"against the untruncated result {self.relative_error:.3g} "
+            f"against the untruncated result {self.relative_error:.3g} before rounding "
             f"(energy kept {self.retained_energy:.2%})"
         )
         lines += [f"carried through: {key} ({why})" for key, why in self.carried.items()]

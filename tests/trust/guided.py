@@ -128,7 +128,7 @@ def main() -> None:
             sys.exit(1)
 
     arguments = [sys.argv[0], str(folder / "corpus"), f"-runs={options.cases}", "-len_control=0",
-                 f"-max_len={LARGEST}", f"-seed={options.seed}", "-rss_limit_mb=0", "-timeout=60",
+                 f"-max_len={LARGEST}", f"-seed={options.seed}", "-rss_limit_mb=0", "-timeout=1200",
                  f"-artifact_prefix={folder}/"]  # fmt: skip
     atheris.Setup(arguments, one, custom_mutator=mutate)
     atheris.Fuzz()

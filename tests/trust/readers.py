@@ -16,7 +16,6 @@ import math
 import os
 import random
 import re
-import resource
 import signal
 import struct
 import sys
@@ -330,6 +329,9 @@ def limited(seconds: int) -> Iterator[None]:
     def stop(*_: object) -> None:
         raise Hang(f"still busy after {seconds} s")
 
+    if not hasattr(signal, "setitimer"):  # Windows
+        yield
+        return
     # Of computing: a machine that does other things must not look like a hang.
     before = signal.signal(signal.SIGPROF, stop)
     signal.setitimer(signal.ITIMER_PROF, seconds)
@@ -341,7 +343,11 @@ def limited(seconds: int) -> Iterator[None]:
 
 
 def peak() -> int:
-    """The most memory that the process has had, in bytes."""
+    """The most memory that the process has had, in bytes; 0 where the system does not say."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
     size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return size if sys.platform == "darwin" else size * 1024
 

@@ -3,9 +3,10 @@
     python -m tests.trust.repeats --runs 100
 
 Runs every edit that many times in one process, over files and state dicts in turn, and compares
-memory, open files and threads with what they were after the first tenth of the runs. Then runs the
-edits in new processes with other numbers of threads and workers, and compares the files' hashes.
-Exits with status 1 and one line per difference.
+memory, open and mapped files and threads with what they were after the first tenth of the runs; the
+CPU time of a run in the first and in the last tenth is printed. Then runs the edits in new
+processes with other numbers of threads, workers and CPUs, and compares the files' hashes. Exits
+with status 1 and one line per difference.
 """
 
 import argparse
@@ -17,7 +18,9 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
+from statistics import median
 
 import torch
 from safetensors.torch import load_file
@@ -74,22 +77,22 @@ def digests(folder: Path, workers: int | None) -> dict[str, str]:
     return found
 
 
-# (threads that torch is told to use, workers)
-SETTINGS = [(1, 1), (8, 8), (2, None), (3, 5), (1, 2)]
+# (threads that torch is told to use, workers, CPUs where the system can choose them)
+SETTINGS = [(1, 1, 1), (8, 8, 99), (2, None, 1), (3, 5, 99), (1, 2, 1), (2, None, 99)]
 
 
 def bytes_differ(folder: Path, processes: int) -> list[str]:
-    """Edits whose files differ between processes, numbers of threads and of workers."""
+    """Edits whose files differ between processes, numbers of threads, of workers and of CPUs."""
     write_inputs(folder)
     results = []
-    for threads, workers in SETTINGS[:processes]:
+    for threads, workers, cpus in SETTINGS[:processes]:
         command = [sys.executable, "-m", "tests.trust.repeats", "--digests", str(folder)]
-        command += ["--workers", str(workers or 0)]
+        command += ["--workers", str(workers or 0), "--cpus", str(cpus)]
         environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONHASHSEED": str(threads)}
         run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         results.append(json.loads(run.stdout))
     return [
-        f"{name}: the bytes depend on {setting} (threads, workers)"
+        f"{name}: the bytes depend on {setting} (threads, workers, CPUs)"
         for setting, result in zip(SETTINGS, results, strict=False)
         for name in EDITS
         if result[name] != results[0][name]
@@ -97,38 +100,49 @@ def bytes_differ(folder: Path, processes: int) -> list[str]:
 
 
 def resources() -> dict[str, int]:
-    """Memory in kB, open files and threads of this process."""
+    """Memory in kB, open files, mapped LoRA files and threads of this process."""
     gc.collect()
     status = Path("/proc/self/status").read_text()
     memory = next(line for line in status.splitlines() if line.startswith("VmRSS"))
     files = len(os.listdir("/proc/self/fd"))
-    return {"kB": int(memory.split()[1]), "files": files, "threads": threading.active_count()}
+    maps = Path("/proc/self/maps").read_text().count(".safetensors")
+    threads = threading.active_count()
+    return {"kB": int(memory.split()[1]), "files": files, "maps": maps, "threads": threads}
 
 
-def left_behind(folder: Path, runs: int) -> tuple[list[str], dict[str, int]]:
-    """(what many runs leave, the growth of each resource)."""
+def left_behind(folder: Path, runs: int) -> tuple[list[str], dict[str, object]]:
+    """(what many runs leave, the growth of each resource and the time of early and late runs)."""
     write_inputs(folder)
     paths = [folder / "a.safetensors", folder / "b.safetensors"]
     dicts = [load_file(path) for path in paths]
     before: dict[str, int] = {}
+    seconds = []
     for run in range(runs):
         if run == max(1, runs // 10):
             before = resources()
+        begun = time.process_time()
         for edit in EDITS.values():
             sources = paths if run % 2 else dicts
             edit(*sources, Output(folder / "out.safetensors" if run % 4 < 2 else None), Compute())
         analyze_lora(paths[0])
         verify(paths[0], [paths[0]], [1.0])
+        seconds.append(time.process_time() - begun)
     growth = {name: size - before[name] for name, size in resources().items()}
-    problems = [f"{name}: {growth[name]} more after {runs} runs" for name in ("files", "threads")
-                if growth[name] > 0]  # fmt: skip
+    problems = [
+        f"{name}: {growth[name]} more after {runs} runs"
+        for name in ("files", "maps", "threads")
+        if growth[name] > 0
+    ]
     # The allocator keeps some pages; a leaked file or state dict would be 100 kB a run.
     if growth["kB"] > 20_000:
         problems.append(f"memory: {growth['kB']} kB more after {runs} runs")
     known = {f"{name}.safetensors" for name in ("a", "b", "out")}
     if left := {path.name for path in folder.iterdir()} - known:
         problems.append(f"files stay: {sorted(left)}")
-    return problems, growth
+    tenth = max(1, runs // 10)
+    # The first run loads what is loaded on first use.
+    early, late = median(seconds[1 : 1 + tenth]), median(seconds[-tenth:])
+    return problems, {"growth": growth, "early_s": round(early, 3), "late_s": round(late, 3)}
 
 
 def main() -> int:
@@ -137,15 +151,18 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=len(SETTINGS))
     parser.add_argument("--digests", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--workers", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--cpus", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.cpus and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cpus])
     if options.digests:
         print(json.dumps(digests(options.digests, options.workers or None)))
         return 0
     with tempfile.TemporaryDirectory() as folder:
-        problems, growth = left_behind(Path(folder), options.runs)
+        problems, figures = left_behind(Path(folder), options.runs)
         problems += bytes_differ(Path(folder), options.processes)
     print("\n".join(problems), file=sys.stderr)
-    print(json.dumps({"runs": options.runs, "processes": options.processes, "growth": growth}))
+    print(json.dumps({"runs": options.runs, "processes": options.processes, **figures}))
     return 1 if problems else 0
 
 

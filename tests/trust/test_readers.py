@@ -79,6 +79,8 @@ class Faulty:
     "fault", ["crash", "nameless", "of_no_tensor", "two_lines", "memory", "writing"]
 )
 def test_the_check_notices(tmp_path, monkeypatch, fault):
+    if fault == "memory" and not readers.peak():
+        pytest.skip("this system does not say how much memory a process had")
     monkeypatch.setitem(readers.ACTIONS, fault, getattr(Faulty, fault))
     content = (tmp_path / save(lora("x"), tmp_path / "x")).read_bytes()
     assert len(readers.check(content, tmp_path, [fault], Counter())) == 1

@@ -3,9 +3,11 @@
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from core import Compute, Output
@@ -31,3 +33,21 @@ def test_state_dicts_give_the_tensors_that_their_files_give(tmp_path, edit):
     repeats.EDITS[edit](*paths, Output(out), Compute())
     result = repeats.EDITS[edit](*map(load_file, paths), Output(), Compute()).lora
     assert same_bits(result, load_file(out))
+
+
+def test_edits_that_run_at_once_over_one_loaded_file_do_not_disturb_each_other(tmp_path):
+    repeats.write_inputs(tmp_path)
+    names = [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
+    before = [path.read_bytes() for path in names]
+    files = [safe_open(path, "pt") for path in names]
+    shared = [{key: file.get_tensor(key) for key in file.keys()} for file in files]  # noqa: SIM118
+    alone = {name: edit(*shared, Output(), Compute()).lora for name, edit in repeats.EDITS.items()}
+
+    def together(edit):
+        return edit(*shared, Output(), Compute(workers=2)).lora
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(together, [*repeats.EDITS.values()] * 3))
+    assert all(same_bits(a, b) for a, b in zip(found, [*alone.values()] * 3, strict=True))
+    assert all(same_bits(load_file(path), one) for path, one in zip(names, shared, strict=True))
+    assert [path.read_bytes() for path in names] == before
