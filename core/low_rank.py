@@ -12,9 +12,10 @@ So neither Q nor the inverse of an R is ever formed: the singular directions tim
 factors times a k x k matrix. R is any matrix with R^T R = the Gram matrix of its factor (`gram`).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import sqrt
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,42 +27,78 @@ from .gram import gram_matrix, lengths, triangles, uses_qr
 TILE_ELEMENTS = 1 << 20  # 4 MB in float32: a tile stays in cache.
 
 
-@dataclass(frozen=True)
-class LowRank:
-    """dW = up @ down of a weight of `shape` (out, in, *kernel).
-
-    `up` is [out, k] and `down` [k, in * kernel], both float32 or float64 on one device.
-    k = 0 is the zero update.
-    """
+class Term(NamedTuple):
+    """scale * up @ down, the factors [out, r] and [r, in * kernel] of any dtype, as stored."""
 
     up: Tensor
     down: Tensor
-    shape: tuple[int, ...]
+    scale: float = 1.0
+
+
+class LowRank:
+    """dW = up @ down of a weight of `shape` (out, in, *kernel).
+
+    `up` is [out, k] and `down` [k, in * kernel], both in `dtype` (float32 or float64) on one
+    device. k = 0 is the zero update.
+
+    A sum is its `terms` side by side. They stay as they are stored until a factor is asked for:
+    sums and scales cost nothing, and each number is converted once, on its way to its place.
+    """
+
+    def __init__(self, up: Tensor, down: Tensor, shape: tuple[int, ...], scale: float = 1.0):
+        self._set([Term(up, down, scale)], shape, up.dtype)
+
+    def _set(self, terms: list[Term], shape: tuple[int, ...], dtype: torch.dtype) -> "LowRank":
+        self.terms, self.shape, self.dtype = terms, shape, dtype
+        return self
+
+    def _with(self, terms: Iterable[Term], shape: tuple[int, ...] | None = None) -> "LowRank":
+        return LowRank.__new__(LowRank)._set(list(terms), shape or self.shape, self.dtype)
+
+    @staticmethod
+    def sum(updates: Iterable["LowRank"]) -> "LowRank":
+        """The exact sum: [up1 | up2 | ...] @ [down1; down2; ...], of rank k1 + k2 + ..."""
+        updates = list(updates)
+        if len(updates) == 1:
+            return updates[0]
+        shape = max((update.shape for update in updates), key=len)
+        return updates[0]._with((term for update in updates for term in update.terms), shape)
+
+    def computed_in(self, dtype: torch.dtype) -> "LowRank":
+        """The same update with its factors in another dtype, float32 or float64."""
+        return LowRank.__new__(LowRank)._set(self.terms, self.shape, dtype)
 
     @property
     def rank(self) -> int:
         """The number of columns of `up`: an upper bound of the rank of dW."""
-        return self.up.shape[1]
+        return sum(term.up.shape[1] for term in self.terms)
 
-    @staticmethod
-    def sum(terms: Iterable["LowRank"]) -> "LowRank":
-        """The exact sum: [up1 | up2 | ...] @ [down1; down2; ...], of rank k1 + k2 + ..."""
-        terms = list(terms)
-        if len(terms) == 1:
-            return terms[0]
-        return LowRank(
-            torch.cat([term.up for term in terms], dim=1),
-            torch.cat([term.down for term in terms], dim=0),
-            max((term.shape for term in terms), key=len),
-        )
+    @property
+    def matrix_shape(self) -> tuple[int, int]:
+        """(out, in * kernel)."""
+        return self.terms[0].up.shape[0], self.terms[0].down.shape[1]
+
+    @property
+    def _scaled_factor(self) -> str:
+        """The smaller factor takes the scales: see `balanced` for the output."""
+        out, inner = self.matrix_shape
+        return "up" if out < inner else "down"
+
+    @cached_property
+    def up(self) -> Tensor:
+        scales = [term.scale if self._scaled_factor == "up" else 1.0 for term in self.terms]
+        return side_by_side([term.up for term in self.terms], scales, 1, self.dtype)
+
+    @cached_property
+    def down(self) -> Tensor:
+        scales = [term.scale if self._scaled_factor == "down" else 1.0 for term in self.terms]
+        return side_by_side([term.down for term in self.terms], scales, 0, self.dtype)
 
     def scaled(self, weight: float) -> "LowRank":
-        """weight * dW. The smaller factor takes the weight: see `balanced` for the output."""
+        """weight * dW."""
         if weight == 1.0:
             return self
-        if self.up.numel() < self.down.numel():
-            return LowRank(self.up * weight, self.down, self.shape)
-        return LowRank(self.up, self.down * weight, self.shape)
+        return self._with(term._replace(scale=term.scale * weight) for term in self.terms)
 
     def balanced(self) -> "LowRank":
         """The same update with each column of `up` as long as its row of `down`."""
@@ -71,20 +108,23 @@ class LowRank:
 
     def rows(self, start: int, stop: int) -> "LowRank":
         """Rows [start, stop) of dW: rows of `up`, the same `down`."""
-        return LowRank(self.up[start:stop], self.down, (stop - start, *self.shape[1:]))
+        return self._of_rows(lambda up: up[start:stop])
 
     def padded(self, before: int, after: int) -> "LowRank":
         """dW with rows of zeros put before and after: a part of a fused weight as the whole."""
-        up = torch.nn.functional.pad(self.up, (0, 0, before, after))
-        return LowRank(up, self.down, (up.shape[0], *self.shape[1:]))
-
-    def reshaped(self, shape: tuple[int, ...]) -> "LowRank":
-        """The same update of a weight of another shape with the same rows."""
-        return LowRank(self.up, self.down, shape)
+        return self._of_rows(lambda up: torch.nn.functional.pad(up, (0, 0, before, after)))
 
     def rolled(self) -> "LowRank":
         """dW with the two halves of its rows in the other order."""
-        return LowRank(self.up.roll(self.up.shape[0] // 2, 0), self.down, self.shape)
+        return self._of_rows(lambda up: up.roll(up.shape[0] // 2, 0))
+
+    def _of_rows(self, change: Callable[[Tensor], Tensor]) -> "LowRank":
+        terms = [term._replace(up=change(term.up)) for term in self.terms]
+        return self._with(terms, (terms[0].up.shape[0], *self.shape[1:]))
+
+    def reshaped(self, shape: tuple[int, ...]) -> "LowRank":
+        """The same update of a weight of another shape with the same rows."""
+        return self._with(self.terms, shape)
 
     def dense(self) -> Tensor:
         """dW as one [out, in * kernel] tensor. For small weights and tests."""
@@ -134,6 +174,23 @@ class LowRank:
     def svd(self) -> "Svd":
         """The exact singular value decomposition; computed once."""
         return product_svd(self.up, self.down, self.shape)
+
+
+def side_by_side(
+    parts: Sequence[Tensor], scales: Sequence[float], dim: int, dtype: torch.dtype
+) -> Tensor:
+    """scale * part of every part, one after the other along `dim`, in `dtype`."""
+    if len(parts) == 1 and scales[0] == 1.0:
+        return parts[0].to(dtype)
+    size = list(parts[0].shape)
+    size[dim] = sum(part.shape[dim] for part in parts)
+    result = parts[0].new_empty(size, dtype=dtype)
+    places = result.split([part.shape[dim] for part in parts], dim)
+    for part, scale, place in zip(parts, scales, places, strict=True):
+        place.copy_(part)
+        if scale != 1.0:
+            place.mul_(scale)
+    return result
 
 
 @dataclass(frozen=True)

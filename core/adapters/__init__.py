@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import LoraError
 from ..files import TensorInfo
-from ..low_rank import Update
+from ..low_rank import LowRank, Update
 from .base_dependent import BOFT, DORA, OFT
 from .full import NORM_BIAS
 from .kind import KINDS, Kind, Measure, register
@@ -34,6 +34,10 @@ __all__ = [
 
 for _file in iter_modules(__path__):
     import_module(f"{__name__}.{_file.name}")
+
+
+# Of these every entry is one of float32, and torch can do with them what updates need.
+HANDY = (torch.float32, torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True)
@@ -67,14 +71,17 @@ class Adapter:
             if role == "alpha":
                 alpha = scalar(read(key), key)
                 continue
-            tensor = roles[role] = read(key).to(device, dtype)
+            tensor = read(key).to(device)
+            stored = role in self.kind.as_stored and tensor.dtype in HANDY
+            tensor = roles[role] = tensor if stored else tensor.to(dtype)
             if not finite(tensor):
                 raise LoraError(
                     f"tensor {key} contains NaN or Inf; the file is damaged: retrain or "
                     "leave the layer out with the layers selector"
                 )
         try:
-            return self.kind.update(roles, alpha)
+            update = self.kind.update(roles, alpha)
+            return update.computed_in(dtype) if isinstance(update, LowRank) else update
         except LoraError as error:
             names = ", ".join(key for role, key in self.keys.items() if role != "alpha")
             raise LoraError(f"{names}: {error}") from error

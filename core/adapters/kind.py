@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..low_rank import Update
 
-# role -> tensor, already in the compute dtype and on the compute device
+# role -> tensor on the compute device, already in the compute dtype (but see `Kind.as_stored`)
 Roles = Mapping[str, Tensor]
 # role -> shape of the stored tensor
 Shapes = Mapping[str, tuple[int, ...]]
@@ -44,6 +44,8 @@ class Kind:
     * `update` turns the tensors and alpha (None where the file has none) into the change of the
       weight at strength 1, as ComfyUI applies it. A kind whose meaning needs the base weight has
       none: it says why in `needs_base`, and in `way_out` what can be done beside baking it.
+    * `as_stored` lists the roles that are factors as they stand: `update` gets them in the dtype of
+      the file, and nothing is converted before it is needed.
     * `measure` says what the shapes tell.
     * `modifies` lists the kinds that it modifies instead of standing alone.
     * `parameter` is what it changes.
@@ -61,6 +63,7 @@ class Kind:
     parameter: str = "weight"
     beside: str = ""
     precedence: int = 0
+    as_stored: tuple[str, ...] = ()
 
     @property
     def suffixes(self) -> set[str]:

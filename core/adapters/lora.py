@@ -20,7 +20,7 @@ SUFFIX_PAIRS = (
 
 
 def update(roles: Roles, alpha: float | None) -> LowRank:
-    """up [out, r], down [r, in], each with kernel dimensions behind for a convolution.
+    """up [out, r], down [r, in], each with kernel dimensions behind for a convolution, as stored.
 
     The scale is alpha / down.shape[0]; without an alpha it is 1.0.
     """
@@ -37,7 +37,7 @@ def update(roles: Roles, alpha: float | None) -> LowRank:
         )
     shape = (up.shape[0], *down.shape[1:])
     scale = 1.0 if alpha is None or rank == 0 else alpha / rank
-    return LowRank(matrix, down.flatten(1), shape).scaled(scale)
+    return LowRank(matrix, down.flatten(1), shape, scale)
 
 
 def fold_mid(mid: Tensor, down: Tensor) -> Tensor:
@@ -47,7 +47,7 @@ def fold_mid(mid: Tensor, down: Tensor) -> Tensor:
     """
     if mid.shape[1:2] != down.shape[:1]:
         raise LoraError(f"mid {tuple(mid.shape)} and down {tuple(down.shape)} do not fit")
-    return torch.einsum("ab...,bi->ai...", mid, down.flatten(1))
+    return torch.einsum("ab...,bi->ai...", mid, down.flatten(1).to(mid))
 
 
 def measure(shapes: Shapes) -> Measure:
@@ -66,5 +66,6 @@ LORA = register(
         update,
         measure,
         precedence=1,
+        as_stored=("up", "down"),
     )
 )
