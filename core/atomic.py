@@ -56,7 +56,6 @@ class AtomicFile:
         self.path = real_target(path)
         self.temporary: Path | None = None
         self.whole = False
-        self.begun = 0
         with self.errors():
             with contextlib.suppress(FileNotFoundError):
                 os.lstat(self.path)  # A name that is too long is said now, not at the end.
@@ -73,23 +72,15 @@ class AtomicFile:
                 f"{self.path}: cannot be written ({error.strerror or error}); {hint}"
             ) from error
 
-    def begin_to_store(self) -> None:
-        """Have the system start to store what was written, beside whatever comes next.
-
-        Otherwise all of it waits for `complete`. Advice only: POSIX_FADV_DONTNEED starts to write
-        what is not on the disk yet, and drops nothing of it.
-        """
-        if hasattr(os, "posix_fadvise"):
-            new = self.file.tell() - self.begun
-            # Some systems and file systems take no advice.
-            with contextlib.suppress(OSError):
-                os.posix_fadvise(self.file.fileno(), self.begun, new, os.POSIX_FADV_DONTNEED)
-            self.begun += new
-
     def complete(self) -> None:
-        """Everything is written: bring it to the disk."""
+        """Everything is written.
+
+        What replaces another file is on the disk before that one goes. A new file has nothing to
+        lose but itself, and does not wait for the disk.
+        """
         self.file.flush()
-        os.fsync(self.file.fileno())
+        if self.path.exists():
+            os.fsync(self.file.fileno())
         self.whole = True
 
     def close(self, keep: bool) -> None:

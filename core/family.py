@@ -149,6 +149,10 @@ class Family:
     def find(self, flat: str) -> tuple[Match, list[str]] | None:
         """The table's entry for a flattened name, with the values of its `#`, or None."""
         numbers, key = split_numbers(flat)
+        return self.find_split(numbers, key)
+
+    def find_split(self, numbers: Sequence[str], key: str) -> tuple[Match, list[str]] | None:
+        """`find` for a name that `split_numbers` has split."""
         for template_numbers, match in self.index.get(key, ()):
             pairs = list(zip(template_numbers, numbers, strict=True))
             if all(expected in ("#", found) for expected, found in pairs):

@@ -250,9 +250,6 @@ class DictSink:
         pass
 
 
-STORE_BYTES = 8 << 20
-
-
 class FileSink:
     """Writes a safetensors file tensor by tensor; the target appears whole, at the end, or never.
 
@@ -295,8 +292,6 @@ class FileSink:
         self.offsets[key] = self.position
         with self.target.errors():
             written = self.file.write(tensor.reshape(-1).view(torch.uint8).numpy().data)
-            if (self.position + written) // STORE_BYTES > self.position // STORE_BYTES:
-                self.target.begin_to_store()
         self.position += written
 
     def finish(self, metadata: Mapping[str, str]) -> None:

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from .families import FAMILIES
-from .family import Family, fill, flatten
+from .family import Family, fill, flatten, split_numbers
 from .names import TEXT_PREFIX, split_prefix
 
 METADATA_KEYS = ("ss_base_model_version", "modelspec.architecture")
 Shapes = Mapping[str, tuple[int, ...]]
+# A name with # for its numbers -> the numbers and the shape of every module that is called so.
+Names = dict[str, list[tuple[tuple[str, ...], tuple[int, ...]]]]
 
 
 @dataclass(frozen=True)
@@ -59,26 +61,30 @@ def recognise(
     otherwise, and what files of text encoders alone leave open. Empty shapes are shapes that are
     not known.
     """
-    names = {}
+    flat = {}
     for raw, shape in shapes.items():
         prefix, path = split_prefix(raw)
         if not TEXT_PREFIX.fullmatch(prefix):
-            names[flatten(path)] = shape
-    if not names and prefer:
+            flat[flatten(path)] = shape
+    if not flat and prefer:
         return Recognition(prefer, "likely", 0, 0)
+    names: Names = {}
+    for name, shape in flat.items():
+        numbers, key = split_numbers(name)
+        names.setdefault(key, []).append((numbers, shape))
     told = told_by(metadata or {})
     fits = [(family, fit(family, names, told)) for family in FAMILIES]
     family, best = max(fits, key=lambda entry: entry[1])
-    if best.known * 2 < len(names) or not best.known:
-        return Recognition(None, "unknown", best.known, len(names))
+    if best.known * 2 < len(flat) or not best.known:
+        return Recognition(None, "unknown", best.known, len(flat))
     rivals = [other for other, its in fits if its == best and other is not family]
     if rivals and (prefer is family or prefer in rivals):
-        return Recognition(prefer, "likely", best.known, len(names))
+        return Recognition(prefer, "likely", best.known, len(flat))
     if rivals:
         others = tuple(rival.name for rival in rivals)
-        return Recognition(family, "possible", best.known, len(names), others)
-    sure = best.known * 10 >= len(names) * 9
-    return Recognition(family, "certain" if sure else "likely", best.known, len(names))
+        return Recognition(family, "possible", best.known, len(flat), others)
+    sure = best.known * 10 >= len(flat) * 9
+    return Recognition(family, "certain" if sure else "likely", best.known, len(flat))
 
 
 def told_by(metadata: Mapping[str, str]) -> str:
@@ -87,16 +93,17 @@ def told_by(metadata: Mapping[str, str]) -> str:
     return re.sub(r"[^a-z0-9 ]", "", text.lower())
 
 
-def fit(family: Family, names: Shapes, told: str) -> Fit:
+def fit(family: Family, names: Names, told: str) -> Fit:
     weights, known = [], 0
-    for flat, shape in names.items():
-        found = family.find(flat)
-        if found is None:
-            continue
-        match, numbers = found
-        weights.append(fill(match.row.native, numbers))
-        ratio = family.rows_per_column.get(match.row.native)
-        known += not (ratio and match.whole and len(shape) > 1 and shape[0] != ratio * shape[1])
+    for key in names.keys() & family.index.keys():
+        for numbers, shape in names[key]:
+            found = family.find_split(numbers, key)
+            if found is None:
+                continue
+            match, values = found
+            weights.append(fill(match.row.native, values))
+            ratio = family.rows_per_column.get(match.row.native)
+            known += not (ratio and match.whole and len(shape) > 1 and shape[0] != ratio * shape[1])
     depth = _depth(weights)
     within = all(depth.get(name, 0) <= max(counts) for name, counts in family.blocks.items())
     complete = sum(depth.get(name) in counts for name, counts in family.blocks.items())
