@@ -12,7 +12,7 @@ So neither Q nor the inverse of an R is ever formed: the singular directions tim
 factors times a k x k matrix. R is any matrix with R^T R = the Gram matrix of its factor (`gram`).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from math import sqrt
 from typing import NamedTuple
@@ -78,21 +78,31 @@ class LowRank:
         """(out, in * kernel)."""
         return self.terms[0].up.shape[0], self.terms[0].down.shape[1]
 
-    @property
-    def _scaled_factor(self) -> str:
-        """The smaller factor takes the scales: see `balanced` for the output."""
-        out, inner = self.matrix_shape
-        return "up" if out < inner else "down"
-
     @cached_property
     def up(self) -> Tensor:
-        scales = [term.scale if self._scaled_factor == "up" else 1.0 for term in self.terms]
-        return side_by_side([term.up for term in self.terms], scales, 1, self.dtype)
+        return self._factor("up", 1)
 
     @cached_property
     def down(self) -> Tensor:
-        scales = [term.scale if self._scaled_factor == "down" else 1.0 for term in self.terms]
-        return side_by_side([term.down for term in self.terms], scales, 0, self.dtype)
+        return self._factor("down", 0)
+
+    def _factor(self, name: str, dim: int) -> Tensor:
+        """The terms' factors one after the other along `dim`; the smaller ones take the scales."""
+        out, inner = self.matrix_shape
+        scaled = name == ("up" if out < inner else "down")
+        parts: list[Tensor] = [getattr(term, name) for term in self.terms]
+        scales = [term.scale if scaled else 1.0 for term in self.terms]
+        if len(parts) == 1 and scales[0] == 1.0:
+            return parts[0].to(self.dtype)
+        size = (out, self.rank) if name == "up" else (self.rank, inner)
+        whole = parts[0].new_empty(size, dtype=self.dtype)
+        for part, scale, place in zip(
+            parts, scales, whole.split([part.shape[dim] for part in parts], dim), strict=True
+        ):
+            place.copy_(part)
+            if scale != 1.0:
+                place.mul_(scale)
+        return whole
 
     def scaled(self, weight: float) -> "LowRank":
         """weight * dW."""
@@ -174,23 +184,6 @@ class LowRank:
     def svd(self) -> "Svd":
         """The exact singular value decomposition; computed once."""
         return product_svd(self.up, self.down, self.shape)
-
-
-def side_by_side(
-    parts: Sequence[Tensor], scales: Sequence[float], dim: int, dtype: torch.dtype
-) -> Tensor:
-    """scale * part of every part, one after the other along `dim`, in `dtype`."""
-    if len(parts) == 1 and scales[0] == 1.0:
-        return parts[0].to(dtype)
-    size = list(parts[0].shape)
-    size[dim] = sum(part.shape[dim] for part in parts)
-    result = parts[0].new_empty(size, dtype=dtype)
-    places = result.split([part.shape[dim] for part in parts], dim)
-    for part, scale, place in zip(parts, scales, places, strict=True):
-        place.copy_(part)
-        if scale != 1.0:
-            place.mul_(scale)
-    return result
 
 
 @dataclass(frozen=True)

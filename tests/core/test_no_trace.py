@@ -51,7 +51,7 @@ def test_a_disk_that_fills_up_leaves_what_was_there(tmp_path, monkeypatch, edit,
     def full(_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("core.atomic.os.fsync", full)
+    monkeypatch.setattr("core.atomic.AtomicFile.complete", full)
     out = tmp_path / "out.safetensors"
     if old:
         out.write_bytes(old)
