@@ -96,9 +96,8 @@ class LowRank:
             return parts[0].to(self.dtype)
         size = (out, self.rank) if name == "up" else (self.rank, inner)
         whole = parts[0].new_empty(size, dtype=self.dtype)
-        for part, scale, place in zip(
-            parts, scales, whole.split([part.shape[dim] for part in parts], dim), strict=True
-        ):
+        places = whole.split([part.shape[dim] for part in parts], dim)
+        for part, scale, place in zip(parts, scales, places, strict=True):
             place.copy_(part)
             if scale != 1.0:
                 place.mul_(scale)
@@ -292,8 +291,7 @@ def randomised_svd(
         basis = torch.linalg.qr(down.T @ (up.T @ basis)).Q
         basis = torch.linalg.qr(up @ (down @ basis)).Q
     # dW ~ basis basis^T dW, an update of rank `size` whose exact decomposition is cheap.
-    found = product_svd(basis, (basis.T @ up) @ down, update.shape)
-    return found
+    return product_svd(basis, (basis.T @ up) @ down, update.shape)
 
 
 @dataclass(frozen=True)
