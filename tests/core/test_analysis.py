@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.columns import entries, spectrum
 from benchmarks.generate import generate
 from benchmarks.measure import anonymous_memory_peak
 from core import (
@@ -78,37 +79,12 @@ NUMBERS = [c for c in NOTEBOOK if "." in c and "shape" not in c] + [
 
 def oracle(matrix: torch.Tensor, top: int | None = None) -> dict[str, float]:
     """The notebook's figures of a dense float64 matrix; singular values too if `top` is given."""
-    flat = matrix.double().reshape(-1).numpy()
-    counts = {"pos": (flat > 0).sum(), "neg": (flat < 0).sum(), "zero": (flat == 0).sum()}
-    row = {
-        "basic.min": flat.min(),
-        "basic.max": flat.max(),
-        "basic.mean": flat.mean(),
-        "basic.std": flat.std(),
-        "basic.median": float(torch.median(matrix)),
-        "sign.count": flat.size,
-        **{f"sign.{key}": count for key, count in counts.items()},
-        **{f"sign.{key}_frac": count / flat.size for key, count in counts.items()},
-        "norms.l1": np.abs(flat).sum(),
-        "norms.l2": np.sqrt((flat**2).sum()),
-        "norms.linf": np.abs(flat).max(),
-    }
-    percents = (1, 5, 25, 50, 75, 95, 99)
-    values = np.percentile(flat, percents)
-    row |= {f"percentiles.p{p}": value for p, value in zip(percents, values, strict=True)}
+    dense_matrix = matrix.double().numpy()
+    row = entries(dense_matrix)
     if top is not None:
-        sigma = torch.linalg.svdvals(matrix.double())
-        sigma = torch.nn.functional.pad(sigma, (0, max(0, top - len(sigma))))
-        energy = sigma.square()
-        row |= {
-            "svd.spectral_norm": sigma[0],
-            "svd.energy_total": energy.sum(),
-            "svd.energy_topk": energy[:top].sum(),
-            "svd.energy_ratio_topk": energy[:top].sum() / energy.sum(),
-            "svd.nuclear_norm": sigma.sum(),
-            **{f"svd.s{i + 1}": sigma[i] for i in range(top)},
-        }
-    return {key: float(value) for key, value in row.items()}
+        figures = spectrum(dense_matrix, top)
+        row |= {key[3:]: value for key, value in figures.items() if key.startswith("dW.")}
+    return row
 
 
 def assert_row(row, tensor: str, expected: dict[str, float]) -> None:
