@@ -80,7 +80,7 @@ def rank_chart(report: Report) -> Figure:
         energies.axhline(100 * report.retained_energy, color=MUTED, linewidth=1, linestyle="--")
         energies.set_xlim(0, len(rows))
         containers = [container_of(locate(row.module).block or "outside") for row in rows]
-        mark_groups(energies, containers, [""] * len(rows))
+        mark_groups(energies, containers, [""] * len(rows), {})
         return figure
 
 
@@ -116,7 +116,7 @@ def _blocks_chart(
         ylim=(0, 1.05 * max(heights) or 1),
     )
     note(axes, "strongest: " + ", ".join(strongest))
-    mark_groups(axes, containers, [_index(block) for block in blocks], centred=True)
+    mark_groups(axes, containers, [_index(block) for block in blocks], colours, centred=True)
     return figure
 
 
@@ -147,7 +147,10 @@ def _heat_map(df: pd.DataFrame, importance: str, temperature: float, threshold: 
     axes.spines[:].set_visible(False)
     figure.colorbar(image, ax=axes, label="Frobenius norm", fraction=0.04, pad=0.015)
     containers = [container_of(block) for block in blocks]
-    mark_groups(axes, containers, [_index(block) for block in blocks], True, "white")
+    mark_groups(axes, containers, [_index(block) for block in blocks], {}, True, 720)
+    for start in range(1, len(containers)):
+        if containers[start] != containers[start - 1]:
+            axes.axvline(start - 0.5, color="white", linewidth=3)
     if np.isnan(grid).any():
         note(axes, "grey: nothing there")
     return figure
@@ -205,17 +208,16 @@ def _cumulative(df: pd.DataFrame, importance: str, temperature: float, threshold
             axes.plot(len(chosen), shares[len(chosen)], "o", color=PALETTE[5], markersize=10)
             axes.vlines(len(chosen), 0, shares[len(chosen)], color=PALETTE[5], linewidth=1)
             title = f"{100 * threshold:g} % is reached by {len(chosen)} of {len(table)} blocks"
-            steep = len(chosen) < 0.6 * len(table)
             lines = [shorten(str(block), 34) for block in chosen["block"]]
             most = 10
             if len(lines) > most:
                 lines = [*lines[:most], f"and {len(lines) - most} more"]
     axes.axhline(100 * threshold, color=PALETTE[5], linewidth=1, linestyle=":")
-    # A steep curve leaves room below it, a flat one above.
-    corner = (0.985, 0.04, "right", "bottom") if steep else (0.015, 0.96, "left", "top")
+    # Shares are added from the largest on, so the curve is above the diagonal: this corner is free.
     axes.text(
-        *corner[:2], "\n".join(lines), transform=axes.transAxes, ha=corner[2], va=corner[3],
-        fontsize=SMALL, linespacing=1.35, bbox={"facecolor": "white", "edgecolor": "#CCCCCC"},
+        0.985, 0.04, "\n".join(lines), transform=axes.transAxes, ha="right", va="bottom",
+        multialignment="left", fontsize=SMALL, linespacing=1.35,
+        bbox={"facecolor": "white", "edgecolor": "#CCCCCC"},
     )  # fmt: skip
     axes.grid()
     axes.set(

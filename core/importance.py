@@ -213,6 +213,8 @@ def explain(
     ]
     if importance == SOFTMAX and len(blocks) > 2:
         lines += _softmax_advice(table)
+    elif len(blocks) > 2 and len(chosen) > threshold * 0.75 * len(blocks):
+        lines.append("it is spread over the blocks: lower the ranks rather than drop blocks")
     containers: dict[str, float] = {}
     for block, share in zip(blocks, table["block_importance"], strict=True):
         name = container_of(str(block))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..analysis import STATISTICS, analyze_lora, sort_table
 from ..charts import CHARTS, chart, save
-from ..drawing import shorten
+from ..drawing import chart_form, shorten
 from ..errors import LoraError
 from ..importance import MEASURES, SOFTMAX, explain, importance_table
 from ..top_blocks import KEEP, REMOVE, Choice, choose_blocks, top_blocks
@@ -25,6 +25,7 @@ from .common import (
     output_options,
     output_settings,
     reading_options,
+    say,
     show,
 )
 
@@ -133,6 +134,10 @@ def _chart_options(parser: argparse.ArgumentParser, kind: str) -> None:
 
 
 def _analyze(options: argparse.Namespace) -> None:
+    if options.top < 0:
+        options.parser.error(f"--top {options.top} must be 0 or more")
+    if options.chart:
+        chart_form(options.chart)
     lora = opened(options.lora, options)
     compute, close = compute_settings(options, "analyze")
     try:
@@ -161,7 +166,7 @@ def _analyze(options: argparse.Namespace) -> None:
         )
         return
     _print_layers(table, options.sort_by, options.top)
-    print("\n".join(texts))
+    say(texts)
     for path in filter(None, (options.csv, options.chart)):
         print(f"written: {path}")
 
@@ -169,6 +174,8 @@ def _analyze(options: argparse.Namespace) -> None:
 def _top_blocks(options: argparse.Namespace) -> None:
     if options.rest and not options.output:
         options.parser.error("--rest needs -o OUT for the blocks themselves")
+    if options.chart:
+        chart_form(options.chart)
     lora = opened(options.lora, options)
     compute, close = compute_settings(options, "top-blocks")
     edited = rest = None
@@ -215,7 +222,7 @@ def _top_blocks(options: argparse.Namespace) -> None:
         print(json.dumps(_json_ready(result), indent=1))
         return
     _print_blocks(choice)
-    print("\n".join(choice.text))
+    say(choice.text)
     if config:
         print(f"\n{config}\n")
     for one in filter(None, (edited, rest)):

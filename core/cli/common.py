@@ -2,8 +2,10 @@
 
 import argparse
 import json
+import shutil
 import sys
-from collections.abc import Callable, Sequence
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -72,6 +74,17 @@ def reading_options(parser: argparse.ArgumentParser) -> None:
 def opened(path: str, options: argparse.Namespace) -> Lora:
     """The file, read as the options say."""
     return Lora(path, reading=Reading(options.drop_magnitude, options.scale_from_metadata))
+
+
+def say(lines: Iterable[str]) -> None:
+    """Sentences, broken between words where a terminal would break them anywhere."""
+    for line in lines:
+        if sys.stdout.isatty():
+            width = max(shutil.get_terminal_size().columns, 40)
+            line = textwrap.fill(
+                line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+            )
+        print(line)
 
 
 def json_option(parser: Any) -> None:

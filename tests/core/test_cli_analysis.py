@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +10,7 @@ import pytest
 
 from core.analysis import EXTRA_COLUMNS, notebook_columns
 from core.cli import main
+from core.cli.common import say
 from core.files import open_tensors
 from tests.helpers import files_in, lora, same_bits, save
 
@@ -160,3 +162,27 @@ def test_errors(folder, capsys, arguments, code, message):
     assert found == code
     assert message in capsys.readouterr().err
     assert files_in(folder) == set()
+
+
+@pytest.mark.parametrize("command", ["analyze", "top-blocks"])
+def test_a_chart_that_cannot_be_written_is_refused_before_anything_is_read(command, capsys):
+    assert main([command, "no such file", "--chart", "a.gif"]) == 1
+    assert "choose one of these endings" in capsys.readouterr().err
+
+
+def test_a_negative_number_of_rows_is_a_mistake(capsys):
+    with pytest.raises(SystemExit):
+        main(["analyze", SAMPLE, "--top", "-1"])
+    assert "--top -1 must be 0 or more" in capsys.readouterr().err
+
+
+def test_sentences_break_between_words_on_a_terminal_only(capsys, monkeypatch):
+    line = "90 % of the energy sits in 2 of 6 blocks (94.69%): double_blocks.1, double_blocks.0"
+    say([line])
+    assert capsys.readouterr().out == line + "\n"
+    monkeypatch.setenv("COLUMNS", "50")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    say([line])
+    first, second = capsys.readouterr().out.splitlines()
+    assert len(first) <= 50 and second.startswith("  ")
+    assert f"{first} {second.strip()}" == line

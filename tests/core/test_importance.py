@@ -235,3 +235,10 @@ def test_the_text_warns_of_a_softmax_that_tells_nothing():
     lines = explain(importance_table(table), "softmax", 0.9)
     assert "hardly tells the blocks apart" in lines[1] and "lower the temperature" in lines[1]
     assert len(explain(importance_table(table, "energy"), "energy", 0.9)) == 1
+
+
+def test_the_text_says_where_no_block_can_go():
+    table = analyze_lora(with_norms({f"blocks.{i}.q": 1.0 + i / 100 for i in range(20)}))
+    lines = explain(importance_table(table, "energy"), "energy", 0.9)
+    assert lines[0].startswith("90 % of the energy sits in 18 of 20 blocks")
+    assert lines[1] == "it is spread over the blocks: lower the ranks rather than drop blocks"
