@@ -18,6 +18,7 @@ HINTS = {
     errno.EPERM: "choose a folder that you may write to",
     errno.EROFS: "choose a folder that you may write to",
     errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EFBIG: "choose another disk, this one takes no file of that size",
 }
 
 

@@ -127,6 +127,10 @@ class FileTensors(Tensors):
         except FileNotFoundError as error:
             # The file is there: this is what safetensors says of one that may not be read.
             raise LoraError(f"{given}: cannot be opened; check its permissions") from error
+        except (RuntimeError, MemoryError) as error:
+            raise LoraError(
+                f"{given}: cannot be mapped into memory ({error}); close other programs and files"
+            ) from error
         except (SafetensorError, OSError, ValueError, OverflowError) as error:
             if isinstance(error, LoraError):
                 raise

@@ -311,7 +311,7 @@ class Dense:
         return float(torch.linalg.vector_norm(self.values))
 
     def rows(self, start: int, stop: int) -> "Dense":
-        return Dense(self.values[start:stop])
+        return Dense(torch.atleast_1d(self.values)[start:stop])
 
     def padded(self, before: int, after: int) -> "Dense":
         zeros = [self.values.new_zeros(n, *self.shape[1:]) for n in (before, after)]
@@ -321,7 +321,7 @@ class Dense:
         return replace(self, values=self.values.reshape(shape))
 
     def rolled(self) -> "Dense":
-        return Dense(self.values.roll(self.shape[0] // 2, 0))
+        return Dense(self.values.roll(self.shape[0] // 2, 0)) if self.shape else self
 
     def low_rank(self) -> LowRank:
         """The same update as a product with an identity on its smaller side. Exact."""

@@ -99,6 +99,14 @@ def stream(
                 "smaller weights, or compute in float64"
             )
             raise LoraError(told_of(files, problem)) from error
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and "DefaultCPUAllocator" not in str(error):
+                raise
+            problem = (
+                f"module {name(item)}: needs more memory than this machine has free; close other "
+                "programs and run again"
+            )
+            raise LoraError(told_of(files, problem)) from error
         except LoraError as error:
             problem = str(error)
             if name(item) not in problem:

@@ -347,3 +347,14 @@ def test_a_pipe_is_not_waited_for(tmp_path):
     with pytest.raises(LoraError, match=r"pipe\.safetensors: is a device or a pipe"):
         Lora(tmp_path / "pipe.safetensors")
     os.close(end)
+
+
+@pytest.mark.parametrize("error", [MemoryError("x"), RuntimeError("unable to mmap 8 bytes")])
+def test_a_file_that_cannot_be_mapped_is_named(tmp_path, monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    path = save_to(lora_file(["a"]), tmp_path / "in.safetensors")
+    monkeypatch.setattr("core.files.safe_open", fail)
+    with pytest.raises(LoraError, match=r"in\.safetensors: cannot be mapped into memory"):
+        Lora(path)

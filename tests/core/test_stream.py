@@ -118,6 +118,18 @@ def test_a_decomposition_that_fails_names_the_module():
 
 @pytest.mark.parametrize(
     "error",
+    [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to ...")],
+)
+def test_a_machine_without_enough_memory_names_the_module(error):
+    def fail(item):
+        raise error
+
+    with pytest.raises(LoraError, match="module 0: needs more memory than this machine has"):
+        list(run(fail))
+
+
+@pytest.mark.parametrize(
+    "error",
     [
         torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 TiB"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"),

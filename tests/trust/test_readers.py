@@ -170,6 +170,33 @@ def test_an_entry_too_large_for_the_dtype_names_the_file(tmp_path):
         convert(path, Output(dtype="fp16"))
 
 
+@pytest.mark.parametrize("spelling", ["kohya", "generic", "diffusers"])
+def test_a_single_number_beside_a_weight_of_many_rows_is_refused_by_name(tmp_path, spelling):
+    # A number has no rows of which a fused weight could take some.
+    whole, part = "lora_unet_single_blocks_0_linear1", "transformer.single_transformer_blocks.0"
+    tensors = {f"{whole}.lokr_w1": randn((2, 2)), f"{whole}.lokr_w2": randn((24, 4), 1)}
+    tensors |= {
+        f"{part}.proj_mlp.lokr_w1": randn((2, 2)),
+        f"{part}.proj_mlp.lokr_w2": randn((12, 8)),
+    }
+    path = save(
+        tensors | {f"{part}.proj_mlp.w_norm": torch.tensor(1.0)}, tmp_path / "in.safetensors"
+    )
+    for edit in (
+        lambda: convert(path, Output(spelling=spelling)),
+        lambda: resize(path, RankRule("rank", 1)),
+    ):
+        with pytest.raises(LoraError, match=r"single_blocks\.0\.linear1.* in in\.safetensors"):
+            edit()
+
+
+@pytest.mark.parametrize("spelling", ["kohya", "generic", "diffusers"])
+def test_a_single_number_has_no_halves_to_change_places(spelling):
+    tensors = {"transformer.norm_out.linear.w_norm": torch.tensor(3.0)}
+    result = convert(tensors, Output(spelling=spelling)).lora
+    assert [float(tensor) for tensor in result.values()] == [3.0]
+
+
 def test_a_vector_is_added_to_a_weight_of_one_column():
     # Two names of one weight: one stores a product, the other a difference without the column.
     tensors = lora("lora_unet_final_layer_adaLN_modulation_1", (12, 1), 1, KOHYA, alpha=1.0)
