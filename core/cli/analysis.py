@@ -73,7 +73,12 @@ def _add_analyze(commands: Any) -> None:
     parser.add_argument("--csv", metavar="F", help="write all rows and columns to this file")
     _chart_options(parser, "blocks")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda:N (default auto)")
-    parser.add_argument("--compute-dtype", choices=("float32", "float64"), default="float32")
+    parser.add_argument(
+        "--compute-dtype",
+        choices=("float32", "float64"),
+        default="float32",
+        help="precision of the computation (default float32)",
+    )
     json_option(parser)
     reading_options(parser)
 

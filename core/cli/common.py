@@ -48,7 +48,12 @@ def output_options(parser: argparse.ArgumentParser, required: bool) -> None:
         help="key names of the result (default: as in A)",
     )
     group.add_argument("--device", default="auto", help="auto, cpu or cuda:N (default auto)")
-    group.add_argument("--compute-dtype", choices=("float32", "float64"), default="float32")
+    group.add_argument(
+        "--compute-dtype",
+        choices=("float32", "float64"),
+        default="float32",
+        help="precision of the computation (default float32)",
+    )
     group.add_argument(
         "--verify",
         action="store_true",
