@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from core import Blend, Cancelled, Compute, LoraError, Output, blend, select
 from core.output import version
 from tests.core.edits import EDITS
-from tests.helpers import files_in, lora_file, save
+from tests.helpers import files_in, lora_file, same_bits, save
 
 ROOT = Path(__file__).parents[2]
 NAMES = [f"blocks.{i}.attn" for i in range(12)]
@@ -172,6 +172,43 @@ def test_a_full_disk_leaves_what_was_there(small_disk, tmp_path, monkeypatch, ol
         assert Path(path).read_bytes() == content
         assert os.statvfs(small_disk).f_bavail * 4096 >= free - 4096 * 70
     assert 0 < written < 12
+
+
+# File systems of about 2 MB; overlay has no files without a name.
+DISKS = {
+    "ext4": "truncate -s 2M image && mkfs.ext4 -q image && mount -o loop image disk",
+    "overlay": "mkdir lower top && mount -t tmpfs -o size=2m tmpfs top && mkdir top/up top/work && "
+    "mount -t overlay -o lowerdir=lower,upperdir=top/up,workdir=top/work overlay disk",
+}
+
+
+@pytest.fixture(params=DISKS)
+def disk(request, tmp_path):
+    if os.name != "posix":
+        pytest.skip("file systems are not mounted this way here")
+    (tmp_path / "disk").mkdir()
+    made = subprocess.run(DISKS[request.param], shell=True, cwd=tmp_path, capture_output=True)
+    if made.returncode == 0:
+        yield tmp_path / "disk"
+    subprocess.run("umount disk; umount top", shell=True, cwd=tmp_path, capture_output=True)
+    if made.returncode != 0:
+        pytest.skip(f"{request.param} cannot be mounted here")
+
+
+def test_a_disk_that_fills_up_keeps_what_was_whole(disk, tmp_path):
+    path = save(lora_file(["x"], shape=(1024, 1024), rank=32), tmp_path / "in.safetensors")
+    written = set()
+    with pytest.raises(LoraError, match="free some disk space"):
+        for i in range(99):
+            select(path, "*", Output(disk / f"{i}.safetensors"))
+            written.add(f"{i}.safetensors")
+    with pytest.raises(LoraError, match="free some disk space"):
+        blend(path, None, Blend((0.5, 1.0), None), Output(disk / "0.safetensors"))
+    assert written and files_in(disk) - {"lost+found"} == written
+    assert all(same_bits(load_file(path), load_file(disk / name)) for name in written)
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    with pytest.raises(LoraError, match=r"Read-only file system.*may write to"):
+        select(path, "*", Output(disk / "0.safetensors"))
 
 
 @pytest.mark.parametrize("named", [False, True], ids=["nameless", "named"])
