@@ -4,8 +4,10 @@ import builtins
 import errno
 import json
 import os
+import re
 import socket
 import struct
+from pathlib import Path
 
 import pytest
 import torch
@@ -283,7 +285,7 @@ def test_a_disk_that_is_full_only_when_flushed_leaves_the_old_file(tmp_path, mon
 def test_a_place_that_cannot_hold_the_file_is_refused_by_name(tmp_path, place):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(LoraError, match=place):
+    with pytest.raises(LoraError, match=re.escape(str(Path(place)))):
         FileSink(tmp_path / place)
     assert files_in(tmp_path) == {"file"}
 
@@ -312,6 +314,7 @@ def test_a_failed_replacement_leaves_the_old_file_and_nothing_else(tmp_path, way
 
 
 @both_ways
+@pytest.mark.skipif(os.name == "nt", reason="this system has other permissions")
 @pytest.mark.parametrize("mask", [0o022, 0o077])
 def test_the_file_gets_the_usual_permissions(tmp_path, mask):
     old = os.umask(mask)
