@@ -40,7 +40,7 @@ def ratio(values: Tensor, limit: float) -> int:
     return int((values >= values[0] / limit).sum())
 
 
-def knee(values: Tensor, _: float = 0.0) -> int:
+def knee(values: Tensor, _: float) -> int:
     """The knee of the spectrum: the point farthest below the line from its first to its last value.
 
     Kneedle for a convex decreasing curve (Satopaa et al. 2011).
