@@ -134,6 +134,9 @@ def _kohya(plan: Plan) -> str:
         arguments = [f"train_block_indices={_indices(plan, 'joint_blocks')}"]
     else:
         included = f"{_alternatives(plan.blocks)}\\..*"
+        if plan.family == "HunyuanVideo":  # of which FramePack has diffusers' names
+            included = included.replace("double_blocks", "(?:double|transformer)_blocks")
+            included = included.replace("single_blocks", "single_(?:transformer_)?blocks")
         arguments = ["exclude_patterns=[r'.*']", f"include_patterns=[r'{included}']"]
         note = "every linear layer of the blocks is trained, modulation included"
         script = f"{'sd-scripts' if plan.family == COSMOS else 'musubi-tuner'}; {note}"

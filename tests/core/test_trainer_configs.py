@@ -217,6 +217,20 @@ def test_peft(family, spelling):
     assert not [p for p in parents - names.keys() if check_target_module_exists(peft, p)]
 
 
+def test_framepack_is_trained_in_diffusers_names():
+    names = [f"double_blocks.{i}.img_attn_qkv" for i in range(20)]
+    names += [f"single_blocks.{i}.linear2" for i in range(40)]
+    state = StateDict(lora_file(["lora_unet_" + name.replace(".", "_") for name in names]))
+    state.metadata = {"modelspec.architecture": "hunyuan-video"}
+    config = trainer_config("kohya", Lora.of(state), ["double_blocks.1", "single_blocks.12"])
+    (included,) = ast.literal_eval(arguments(config)["include_patterns"])
+    framepack = [f"{name}.{i}.attn.to_q" for name in FRAMEPACK for i in range(20)]
+    trained = [name for name in names + framepack if re.fullmatch(included, name)]
+    assert trained == [names[1], names[32], framepack[1], framepack[32]]
+
+
+# musubi_tuner/frame_pack/hunyuan_video_packed.py
+FRAMEPACK = ("transformer_blocks", "single_transformer_blocks")
 MODELS = {
     "flux2": ("double_blocks.1.img_mlp.2", "single_blocks.2.linear2"),
     "chroma": ("double_blocks.1.img_mlp.2", "single_blocks.2.linear2"),
