@@ -1,9 +1,12 @@
 """What an edit did: one row per module, totals, and every tensor accounted for."""
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from math import inf, isfinite, sqrt
 from typing import Any
+
+MODULE_COLUMNS = ("module", "action", "rank before", "rank", "energy kept", "relative error")
 
 
 @dataclass
@@ -127,22 +130,28 @@ class Report:
     def markdown(self, rows: int = 40) -> str:
         """The account as Markdown, with a table of the modules that lost most."""
         shown = sorted(self.modules, key=lambda row: -row.relative_error)[:rows]
-        table = [
-            "| module | action | rank before | rank | energy kept | relative error |",
-            "|---|---|---|---|---|---|",
-        ]
+        cells = []
         for row in shown:
+            action = f"{row.action}: {row.note}" if row.note else row.action
             before = " + ".join("-" if rank is None else str(rank) for rank in row.ranks)
-            rank = "-" if row.rank is None else row.rank
-            kept, lost = row.figures
-            table.append(
-                f"| {row.module} | {row.action}{': ' + row.note if row.note else ''} | {before} "
-                f"| {rank} | {kept} | {lost} |"
-            )
+            rank = "-" if row.rank is None else str(row.rank)
+            cells.append((row.module, action, before, rank, *row.figures))
+        lines = markdown_table(MODULE_COLUMNS, cells)
         if len(self.modules) > rows:
-            table.append(f"\n{len(self.modules) - rows} more modules with smaller errors.")
+            lines.append(f"\n{len(self.modules) - rows} more modules with smaller errors.")
         bullets = [f"* {line}" for line in self.summary()]
-        return "\n".join([f"## {self.operation.capitalize()}", *bullets, "", *table])
+        return "\n".join([f"## {self.operation.capitalize()}", *bullets, "", *lines])
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a Markdown table, aligned so that it reads well as plain text, too."""
+    cells = [header, *rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    cells.insert(1, ["-" * width for width in widths])
+    return [
+        f"| {' | '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))} |"
+        for row in cells
+    ]
 
 
 def megabytes(size: int) -> str:

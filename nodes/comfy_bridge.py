@@ -92,10 +92,8 @@ def compute(
     result = function(replace(_with_progress(device, dtype), fell_back=full.append))
     if not full:
         return result, []
-    note = (
-        f"the memory of {device} ran out for {len(full)} modules, such as {full[0]}; they were "
-        "computed on the CPU"
-    )
+    more = f" and {len(full) - 1} more" if len(full) > 1 else ""
+    note = f"the memory of {device} ran out; computed on the CPU: {full[0]}{more}"
     log.warning(note)
     return result, [note]
 

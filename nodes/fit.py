@@ -30,7 +30,7 @@ class Fit:
     def summary(self) -> str:
         """One plain line for the log and the node."""
         modules = (self.fitting, self.missing, self.resized, self.text, self.network)
-        parts = [f"{self.name}: {len(self.fitting)} of {sum(map(len, modules))} modules applied"]
+        parts = [f"{len(self.fitting)} of {sum(map(len, modules))} modules of {self.name} applied"]
         for names, what in (
             (self.missing, "are not in this model"),
             (self.resized, "have another shape in this model"),

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io, ui
 
+from ..core.report import markdown_table
 from . import comfy_bridge, inputs
 from .inputs import CATEGORY, Analysis
 from .pictures import image_of
@@ -139,9 +140,8 @@ def markdown(table: "DataFrame", sort_by: str, rows: int, notes: list[str]) -> s
     lines += [f"* {note}" for note in notes]
     ordered = table if sort_by == FILE_ORDER else sort_table(table, sort_by)
     present = [column for column in COLUMNS if column in table.columns]
-    lines += ["", f"| {' | '.join(present)} |", "|---" * len(present) + "|"]
-    for values in ordered[present].head(rows).itertuples(index=False):
-        lines.append(f"| {' | '.join(map(_cell, values))} |")
+    strongest = ordered[present].head(rows).itertuples(index=False)
+    lines += ["", *markdown_table(present, ([_cell(value) for value in row] for row in strongest))]
     if len(table) > rows:
         lines.append(f"\n{len(table) - rows} more layers are in the csv.")
     return "\n".join(lines)

@@ -85,6 +85,9 @@ def test_every_node_has_a_help_page(nodes: dict[str, Any]) -> None:
         for heading in ("## When to use it", "## Inputs", "## Outputs", "## Reading the result",
                         "## A typical graph"):  # fmt: skip
             assert heading in page, f"{name}: {heading}"
+        # A table ends at a blank line: rows after it would be shown as they are typed.
+        for block in (block for block in page.split("\n\n") if block.startswith("|")):
+            assert block.splitlines()[1].startswith("|---"), f"{name}: {block}"
         schema = node.GET_SCHEMA()
         for item in [*schema.inputs, *schema.outputs]:
             assert f"`{item.id}`" in page, f"{name}: {item.id}"
