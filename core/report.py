@@ -105,6 +105,13 @@ class Report:
             return str(next(iter(counts)))
         return f"{min(counts)} to {max(counts)}"
 
+    def headline(self) -> str:
+        """The account in a line."""
+        return (
+            f"{len(self.kept)} modules, rank {self.rank_summary()}, "
+            f"{megabytes(self.output_bytes)}, relative error {self.relative_error:.3g}"
+        )
+
     def summary(self) -> list[str]:
         """The account in a few plain sentences."""
         actions = Counter(row.action for row in self.modules)

@@ -64,7 +64,7 @@ class LoraAlloyApply(io.ComfyNode):
         fit = check_fit(source, model, clip)
         if fit.partial:
             comfy_bridge.log.warning(fit.summary())
-        comfy_bridge.show_on_node(getattr(cls.hidden, "unique_id", None), fit.summary())
+        comfy_bridge.show_on_node(cls, fit.summary())
         if strength_model != 0 or strength_clip != 0:
             model, clip = comfy_bridge.apply_lora(
                 model, clip, source, strength_model, strength_clip

@@ -67,6 +67,7 @@ class LoraAlloyBlend(io.ComfyNode):
                 inputs.spelling(),
             ],
             outputs=[inputs.lora_output(tooltip="The blended LoRA."), inputs.report_output()],
+            hidden=[io.Hidden.unique_id],
         )  # fmt: skip
 
     @classmethod
@@ -114,7 +115,7 @@ class LoraAlloyBlend(io.ComfyNode):
             loras,
         )
         names = " and ".join(str(lora.name) for lora in loras)
-        return io.NodeOutput(*edited(result, notes, f"blend of {names}"))
+        return io.NodeOutput(*edited(cls, result, notes, f"blend of {names}"))
 
 
 def balance_rule(balance: dict[str, Any] | None) -> tuple[WeightRule | None, str]:

@@ -265,8 +265,12 @@ def blocked(reason: str) -> Any:
     return ExecutionBlocker(reason)
 
 
-def show_on_node(node_id: str | None, text: str) -> None:
-    """Write a line under a node on the page, where there is a page."""
+def show_on_node(node: Any, text: str) -> None:
+    """Write a line under a node on the page, where there is a page.
+
+    `node` is the class that execute runs on; its schema asks for Hidden.unique_id.
+    """
+    node_id = getattr(node.hidden, "unique_id", None)
     server: Any = sys.modules.get("server")
     instance: Any = getattr(getattr(server, "PromptServer", None), "instance", None)
     if node_id is not None and hasattr(instance, "send_progress_text"):

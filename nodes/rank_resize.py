@@ -55,6 +55,7 @@ class LoraAlloyRankResize(io.ComfyNode):
                                 tooltip="Rank and kept energy of every layer, in the network's "
                                 "order. It is shown on the node, too."),
             ],
+            hidden=[io.Hidden.unique_id],
         )  # fmt: skip
 
     @classmethod
@@ -82,7 +83,7 @@ class LoraAlloyRankResize(io.ComfyNode):
             inputs.dtype_of(compute_dtype),
             [source],
         )
-        smaller, report = edited(result, notes, f"{source.name} resized")
+        smaller, report = edited(cls, result, notes, f"{source.name} resized")
 
         from ..core.charts import rank_chart
 

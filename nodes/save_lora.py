@@ -9,6 +9,7 @@ from comfy_api.latest import io
 from ..core import Lora, LoraError, Output, StateDict
 from ..core.files import FileSink, header_bound
 from ..core.output import DTYPES, HASHES, cast
+from ..core.report import megabytes
 from . import comfy_bridge, inputs
 from .inputs import CATEGORY, OUTPUT_DTYPES
 from .wires import named
@@ -46,6 +47,7 @@ class LoraAlloySave(io.ComfyNode):
                 io.String.Output("path", display_name="path",
                                  tooltip="The path of the file that was written."),
             ],
+            hidden=[io.Hidden.unique_id],
         )  # fmt: skip
 
     @classmethod
@@ -61,6 +63,8 @@ class LoraAlloySave(io.ComfyNode):
                 del entries[key]
         path = comfy_bridge.new_output_path(filename_prefix)
         write(source, path, Output(dtype=dtype).dtype, entries)
+        size = megabytes(path.stat().st_size)
+        comfy_bridge.show_on_node(cls, f"saved as {path.name}, {size}")
         return io.NodeOutput(str(path), ui={"text": [str(path)]})
 
 

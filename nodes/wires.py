@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from ..core import Edited, LoraError, Report, StateDict
+from . import comfy_bridge
 from .comfy_bridge import LoraModel
 
 # A list of more layers than this with one fate becomes a number with examples.
@@ -22,10 +24,14 @@ def named(lora: LoraModel, socket: str) -> StateDict:
     return StateDict(lora, getattr(lora, "metadata", None), f"the LoRA at {socket}")
 
 
-def edited(result: Edited, notes: list[str], name: str) -> tuple[StateDict, str]:
-    """(the LoRA, its report as Markdown) of an edit in memory, named for the next node."""
+def edited(node: Any, result: Edited, notes: list[str], name: str) -> tuple[StateDict, str]:
+    """(the LoRA, its report as Markdown) of an edit in memory, named for the next node.
+
+    What matters most of the report is shown under the node.
+    """
     assert isinstance(result.lora, StateDict)
     result.lora.name = name
+    comfy_bridge.show_on_node(node, result.report.headline())
     return result.lora, markdown(result.report, notes)
 
 

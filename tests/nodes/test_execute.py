@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import importlib
 import json
+import mmap
+import sys
+from math import prod
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -100,6 +105,40 @@ def test_any_dtype_comes_in(nodes: dict[str, Any], dtype: torch.dtype) -> None:
     assert torch.allclose(dense(blended, 0), 0.5 * dense(source, 0), atol=1e-2)
 
 
+def read_only(path: Path) -> dict[str, Any]:
+    """The tensors of a file as views of a map that must not be written: that ends the process."""
+    with open(path, "rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    start = 8 + int.from_bytes(mapped[:8], "little")
+    found = {}
+    for key, entry in json.loads(mapped[8:start]).items():
+        values = numpy.frombuffer(
+            mapped, "<f4", prod(entry["shape"]), start + entry["data_offsets"][0]
+        )
+        found[key] = torch.from_numpy(values).reshape(entry["shape"])
+    return found
+
+
+@pytest.mark.filterwarnings("ignore:The given NumPy array is not writable")
+@pytest.mark.parametrize("made", ["mapped", "inferred"])
+def test_inputs_may_be_read_only_and_stay_as_they_are(
+    nodes: dict[str, Any], folders: Path, made: str
+) -> None:
+    save_file(lora(1), folders / "loras/map.safetensors")
+    with torch.inference_mode():
+        source = lora(1) if made == "inferred" else read_only(folders / "loras/map.safetensors")
+    half = {"rule": "fixed rank", "rank": 2}
+    for name, given in (
+        ("LoraAlloyBlend", {"lora_1": source, "lora_2": source, "weight_2": -0.5}),
+        ("LoraAlloyRankResize", {"lora": source, "rule": half}),
+        ("LoraAlloyLayerAnalysis", {"lora": source, "statistics": "full"}),
+        ("LoraAlloyTopBlocks", {"lora": source}),
+        ("LoraAlloySave", {"lora": source, "dtype": "fp16"}),
+    ):
+        run(nodes[name], **given)
+        assert all(torch.equal(source[key], tensor) for key, tensor in lora(1).items()), name
+
+
 def test_what_is_no_lora_is_refused(nodes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="lora_1: expected a LoRA, got a NoneType"):
         run(nodes["LoraAlloyBlend"], lora_1=None)
@@ -115,6 +154,30 @@ def test_resize_reports_and_draws(nodes: dict[str, Any], folders: Path) -> None:
     assert "| 4           | 2    |" in report
     assert chart.dtype == torch.float32 and chart.shape[0] == 1 and chart.shape[3] == 3
     assert 0 <= float(chart.min()) < float(chart.max()) <= 1
+
+
+def test_the_result_is_shown_under_the_node(
+    nodes: dict[str, Any], folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[tuple[str, str]] = []
+    page = SimpleNamespace(send_progress_text=lambda text, node: shown.append((node, text)))
+    server = SimpleNamespace(PromptServer=SimpleNamespace(instance=page))
+    monkeypatch.setitem(sys.modules, "server", server)
+    for name, given, sentence in (
+        ("LoraAlloyBlend", {"lora_1": lora()}, "3 modules, rank 4, 4.0 kB, relative error 0"),
+        (
+            "LoraAlloyRankResize",
+            {"lora": lora(), "rule": {"rule": "fixed rank", "rank": 2}},
+            "3 modules, rank 2, 2.1 kB, relative error 0.",
+        ),
+        ("LoraAlloySave", {"lora": lora()}, "saved as alloy_00001_.safetensors, "),
+    ):
+        hidden = SimpleNamespace(unique_id=name, prompt=None, extra_pnginfo=None)
+        monkeypatch.setattr(nodes[name], "hidden", hidden)
+        assert nodes[name].GET_NODE_INFO_V1()["input"]["hidden"]["unique_id"] == ("UNIQUE_ID",)
+        run(nodes[name], **given)
+        node, text = shown.pop()
+        assert node == name and text.startswith(sentence) and not shown
 
 
 def test_save_numbers_and_casts(nodes: dict[str, Any], folders: Path) -> None:
