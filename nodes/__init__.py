@@ -9,10 +9,15 @@ Node ids, input ids, their types and their order are stored in people's workflow
 change (tests/nodes/contract.json pins them). New inputs go to the end.
 """
 
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
 from comfy_api.latest import ComfyExtension, io
 
 from .apply_lora import LoraAlloyApply
 from .blend import LoraAlloyBlend
+from .comfy_bridge import log
 from .layer_analysis import LoraAlloyLayerAnalysis
 from .load_lora import LoraAlloyLoad
 from .rank_resize import LoraAlloyRankResize
@@ -29,6 +34,9 @@ NODES: list[type[io.ComfyNode]] = [
     LoraAlloySave,
 ]
 
+# Imported with their first use: without this check a missing one would be noticed only then.
+IMPORTED_LATE = ("pandas", "matplotlib")
+
 
 class LoraAlloyExtension(ComfyExtension):
     """What ComfyUI asks for the nodes."""
@@ -38,4 +46,11 @@ class LoraAlloyExtension(ComfyExtension):
 
 
 async def comfy_entrypoint() -> LoraAlloyExtension:
+    missing = [name for name in IMPORTED_LATE if find_spec(name) is None]
+    if missing:
+        requirements = Path(__file__).parents[1] / "requirements.txt"
+        log.warning(
+            f"LoRA Alloy needs {' and '.join(missing)}: run "
+            f'"{sys.executable}" -m pip install -r "{requirements}"'
+        )
     return LoraAlloyExtension()

@@ -39,7 +39,7 @@ class LoraAlloyBlend(io.ComfyNode):
                 inputs.lora_input("lora_1", "The first LoRA. The result has its spelling, its "
                                   "number format and its metadata."),
                 inputs.lora_input("lora_2", "The second LoRA, for the same base model. Leave it "
-                                  "away to scale, filter or resize the first alone.", True),
+                                  "out to scale, filter or resize the first alone.", True),
                 io.Float.Input("weight_1", default=1.0, min=-100.0, max=100.0, step=0.01,
                                tooltip="The strength of the first LoRA in the result. May be "
                                "negative."),

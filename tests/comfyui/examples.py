@@ -58,12 +58,22 @@ class Spec:
 
 @dataclass
 class Example:
+    """The nodes of a workflow, and boxes around some of them: title -> their names."""
+
     title: str
     nodes: list[Spec]
+    groups: dict[str, list[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """The note ends with where to get what the other nodes name."""
+        needed = {v: FILES[v] for n in self.nodes for v in n.widgets.values() if v in FILES}
+        lines = [f"* [{f}]({url}/{f}) in `{folder}`" for f, (folder, url) in needed.items()]
+        self.nodes[0].widgets[""] += "\n\n**Models**\n\n" + "\n".join(lines)
 
 
-def note(text: str, pos: tuple[int, int], size: tuple[int, int]) -> Spec:
-    return Spec("note", "MarkdownNote", pos, size, {"": text})
+def note(text: str, size: tuple[int, int]) -> Spec:
+    """The first node of an example."""
+    return Spec("note", "MarkdownNote", (0, 0), size, {"": text}, {}, "What this does")
 
 
 def load(name: str, file: str, pos: tuple[int, int]) -> Spec:
@@ -87,7 +97,7 @@ def flux(pos: tuple[int, int]) -> list[Spec]:
     return [
         Spec("base", "UNETLoader", (x, y), (340, 0),
              {"unet_name": "flux1-dev.safetensors", "weight_dtype": "default"}),
-        Spec("text", "DualCLIPLoader", (x, y + 130), (340, 0),
+        Spec("text", "DualCLIPLoader", (x, y + 140), (340, 0),
              {"clip_name1": "clip_l.safetensors", "clip_name2": "t5xxl_fp16.safetensors",
               "type": "flux"}),
         Spec("vae", "VAELoader", (x, y + 350), (340, 0), {"vae_name": "ae.safetensors"}),
@@ -108,7 +118,7 @@ def picture(
     return [
         Spec(f"{name}.sampler", "KSampler", (x, y), (290, 0), defaults | settings,
              {"model": model, **links}),
-        Spec(f"{name}.decode", "VAEDecode", (x, y + 300), (290, 0), {},
+        Spec(f"{name}.decode", "VAEDecode", (x, y + 330), (290, 0), {},
              {"samples": (f"{name}.sampler", "LATENT"), "vae": vae}),
         Spec(f"{name}.image", "SaveImage", (x + 320, y), (370, 400),
              {"filename_prefix": f"lora-alloy/{name}"}, {"images": (f"{name}.decode", "IMAGE")},
@@ -128,26 +138,31 @@ def blend() -> Example:
     }
     return Example("Blend two LoRAs and generate", [
         note("### Two LoRAs become one\n\n**LoRA Blend** adds them at their weights into one LoRA "
-             "of rank 32. The report says how much that loses; rank 0 loses nothing.",
-             (0, 0), (340, 150)),
-        *sdxl((0, 210)),
-        load("first", PIXEL, (0, 370)),
-        load("second", TOY, (0, 510)),
-        Spec("blend", "LoraAlloyBlend", (380, 20), (330, 0),
+             "of rank 32. The report says how much that loses; rank 0 loses nothing. Add **Save "
+             "LoRA** once you like the picture.", (340, 250)),
+        *sdxl((0, 360)),
+        load("first", PIXEL, (0, 520)),
+        load("second", TOY, (0, 670)),
+        Spec("blend", "LoraAlloyBlend", (430, 50), (340, 0),
              {"weight_1": 1.0, "weight_2": 0.6},
              {"lora_1": ("first", "lora"), "lora_2": ("second", "lora")}),
-        Spec("apply", "LoraAlloyApply", (750, 20), (290, 0), {},
+        Spec("apply", "LoraAlloyApply", (860, 50), (300, 0), {},
              {"model": ("base", "MODEL"), "clip": ("base", "CLIP"), "lora": ("blend", "lora")}),
-        prompt("positive", ("apply", "clip"), "toy_face of a knight, pixel art", (1080, 20),
+        prompt("positive", ("apply", "clip"), "toy_face of a knight, pixel art", (1210, 50),
                "Prompt"),
-        prompt("negative", ("apply", "clip"), "blurry, text, watermark", (1080, 180),
+        prompt("negative", ("apply", "clip"), "blurry, text, watermark", (1210, 220),
                "Negative prompt"),
-        Spec("latent", "EmptyLatentImage", (1080, 340), (340, 0),
+        Spec("latent", "EmptyLatentImage", (1210, 390), (340, 0),
              {"width": 1024, "height": 1024, "batch_size": 1}),
-        text("report", ("blend", "report"), (380, 520), (1040, 300), "What the blend did"),
+        text("report", ("blend", "report"), (430, 590), (1120, 300), "What the blend did"),
         *picture("blend", ("apply", "model"), conditions, ("base", "VAE"), SDXL_SETTINGS,
-                 (1460, 20), "Both LoRAs in one"),
-    ])  # fmt: skip
+                 (1600, 50), "Both LoRAs in one"),
+    ], {
+        "Load": ["base", "first", "second"],
+        "Blend": ["blend"],
+        "Generate": ["apply", "positive", "negative", "latent", "blend.sampler", "blend.decode",
+                     "blend.image"],
+    })  # fmt: skip
 
 
 def shrink() -> Example:
@@ -156,49 +171,56 @@ def shrink() -> Example:
         "negative": ("negative", "CONDITIONING"),
         "latent_image": ("latent", "LATENT"),
     }
-    small = Spec("apply.small", "LoraAlloyApply", (760, 510), (290, 0), {},
+    small = Spec("apply.small", "LoraAlloyApply", (900, 560), (300, 0), {},
                  {"model": ("base", "MODEL"), "clip": ("base", "CLIP"),
                   "lora": ("resize", "lora")}, "Apply the small one")  # fmt: skip
     return Example("Shrink a LoRA and compare", [
         note("### Smaller, with the same picture\n\n**LoRA Rank Resize** keeps the ranks that "
              "matter. Both pictures have the same seed: compare them before you keep the small "
-             "file.", (0, 0), (340, 150)),
-        *sdxl((0, 210)),
-        load("lora", PIXEL, (0, 370)),
-        prompt("positive", ("base", "CLIP"), "a castle on a hill, pixel art", (0, 510), "Prompt"),
-        prompt("negative", ("base", "CLIP"), "blurry, text", (0, 670), "Negative prompt"),
-        Spec("latent", "EmptyLatentImage", (0, 830), (340, 0),
+             "file.", (340, 230)),
+        *sdxl((0, 340)),
+        load("lora", PIXEL, (0, 500)),
+        prompt("positive", ("base", "CLIP"), "a castle on a hill, pixel art", (0, 690), "Prompt"),
+        prompt("negative", ("base", "CLIP"), "blurry, text", (0, 860), "Negative prompt"),
+        Spec("latent", "EmptyLatentImage", (0, 1030), (340, 0),
              {"width": 1024, "height": 1024, "batch_size": 1}),
-        Spec("resize", "LoraAlloyRankResize", (380, 20), (340, 560),
+        Spec("resize", "LoraAlloyRankResize", (430, 50), (380, 560),
              {"rule": "energy", "rule.share": 0.9}, {"lora": ("lora", "lora")}),
-        Spec("save", "LoraAlloySave", (380, 640), (340, 0),
+        Spec("save", "LoraAlloySave", (430, 680), (380, 0),
              {"filename_prefix": "loras/pixel-art-xl-small", "dtype": "match"},
              {"lora": ("resize", "lora")}),
-        Spec("apply", "LoraAlloyApply", (760, 20), (290, 0), {},
+        Spec("apply", "LoraAlloyApply", (900, 50), (300, 0), {},
              {"model": ("base", "MODEL"), "clip": ("base", "CLIP"), "lora": ("lora", "lora")},
              "Apply the original"),
         small,
         *picture("before", ("apply", "model"), conditions, ("base", "VAE"), SDXL_SETTINGS,
-                 (1090, 20), "Before"),
+                 (1240, 50), "Before"),
         *picture("after", ("apply.small", "model"), conditions, ("base", "VAE"), SDXL_SETTINGS,
-                 (1090, 510), "After"),
-    ])  # fmt: skip
+                 (1240, 560), "After"),
+        text("report", ("resize", "report"), (430, 1030), (1500, 260), "What it lost"),
+    ], {
+        "Load": ["base", "lora"],
+        "Prompt": ["positive", "negative", "latent"],
+        "Shrink": ["resize", "save"],
+        "The original": ["apply", "before.sampler", "before.decode", "before.image"],
+        "The small one": ["apply.small", "after.sampler", "after.decode", "after.image"],
+    })  # fmt: skip
 
 
 def inside() -> Example:
     return Example("What is inside this LoRA", [
-        note("### No model needed\n\n**LoRA Layer Analysis** measures every layer. The blocks "
+        note("### No base model needed\n\n**LoRA Layer Analysis** measures every layer. The blocks "
              "chart shows where in the network the LoRA works, the heat map in which kind of "
-             "layer.", (0, 0), (340, 150)),
-        load("lora", DETAILS, (0, 210)),
-        text("info", ("lora", "info"), (0, 350), (340, 290), "The file"),
-        Spec("blocks", "LoraAlloyLayerAnalysis", (380, 20), (480, 620),
+             "layer.", (340, 210)),
+        load("lora", DETAILS, (0, 320)),
+        text("info", ("lora", "info"), (0, 470), (340, 300), "The file"),
+        Spec("blocks", "LoraAlloyLayerAnalysis", (430, 50), (480, 620),
              {"chart": "blocks", "rows": 12}, {"lora": ("lora", "lora")}, "Where it works"),
-        Spec("kinds", "LoraAlloyLayerAnalysis", (900, 20), (480, 620),
+        Spec("kinds", "LoraAlloyLayerAnalysis", (960, 50), (480, 620),
              {"chart": "heat map", "rows": 12}, {"lora": ("lora", "lora")},
              "In which kind of layer"),
-        text("table", ("blocks", "table"), (0, 700), (1380, 420), "The strongest layers"),
-    ])  # fmt: skip
+        text("table", ("blocks", "table"), (0, 860), (1440, 420), "The strongest layers"),
+    ], {"Load": ["lora", "info"], "Measure": ["blocks", "kinds"]})  # fmt: skip
 
 
 def top_blocks() -> Example:
@@ -210,51 +232,58 @@ def top_blocks() -> Example:
     return Example("Keep the top blocks", [
         note("### The few blocks that do the work\n\n**Top Blocks Filter** splits a LoRA: the "
              "blocks that hold 80 % of its energy, and the rest. The settings below train only "
-             "those blocks next time.", (0, 0), (340, 170)),
-        *flux((0, 230)),
-        load("lora", DETAILS, (0, 700)),
+             "those blocks next time.", (340, 260)),
+        *flux((0, 370)),
+        load("lora", DETAILS, (0, 860)),
         prompt("positive", ("text", "CLIP"),
-               "portrait of an old fisherman, detailed skin, morning light", (0, 840), "Prompt"),
-        Spec("top", "LoraAlloyTopBlocks", (380, 20), (460, 620),
+               "portrait of an old fisherman, detailed skin, morning light", (0, 1060), "Prompt"),
+        Spec("top", "LoraAlloyTopBlocks", (430, 50), (460, 620),
              {"threshold": 0.8, "importance": "energy share"}, {"lora": ("lora", "lora")}),
-        Spec("guidance", "FluxGuidance", (380, 750), (290, 0), {"guidance": 3.5},
+        Spec("guidance", "FluxGuidance", (390, 1060), (290, 0), {"guidance": 3.5},
              {"conditioning": ("positive", "CONDITIONING")}),
-        Spec("nothing", "ConditioningZeroOut", (380, 880), (290, 0), {},
+        Spec("nothing", "ConditioningZeroOut", (390, 1190), (290, 0), {},
              {"conditioning": ("positive", "CONDITIONING")}),
-        Spec("latent", "EmptySD3LatentImage", (380, 970), (290, 0),
+        Spec("latent", "EmptySD3LatentImage", (0, 1240), (340, 0),
              {"width": 1024, "height": 1024, "batch_size": 1}),
-        Spec("apply", "LoraAlloyApply", (880, 20), (270, 0), {},
+        Spec("apply", "LoraAlloyApply", (970, 50), (300, 0), {},
              {"model": ("base", "MODEL"), "lora": ("top", "lora")}, "Apply the top blocks"),
-        Spec("apply.rest", "LoraAlloyApply", (880, 510), (270, 0), {},
+        Spec("apply.rest", "LoraAlloyApply", (970, 560), (300, 0), {},
              {"model": ("base", "MODEL"), "lora": ("top", "rest")}, "Apply the rest"),
         *picture("top", ("apply", "model"), conditions, ("vae", "VAE"), FLUX_SETTINGS,
-                 (1190, 20), "Only the top blocks"),
+                 (1310, 50), "Only the top blocks"),
         *picture("rest", ("apply.rest", "model"), conditions, ("vae", "VAE"), FLUX_SETTINGS,
-                 (1190, 510), "Only the rest"),
-        text("chosen", ("top", "blocks"), (700, 750), (450, 130), "The blocks"),
-        text("trainer", ("top", "trainer_config"), (700, 930), (450, 260),
+                 (1310, 560), "Only the rest"),
+        text("chosen", ("top", "blocks"), (770, 1060), (500, 290), "The blocks"),
+        text("trainer", ("top", "trainer_config"), (1310, 1060), (690, 290),
              "Train only these blocks"),
-    ])  # fmt: skip
+    ], {
+        "Load": ["base", "text", "vae", "lora"],
+        "Split": ["top"],
+        "Prompt": ["positive", "guidance", "nothing", "latent"],
+        "The top blocks": ["apply", "top.sampler", "top.decode", "top.image"],
+        "The rest": ["apply.rest", "rest.sampler", "rest.decode", "rest.image"],
+        "For the next training": ["chosen", "trainer"],
+    })  # fmt: skip
 
 
 def by_block() -> Example:
     return Example("Mix two LoRAs by block", [
         note("### Blocks 0-9 from one, 10-18 from the other\n\n*Block weights* are factors for "
              "each LoRA, by layer name: `pattern: first, second`. The result is one file, ready "
-             "for any LoRA loader.", (0, 0), (340, 170)),
-        load("first", DETAILS, (0, 230)),
-        load("second", ANTIBLUR, (0, 370)),
-        Spec("blend", "LoraAlloyBlend", (380, 20), (380, 0),
+             "for any LoRA loader.", (340, 230)),
+        load("first", DETAILS, (0, 340)),
+        load("second", ANTIBLUR, (0, 490)),
+        Spec("blend", "LoraAlloyBlend", (430, 50), (380, 0),
              {"target_rank": 0, "layers": "double_blocks.*",
               "block_weights": "double_blocks.0-9: 1, 0\ndouble_blocks.10-18: 0, 1"},
              {"lora_1": ("first", "lora"), "lora_2": ("second", "lora")}),
-        Spec("save", "LoraAlloySave", (380, 490), (380, 0),
+        Spec("save", "LoraAlloySave", (430, 540), (380, 0),
              {"filename_prefix": "loras/details-and-antiblur", "dtype": "bf16",
               "metadata": "modelspec.title: Details early, sharpness late"},
              {"lora": ("blend", "lora")}),
-        text("report", ("blend", "report"), (800, 20), (640, 470), "What the blend did"),
-        text("path", ("save", "path"), (800, 560), (640, 110), "The file"),
-    ])  # fmt: skip
+        text("report", ("blend", "report"), (900, 50), (700, 430), "What the blend did"),
+        text("path", ("save", "path"), (900, 540), (700, 150), "The file"),
+    ], {"Load": ["first", "second"], "Mix": ["blend"], "Save": ["save"]})  # fmt: skip
 
 
 EXAMPLES = [blend(), shrink(), inside(), top_blocks(), by_block()]

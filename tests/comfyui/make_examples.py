@@ -26,7 +26,7 @@ from tests.comfyui.stand_ins import with_tiny_models, write_stand_ins
 PACK = Path(__file__).parents[2]
 FOLDER = PACK / "example_workflows"
 
-BUILD = """async nodes => {
+BUILD = """async ({nodes, groups}) => {
     const {graph, canvas} = window.app;
     graph.clear();
     const made = {};
@@ -57,6 +57,15 @@ BUILD = """async nodes => {
         if (slot < 0 || target < 0 || !from.connect(slot, to, target))
             throw new Error(`cannot connect ${name}.${output} to ${spec.name}.${input}`);
     }
+    for (const [title, names] of Object.entries(groups)) {
+        const group = new window.LiteGraph.LGraphGroup(title);
+        const inside = names.map(name => made[name]);
+        const edge = (of, axis, from) => of(...inside.map(n => n.pos[axis] + from * n.size[axis]));
+        // Above a node are its title and the name of its pack.
+        group.pos = [edge(Math.min, 0, 0) - 20, edge(Math.min, 1, 0) - 90];
+        group.size = [0, 1].map(axis => edge(Math.max, axis, 1) + 20 - group.pos[axis]);
+        graph.add(group);
+    }
     await later();
     return JSON.parse(JSON.stringify(graph.serialize()));
 }"""
@@ -64,7 +73,8 @@ BUILD = """async nodes => {
 # Everything but the graph goes, and the graph fills the picture.
 FRAME = """async () => {
     const {graph, canvas} = window.app;
-    const boxes = graph.nodes.map(node => node.getBounding());
+    const boxes = [...graph.nodes.map(node => node.getBounding()),
+        ...graph.groups.map(group => [...group.pos, ...group.size])];
     const left = Math.min(...boxes.map(b => b[0])), top = Math.min(...boxes.map(b => b[1]));
     const right = Math.max(...boxes.map(b => b[0] + b[2]));
     const bottom = Math.max(...boxes.map(b => b[1] + b[3]));
@@ -99,12 +109,14 @@ def main() -> None:
 def draw(page: Page, server: Server, example: Example) -> None:
     """Write one example's workflow and picture."""
     page.load({"nodes": [], "links": [], "version": 0.4})
-    workflow = page.evaluate(BUILD, [node.spec() for node in example.nodes])
+    workflow = page.evaluate(
+        BUILD, {"nodes": [node.spec() for node in example.nodes], "groups": example.groups}
+    )
     tidy(workflow, server)
     path = FOLDER / f"{example.title}.json"
     path.write_text(json.dumps(workflow, indent=1, ensure_ascii=True) + "\n")
 
-    assert page.load(with_tiny_models(workflow, size=256, steps=4)) == []
+    assert page.load(with_tiny_models(workflow, size=128, steps=2)) == []
     page.run()
     png = server.base / "example.png"
     frame = page.picture(png, HIDE, FRAME)

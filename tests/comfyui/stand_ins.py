@@ -39,7 +39,7 @@ def write_stand_ins(folder: Callable[[str], Path]) -> None:
     for seed, (file, part) in enumerate(
         ((PIXEL, unet), (TOY, unet), (DETAILS, wide), (ANTIBLUR, wide)), start=1
     ):
-        lora = random_lora(part, "kohya" if part is unet else "generic", 16, seed, size=0.3)
+        lora = random_lora(part, "generic", 32, seed, size=0.3)
         save_file(shaped(lora, seed), folder("loras") / STAND_INS[file])
     for real, tiny in STAND_INS.items():
         kind = FILES[real][0]

@@ -128,6 +128,10 @@ ERRORS: dict[str, tuple[str, dict[str, Any], str]] = {
     "always": (
         "LoraAlloyTopBlocks", {"always": "no_such_block.*"}, "matches no layer",
     ),
+    "nothing kept": (
+        "LoraAlloyTopBlocks", {"threshold": 1.0, "mode": "remove"},
+        "nothing is left of errors.safetensors",
+    ),
     "prefix": (
         "LoraAlloySave", {"filename_prefix": "../outside"},
         "filename prefix '../outside' must name a file inside ComfyUI's output folder",

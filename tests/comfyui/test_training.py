@@ -17,29 +17,42 @@ from tests.comfyui.loras import random_lora
 
 
 def test_a_trained_lora_passes_through_every_edit(comfyui: Server) -> None:
-    """TrainLoraNode -> ours -> LoraModelLoader and SaveLoRA: plain dicts in, plain dicts out."""
+    """TrainLoraNode -> ours -> LoraModelLoader and SaveLoRA: plain dicts in, plain dicts out.
+
+    Half of it by our Apply and half by core's loader are the whole of it.
+    """
     before = comfyui.log().count("lora key not loaded")
     graph = Alloy(comfyui)
     model, clip, vae = load_flux(graph)
     trained = train_lora(graph, model, clip, vae, rank=2)
     blended = graph.node("LoraAlloyBlend", lora_1=trained, target_rank=0)
-    graph.add("SaveLoRA", lora=trained, prefix="loras/trained")
-    graph.add("SaveLoRA", lora=blended[0], prefix="loras/trained-blend")
+    resized = graph.node("LoraAlloyRankResize", lora=trained)
+    analysis = graph.node("LoraAlloyLayerAnalysis", lora=trained)
+    parts = graph.node("LoraAlloyTopBlocks", lora=trained, analysis=analysis[0], threshold=0.5)
+    for name, lora in {
+        "trained": trained, "trained-blend": blended[0], "trained-resized": resized[0],
+        "part-kept": parts[0], "part-rest": parts[1],
+    }.items():  # fmt: skip
+        graph.add("SaveLoRA", lora=lora, prefix=f"loras/{name}")
     graph.node("LoraAlloySave", lora=trained, filename_prefix="loras/trained-saved")
-    patched = graph.add(
-        "LoraModelLoader", model=model, lora=blended[0], strength_model=1.0, bypass=False
+    half, _ = graph.apply(model, None, trained, 0.5)
+    whole = graph.add(
+        "LoraModelLoader", model=half, lora=blended[0], strength_model=0.5, bypass=False
     )
-    generate(graph, patched[0], clip)
+    generate(graph, whole[0], clip)
     ours = comfyui.latent(comfyui.queue(graph))
 
     files = {
         path.name.rsplit("_", 2)[0]: path
-        for path in (comfyui.base / "output/loras").glob("trained*.safetensors")
+        for path in (comfyui.base / "output/loras").glob("*.safetensors")
     }
-    original, saved = load_file(files["trained"]), load_file(files["trained-saved"])
-    assert original.keys() == saved.keys()
-    assert all(torch.equal(original[key], saved[key]) for key in original)
-    for kind in files:
+    original = load_file(files["trained"])
+    kept, rest = load_file(files["part-kept"]), load_file(files["part-rest"])
+    assert kept and rest and not kept.keys() & rest.keys()
+    for same in (load_file(files["trained-saved"]), kept | rest):
+        assert original.keys() == same.keys()
+        assert all(torch.equal(original[key], same[key]) for key in original)
+    for kind in ("trained", "trained-blend", "trained-resized"):
         core = latent(comfyui, core_loras((files[kind].name, 1.0)))
         assert difference(core, ours) < 1e-5, kind
     assert difference(latent(comfyui), ours) > 1e-3

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 from pathlib import Path
+from types import ModuleType
+
+import pytest
 
 PACK = Path(__file__).parents[2]
 COMFYUI = {"comfy", "folder_paths", "comfy_execution", "server", "execution", "nodes"}
@@ -32,3 +36,15 @@ def test_nothing_heavy_is_imported_with_the_pack() -> None:
     for path in [PACK / "__init__.py", *(PACK / "nodes").glob("*.py")]:
         assert not imported(path, top_level=True) & {"pandas", "matplotlib", "tqdm"}, path
     assert imported(PACK / "__init__.py", top_level=True) <= {"logging", "typing"}
+
+
+def test_what_is_missing_is_said_at_the_start(
+    pack: ModuleType, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asyncio.run(pack.comfy_entrypoint())
+    assert not caplog.messages
+    monkeypatch.setattr(pack, "find_spec", lambda name: None if name == "pandas" else name)
+    asyncio.run(pack.comfy_entrypoint())
+    (message,) = caplog.messages
+    assert message.startswith("LoRA Alloy needs pandas: run ")
+    assert message.endswith(f'-m pip install -r "{PACK / "requirements.txt"}"')
