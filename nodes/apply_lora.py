@@ -63,7 +63,7 @@ class LoraAlloyApply(io.ComfyNode):
         source = named(lora, "lora")
         fit = check_fit(source, model, clip)
         if fit.partial:
-            comfy_bridge.log.warning(fit.summary())
+            comfy_bridge.log.warning(f"{fit.name}: {fit.summary()}")
         comfy_bridge.show_on_node(cls, fit.summary())
         if strength_model != 0 or strength_clip != 0:
             model, clip = comfy_bridge.apply_lora(

@@ -28,9 +28,9 @@ class Fit:
     network: list[str] = field(default_factory=list)
 
     def summary(self) -> str:
-        """One plain line for the log and the node."""
+        """One plain line for the node; the log has the name before it."""
         modules = (self.fitting, self.missing, self.resized, self.text, self.network)
-        parts = [f"{len(self.fitting)} of {sum(map(len, modules))} modules of {self.name} applied"]
+        parts = [f"{len(self.fitting)} of {sum(map(len, modules))} modules applied"]
         for names, what in (
             (self.missing, "are not in this model"),
             (self.resized, "have another shape in this model"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,39 @@ def test_links_and_nodes_agree(path: Path) -> None:
         if slot.get("link") is not None
     }
     assert linked == seen
+
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom
+
+
+def apart(one: Box, two: Box) -> bool:
+    return one[2] <= two[0] or two[2] <= one[0] or one[3] <= two[1] or two[3] <= one[1]
+
+
+def within(one: Box, two: Box) -> bool:
+    return two[0] <= one[0] and two[1] <= one[1] and one[2] <= two[2] and one[3] <= two[3]
+
+
+@each_workflow
+def test_nothing_covers_anything(path: Path) -> None:
+    workflow = read(path)
+    nodes: dict[str, Box] = {}
+    for node in workflow["nodes"]:
+        (x, y), (width, height) = node["pos"], node["size"]
+        nodes[f"{node['type']} {node['id']}"] = (x, y - 30, x + width, y + height)  # 30: its title
+    groups: dict[str, Box] = {}
+    for group in workflow["groups"]:
+        x, y, width, height = group["bounding"]
+        groups[group["title"]] = (x, y, x + width, y + height)
+    assert groups
+    for boxes in (nodes, groups):
+        for (name, one), (other, two) in combinations(boxes.items(), 2):
+            assert apart(one, two), f"{name}, {other}"
+    for title, outer in groups.items():
+        inside = [name for name, box in nodes.items() if within(box, outer)]
+        assert inside, title
+        for name, box in nodes.items():
+            assert name in inside or apart(box, outer), f"{name}, {title}"
 
 
 @each_workflow
