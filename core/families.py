@@ -437,6 +437,56 @@ final_norm.linear
 final_linear
 """
 
+COGVIDEOX = """
+blocks.#.{q,k,v,attn_out} = transformer_blocks.#.attn1.{to_q,to_k,to_v,to_out.0}
+blocks.#.{norm_q,norm_k} = transformer_blocks.#.attn1.{norm_q,norm_k}
+blocks.#.{ff_proj,ff_out} = transformer_blocks.#.ff.{net.0.proj,net.2}
+blocks.#.{norm1,norm2}.{linear,norm} = transformer_blocks.#.{norm1,norm2}.{linear,norm}
+patch_embed.{proj,text_proj}
+time_embedding_linear_{1,2} = time_embedding.linear_{1,2}
+norm_final
+norm_out.{linear,norm}
+proj_out
+"""
+
+ACE_STEP = """
+transformer_blocks.#.attn.{to_q,to_k,to_v,to_out.0}
+transformer_blocks.#.cross_attn.{to_q,to_k,to_v,to_out.0}
+transformer_blocks.#.cross_attn.{add_q_proj,add_k_proj,add_v_proj,to_add_out}
+transformer_blocks.#.ff.{inverted_conv,depth_conv,point_conv}.conv
+*transformer_blocks.#.scale_shift_table
+timestep_embedder.{linear_1,linear_2}
+t_block.1
+{speaker_embedder,genre_embedder,lyric_embs,lyric_proj}
+lyric_encoder.embed.out.{0,1}
+lyric_encoder.after_norm
+lyric_encoder.encoders.#.self_attn.{linear_q,linear_k,linear_v,linear_out,linear_pos}
+*lyric_encoder.encoders.#.self_attn.{pos_bias_u,pos_bias_v}
+lyric_encoder.encoders.#.feed_forward.{w_1,w_2}
+lyric_encoder.encoders.#.{norm_ff,norm_mha}
+projectors.#.{0,2,4}
+proj_in.early_conv_layers.{0,1,2}
+final_layer.linear
+*final_layer.scale_shift_table
+"""
+
+# Other trainers than ComfyUI's train the decoder by itself: their names start inside it.
+ACE_STEP_1_5 = """
+decoder.layers.#.{self_attn,cross_attn}.{q_proj,k_proj,v_proj,o_proj} = layers.#.{self_attn,cross_attn}.{q_proj,k_proj,v_proj,o_proj}
+decoder.layers.#.{self_attn,cross_attn}.{q_norm,k_norm} = layers.#.{self_attn,cross_attn}.{q_norm,k_norm}
+decoder.layers.#.mlp.{gate_proj,up_proj,down_proj} = layers.#.mlp.{gate_proj,up_proj,down_proj}
+decoder.layers.#.{self_attn_norm,cross_attn_norm,mlp_norm} = layers.#.{self_attn_norm,cross_attn_norm,mlp_norm}
+decoder.{time_embed,time_embed_r}.{linear_1,linear_2,time_proj} = {time_embed,time_embed_r}.{linear_1,linear_2,time_proj}
+decoder.{condition_embedder,norm_out,proj_in.1,proj_out.1} = {condition_embedder,norm_out,proj_in.1,proj_out.1}
+*decoder.layers.#.scale_shift_table
+*decoder.scale_shift_table
+*{null_condition_emb,encoder.timbre_encoder.special_token,tokenizer.attention_pooler.special_token,detokenizer.special_tokens}
+{encoder.lyric_encoder,encoder.timbre_encoder,tokenizer.attention_pooler,detokenizer}.layers.#.{self_attn.q_proj,self_attn.k_proj,self_attn.v_proj,self_attn.o_proj,self_attn.q_norm,self_attn.k_norm} = ?{encoder.lyric_encoder,encoder.timbre_encoder,tokenizer.attention_pooler,detokenizer}.layers.#.{self_attn.q_proj,self_attn.k_proj,self_attn.v_proj,self_attn.o_proj,self_attn.q_norm,self_attn.k_norm}
+{encoder.lyric_encoder,encoder.timbre_encoder,tokenizer.attention_pooler,detokenizer}.layers.#.{mlp.gate_proj,mlp.up_proj,mlp.down_proj,input_layernorm,post_attention_layernorm} = ?{encoder.lyric_encoder,encoder.timbre_encoder,tokenizer.attention_pooler,detokenizer}.layers.#.{mlp.gate_proj,mlp.up_proj,mlp.down_proj,input_layernorm,post_attention_layernorm}
+{encoder.lyric_encoder,encoder.timbre_encoder,tokenizer.attention_pooler,detokenizer}.{embed_tokens,norm} = ?{encoder.lyric_encoder,encoder.timbre_encoder,tokenizer.attention_pooler,detokenizer}.{embed_tokens,norm}
+{encoder.text_projector,tokenizer.audio_acoustic_proj,tokenizer.quantizer.project_in,tokenizer.quantizer.project_out,detokenizer.proj_out} = ?{encoder.text_projector,tokenizer.audio_acoustic_proj,tokenizer.quantizer.project_in,tokenizer.quantizer.project_out,detokenizer.proj_out}
+"""  # noqa: E501
+
 SDXL_EXTRA = """
 label_emb.0.0 = add_embedding.linear_1 | class_embedding.linear_1
 label_emb.0.2 = add_embedding.linear_2 | class_embedding.linear_2
@@ -582,6 +632,16 @@ FAMILIES = (
     Family("HunyuanDiT", HUNYUAN_DIT, {"blocks": (40,)}, "hunyuandit", ("base_model.model.",)),
     Family("Mochi", MOCHI, {"blocks": (48,)}, "mochi", ("",)),
     Family("ERNIE-Image", ERNIE_IMAGE, {"layers": (36,)}, "ernie", ("transformer.",)),
+    Family("CogVideoX", COGVIDEOX, {"blocks": (30, 42)}, "cogvideo", ()),
+    Family("ACE-Step", ACE_STEP, {"transformer_blocks": (24,)}, "acestep(?!v?15)", ("",)),
+    Family(
+        "ACE-Step 1.5",
+        ACE_STEP_1_5,
+        {},
+        "acestepv?15",
+        ("base_model.model.", "lycoris_"),
+        "base_model.model.",
+    ),
 )
 
 TEXT_ENCODERS = {"clip": Family("CLIP", CLIP), "t5": Family("T5", T5)}

@@ -153,6 +153,22 @@ COSMOS_2 = {
     "num_blocks": 2, "num_heads": 16, "extra_per_block_abs_pos_emb": False,
 }  # fmt: skip
 
+ACE_STEP = {
+    "attention_head_dim": 128, "in_channels": 8, "inner_dim": 2560, "max_height": 16,
+    "max_position": 32768, "max_width": 32768, "mlp_ratio": 2.5, "num_attention_heads": 20,
+    "num_layers": 2, "out_channels": 8, "patch_size": [16, 1], "rope_theta": 1e6,
+    "speaker_embedding_dim": 512, "text_embedding_dim": 768, "ssl_encoder_depths": [8, 8],
+    "ssl_latent_dims": [1024, 768], "ssl_names": ["mert", "m-hubert"],
+    "lyric_encoder_vocab_size": 6693, "lyric_hidden_size": 1024,
+}  # fmt: skip
+# Narrower than the real one: it cannot be built without its weights.
+ACE_STEP_1_5 = {
+    "hidden_size": 256, "text_hidden_dim": 32, "timbre_hidden_dim": 16, "num_dit_layers": 2,
+    "num_lyric_layers": 2, "num_timbre_layers": 2, "num_tokenizer_layers": 2, "num_heads": 2,
+    "num_kv_heads": 1, "intermediate_size": 96, "fsq_dim": 64, "encoder_hidden_size": 256,
+    "encoder_intermediate_size": 96, "encoder_num_heads": 2,
+}  # fmt: skip
+
 # our name of the model -> (ComfyUI's class, its settings beyond the class's own)
 DIFFUSION_MODELS = {
     "SD1.5": (models.SD15, SD15),
@@ -191,6 +207,9 @@ DIFFUSION_MODELS = {
     "Lumina 2": (models.Lumina2, LUMINA),
     "Cosmos Predict2": (models.CosmosT2IPredict2, COSMOS_2),
     "Anima": (models.Anima, COSMOS_2),
+    "CogVideoX": (models.CogVideoX_T2V, {"num_layers": 2}),
+    "ACE-Step": (models.ACEStep, ACE_STEP),
+    "ACE-Step 1.5": (models.ACEStep15, ACE_STEP_1_5),
 }
 # As narrow as these classes can be built; the slices of fused weights follow the width.
 SMALL_MODELS = {
@@ -233,7 +252,8 @@ def diffusion_model(kind, settings):
     config = kind(kind.unet_config | settings)
     config.set_inference_dtype(torch.float32, None)
     # Some classes look into the checkpoint for the kind of noise they were trained on; none here.
-    return config.get_model({}, device="meta")
+    device = "cpu" if kind is models.ACEStep15 else "meta"
+    return config.get_model({}, device=device)
 
 
 def key_maps():

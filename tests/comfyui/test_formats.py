@@ -47,7 +47,8 @@ MODELS = [
     *("HunyuanVideo 1.5", "SD3.5 large", "SD3.5 medium", "Qwen-Image", "Wan", "Wan image-to-video"),
     *("Wan VACE", "LTX-Video", "LTX-Video with audio", "Z-Image", "AuraFlow", "PixArt Sigma"),
     *("PixArt Alpha", "HiDream", "Krea 2", "HunyuanDiT", "Mochi", "OmniGen2", "Kandinsky 5"),
-    *("ERNIE-Image", "Lumina 2", "Cosmos Predict2", "Anima"),
+    *("ERNIE-Image", "Lumina 2", "Cosmos Predict2", "Anima", "CogVideoX", "ACE-Step"),
+    "ACE-Step 1.5",
 ]
 # Models by their text encoders: our name of the family.
 ENCODERS = {

@@ -73,6 +73,8 @@ def test_prefixes(raw, prefix):
         ("Krea 2", "diffusion_model.text_fusion.refiner_blocks.1.attn.to_out", "txtfusion.refiner_blocks.1.attn.wo"),
         ("SD1.5", "lora_unet_down_blocks_0_resnets_0_conv1", "input_blocks.1.0.in_layers.2"),
         ("SDXL", "lora_unet_input_blocks_4_1_transformer_blocks_0_attn1_to_q", "input_blocks.4.1.transformer_blocks.0.attn1.to_q"),
+        ("ACE-Step 1.5", "base_model.model.layers.3.self_attn.q_proj", "decoder.layers.3.self_attn.q_proj"),
+        ("CogVideoX", "transformer.transformer_blocks.3.attn1.to_out.0", "blocks.3.attn_out"),
         ("HiDream", "lycoris_double_stream_blocks_0_block_ff_i_experts_3_w1", "double_stream_blocks.0.block.ff_i.experts.3.w1"),
     ],
 )  # fmt: skip
