@@ -169,8 +169,11 @@ def _targets_of_weight(
         covered = {part for name in names for part in range(name.first, name.last)}
         present = {part for m in modules for part in range(m.name.first, m.name.last)}
         rest = [names[0]._replace(first=part, last=part + 1) for part in sorted(present - covered)]
-        spelled = [(m.name, m.raw, spelling_like(m, loras[0])) for m in first]
         style = loras[0].spelling
+        spelled = [(m.name, m.raw, own_spelling(m, style)) for m in first]
+        if not all(_has_name(name, style, family, modules) for name in rest):
+            # No spelling knows these rows alone: the weight is written as a whole.
+            spelled, rest = [], [names[0]._replace(first=0, last=len(names[0].parts))]
         spelled += [_spelled(name, style, family, modules, strict) for name in rest]
     else:
         style = wanted or loras[0].spelling
@@ -218,6 +221,16 @@ def _cut(
     return [module.name.part for module in outermost(modules)]
 
 
+def _has_name(
+    name: ModuleName, style: Spelling, family: Family | None, modules: list[Module]
+) -> bool:
+    """Whether a module of the files or a rule has a name for exactly these rows."""
+    styles = (style, *(standard_spelling(standard, family) for standard in (GENERIC, DIFFUSERS)))
+    return any(module.name.part == name for module in modules) or any(
+        spell(name, style, family) is not None for style in styles
+    )
+
+
 def _spelled(
     name: ModuleName, style: Spelling, family: Family | None, modules: list[Module], strict: bool
 ) -> tuple[ModuleName, str, Spelling]:
@@ -249,12 +262,8 @@ def _spelled(
     )
 
 
-def spelling_like(module: Module, lora: Lora) -> Spelling:
-    """The file's spelling with the suffixes that this module has."""
-    return own_spelling(module, lora.spelling)
-
-
 def own_spelling(module: Module, style: Spelling) -> Spelling:
+    """The style with the suffixes that this module has."""
     if module.adapter.kind is not LORA:
         return style
     suffixes = module.adapter.suffixes

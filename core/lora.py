@@ -127,8 +127,10 @@ class Module:
             if kind.update is None:
                 ways = ["bake it with the base model first", kind.way_out]
                 ways.append("leave it out with the layers selector")
+                article = "an" if kind.name[0] in "AEIOU" else "a"
                 raise LoraError(
-                    f"is a {kind.name}, and {kind.needs_base}: " + ", or ".join(filter(None, ways))
+                    f"is {article} {kind.name}, and {kind.needs_base}: "
+                    + ", or ".join(filter(None, ways))
                 )
             update = self.adapter.update(self.tensors.__getitem__, device, dtype)
             if self.family is not None:

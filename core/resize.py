@@ -6,7 +6,7 @@ from math import hypot
 
 import torch
 
-from .adapters import LORA
+from .adapters import LORA, SET
 from .blend import retained
 from .convert import converted
 from .edit import Edited, Outcome, account, copy, explained, run
@@ -34,7 +34,8 @@ def resize(
 
     LoHa and LoKr become LoRA; so does a full difference of a matrix where that is smaller.
     `preview` computes ranks and errors only: the result's `lora` is an empty state dict and no file
-    is written. Raises LoraError where the budget is too small for the file.
+    is written. Raises LoraError where the budget is too small for the file, and for a selected
+    module of a kind that needs the base weight, unless its rank is within a fixed one.
     """
     source = Lora.of(lora)
     targets = lay_out([source], output.spelling_for(source))
@@ -62,11 +63,15 @@ def resize(
 
 
 def _matrix(target: Target, compute: Compute) -> LowRank | None:
-    """The target's update as a product, or None where ranks mean nothing for it."""
+    """The target's update as a product, or None where ranks mean nothing for it.
+
+    Raises LoraError for a kind that needs the base weight: what it does cannot be cut.
+    """
     module = target.contributions[0].module
-    if module.adapter.kind.update is None or target.parameter == "bias":
+    kind = module.adapter.kind
+    if kind is SET or target.parameter == "bias":
         return None
-    if module.adapter.kind is not LORA and min(module.out_features, module.in_features) < 2:
+    if kind.update and kind is not LORA and min(module.out_features, module.in_features) < 2:
         return None
     terms = target.updates(compute.device, compute.dtype)
     products = [term.low_rank() if isinstance(term, Dense) else term for term in terms]
@@ -86,7 +91,9 @@ def _resize_module(
     name, stored = target.canonical, [c.module.rank for c in target.contributions]
     only = target.only
     limit = fixed.get(name, int(rule.value) if rule.name == "rank" else None)
-    stored_rank = only.rank if only is not None and only.adapter.kind is LORA else None
+    stored_rank = None
+    if only is not None and LORA in (only.adapter.kind, only.adapter.modified):
+        stored_rank = only.rank
     if limit is not None and stored_rank is not None:
         # Nothing to cut: the stored tensors are the answer, to the bit.
         enough = rule.clamp(limit, stored_rank) >= stored_rank

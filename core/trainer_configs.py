@@ -38,13 +38,14 @@ DIFFUSION_PIPE_DIFFUSERS = ("Flux", "SD3", "AuraFlow")
 COSMOS = "Cosmos Predict2 / Anima"
 # Families that a trainer does not train, or none of whose settings names single blocks.
 UNTRAINED = {
-    "ai-toolkit": ("HunyuanVideo", "Kandinsky 5", "HunyuanDiT", "Mochi"),
+    "ai-toolkit": ("HunyuanVideo", "Kandinsky 5", "HunyuanDiT", "Mochi", "CogVideoX", "ACE-Step"),
     "kohya": (
         *("Lumina 2", "LTX-Video", "AuraFlow", "PixArt", "HiDream", "OmniGen2", "HunyuanDiT"),
-        *("Mochi", "ERNIE-Image", "SDXL refiner"),
+        *("Mochi", "ERNIE-Image", "SDXL refiner", "CogVideoX", "ACE-Step", "ACE-Step 1.5"),
     ),
     "diffusion-pipe": (
         *("SDXL", "SD1.5", "SDXL refiner", "PixArt", "Kandinsky 5", "HunyuanDiT", "Mochi"),
+        *("CogVideoX", "ACE-Step", "ACE-Step 1.5"),
     ),
 }
 # sd-scripts' block_dims: (how many, index of input_blocks.0, of the middle, of output_blocks.0).

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..errors import LoraError
 from ..files import TensorInfo
 from ..low_rank import LowRank, Update
-from .base_dependent import BOFT, DORA, OFT
+from .base_dependent import BOFT, DORA, OFT, SET
 from .full import NORM_BIAS
 from .kind import KINDS, Kind, Measure, register
 from .lora import LORA, SUFFIX_PAIRS
@@ -23,6 +23,7 @@ __all__ = [
     "KINDS",
     "LORA",
     "NORM_BIAS",
+    "SET",
     "SUFFIX_PAIRS",
     "Adapter",
     "Kind",

@@ -7,9 +7,11 @@ in its own Python (oracle.py); nothing here needs its server.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -82,12 +84,18 @@ class Entry:
         self.place = (self.weight, self.start, self.shape[:1])
 
 
-@pytest.fixture(scope="module")
-def key_maps(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Entry]]:
-    path = tmp_path_factory.mktemp("oracle") / "keys.json"
-    ask("keys", path)
-    listed = json.loads(path.read_text())
+@functools.cache
+def comfyuis_key_maps() -> dict[str, list[Entry]]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "keys.json"
+        ask("keys", path)
+        listed = json.loads(path.read_text())
     return {model: [Entry(entry) for entry in entries] for model, entries in listed.items()}
+
+
+@pytest.fixture
+def key_maps() -> dict[str, list[Entry]]:
+    return comfyuis_key_maps()
 
 
 def weights_of(key_maps: dict[str, list[Entry]], model: str) -> Iterator[Entry]:

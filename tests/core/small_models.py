@@ -1,8 +1,10 @@
-"""The key maps' models made small: names, shapes, files in every spelling, and what they mean."""
+"""Models made small by their key maps: names, shapes, files in every spelling, what they mean."""
+
+from collections.abc import Iterable
 
 import torch
 
-from benchmarks.key_maps import load
+from benchmarks.key_maps import Target, load
 from core import StateDict
 from core.names import split_prefix
 from tests import helpers
@@ -23,15 +25,14 @@ BLOCKS = {
 
 
 class Small:
-    """A key map's chosen weights, made small: names, shapes, and what files in a spelling mean."""
+    """Weights with sizes divided by one number: names, shapes, what files in a spelling mean."""
 
-    def __init__(self, key_map: str) -> None:
-        wanted, divisor = BLOCKS[key_map]
+    def __init__(self, targets: Iterable[Target], divisor: int) -> None:
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.places: dict[str, tuple[str, int, int, bool]] = {}
         self.styles: dict[tuple[str, bool], dict[str, list[str]]] = {}
-        for target in load(key_map):
-            if len(target.shape) < 2 or not target.weight.startswith(wanted):
+        for target in targets:
+            if len(target.shape) < 2:
                 continue
             small = tuple(max(1, size // divisor) for size in target.shape[:2])
             self.shapes[target.weight] = (*small, *target.shape[2:])
@@ -46,6 +47,12 @@ class Small:
                 if "linear1_qkv" not in raw:  # a name for three of linear1's four parts
                     style = self.styles.setdefault((prefix, native), {})
                     style.setdefault(target.weight, []).append(raw)
+
+    @classmethod
+    def of(cls, key_map: str) -> "Small":
+        """The chosen weights of one of the key maps."""
+        wanted, divisor = BLOCKS[key_map]
+        return cls((t for t in load(key_map) if t.weight.startswith(wanted)), divisor)
 
     def file(self, style: tuple[str, bool], rank: int = 2, seed: object = 0) -> StateDict:
         """The same update in any style, as far as the style has names."""

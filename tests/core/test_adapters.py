@@ -83,12 +83,30 @@ def test_without_its_magnitude_a_dora_is_the_low_rank_part_that_it_trains(name):
 def test_what_needs_the_base_weight_is_refused_by_name_with_a_way_out(name):
     path = FOLDER / f"{name}.safetensors"
     kind = name.split("_")[0].upper().replace("GLORA", "GLoRA") if name not in DORA else "DoRA"
-    with pytest.raises(LoraError) as caught:
-        blend(path, None, Blend(weights=(0.5, 1.0)))
-    message = str(caught.value)
-    assert f"{name}.safetensors: module " in message and f"is a {kind}, and it" in message
-    assert "bake it with the base model first" in message and "layers selector" in message
-    assert ("--drop-magnitude" in message) == (kind == "DoRA")
+    article = "an" if kind == "OFT" else "a"
+    for edit in (
+        lambda: blend(path, None, Blend(weights=(0.5, 1.0))),
+        lambda: resize(path, RankRule("rank", 1)),
+        lambda: resize(path, RankRule("megabytes", 1.0)),
+        lambda: resize(path, RankRule("energy", 0.5), preview=True),
+    ):
+        with pytest.raises(LoraError) as caught:
+            edit()
+        message = str(caught.value)
+        assert f"{name}.safetensors: module " in message
+        assert f"is {article} {kind}, and it" in message
+        assert "bake it with the base model first" in message and "layers selector" in message
+        assert ("--drop-magnitude" in message) == (kind == "DoRA")
+
+
+def test_what_needs_the_base_weight_is_resized_by_nobody_and_stays_where_nothing_is_asked_of_it():
+    dora = lora("x", rank=4) | {"x.dora_scale": torch.ones(16, 1)}
+    stays = {"n.set_weight": torch.ones(4)}
+    tensors = StateDict(dora | stays | lora("y", rank=4, seed=1))
+    for rule, layers in ((RankRule("rank", 2), "-x"), (RankRule("rank", 4), "")):
+        written = resize(tensors, rule, layers).lora
+        assert helpers.same_bits({k: t for k, t in written.items() if k[0] != "y"}, dora | stays)
+    assert len(resize(tensors, RankRule("rank", 2), "-x").lora["y.lora_A.weight"]) == 2
 
 
 @pytest.mark.parametrize("name", NAMES)

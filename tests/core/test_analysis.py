@@ -188,7 +188,7 @@ def test_what_cannot_be_measured_is_a_row_that_says_why():
     columns = [c for c in table.columns if c.startswith("dW.") and not c.endswith(".error")]
     for layer, reason in (
         ("blocks.3.attn.q", "is a DoRA"),
-        ("blocks.4.attn.q", "is a OFT"),
+        ("blocks.4.attn.q", "is an OFT"),
         ("blocks.5.attn.q", "NaN or Inf"),
         ("blocks.6.attn.q", "do not fit"),
         ("blocks.7.attn.q", "the scale of the layer is unknown"),

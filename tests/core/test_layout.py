@@ -18,6 +18,7 @@ from tests.helpers import (
     PEFT,
     H,
     best_error,
+    dense,
     error,
     flux_dense,
     flux_file,
@@ -192,3 +193,15 @@ def test_a_file_whose_whole_and_parts_do_not_fit_is_said_to_be_damaged():
     part = lora("transformer.transformer_blocks.0.attn.to_q", (H + 1, H))
     with pytest.raises(LoraError, match=r"qkv.* rows, .*: state dict is damaged or mixed up"):
         convert(whole | part, Output(spelling="kohya"))
+
+
+def test_a_weight_is_written_whole_where_rows_of_it_have_no_name_of_their_own():
+    # Diffusers has one name for Flux.2's linear1; q and k alone are read, the rest cannot be named.
+    single = "transformer.single_transformer_blocks.0.attn."
+    one = lora(f"{single}to_q", (H, H), seed=1) | lora(f"{single}to_k", (H, H), seed=2)
+    two = lora("diffusion_model.single_blocks.0.linear1", (9 * H, H), seed=3)
+    result = blend(one, two, Blend((1.0, 2.0), None)).lora
+    exact = 2 * dense(two)["diffusion_model.single_blocks.0.linear1"]
+    exact[: 2 * H] += torch.cat([dense(one)[f"{single}to_{part}"] for part in "qk"])
+    assert raw_names(result) == {f"{single}to_qkv_mlp_proj"}
+    assert error(dense(result)[f"{single}to_qkv_mlp_proj"], exact) < 1e-6

@@ -87,7 +87,7 @@ def part_shape(target) -> tuple[int, ...]:
 
 # -- small files in every spelling ----------------------------------------------------------------
 
-small = functools.cache(Small)
+small = functools.cache(Small.of)
 PAIRS = [
     (key_map, first, second)
     for key_map in KEY_MAPS
