@@ -26,7 +26,7 @@ from . import lapack
 from .cached import cached_property
 from .elements import PERCENTILES, Entries
 from .gram import gram_matrix
-from .low_rank import LowRank, Update, singular_values
+from .low_rank import LowRank, Update
 from .stream import out_of_memory
 
 Columns = Mapping[str, float]
@@ -52,8 +52,7 @@ class Measured:
         """The singular values of dW as an [out, in * kernel] matrix: float64, on the CPU,
         descending, without those that are rounding noise."""
         if isinstance(self.update, LowRank):
-            up, down = self.update.up, self.update.down
-            return singular_values(up, down, precise=True)
+            return self.update.singular_values
         dense = self.update.values
         matrix = dense.flatten(1) if dense.ndim > 1 else dense.reshape(-1, 1)
         if matrix.dtype == torch.float64:
@@ -69,7 +68,8 @@ class Measured:
     def mean(self) -> float:
         """The mean of the entries: (column sums of up) . (row sums of down) / their number."""
         if isinstance(self.update, LowRank):
-            up, down = self.update.up.double().sum(0), self.update.down.double().sum(1)
+            up = self.update.up.sum(0, dtype=torch.float64)
+            down = self.update.down.sum(1, dtype=torch.float64)
             return float(up @ down) / max(self.count, 1)
         return float(self.update.values.sum(dtype=torch.float64)) / max(self.count, 1)
 
