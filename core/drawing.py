@@ -139,7 +139,9 @@ def mark_groups(
         left = middle - LETTER * len(text) / 2
         line = next((i for i, end in enumerate(ends) if end < left - LETTER), len(ends))
         ends[line : line + 1] = [left + LETTER * len(text)]
-        edges = (start + 0.12 - shift, start + size - 0.12 - shift)
+        # A bracket ends two pixels before its group does, where there is room.
+        gap = min(max(0.12, 2 * len(groups) / width), size / 4)
+        edges = (start + gap - shift, start + size - gap - shift)
         axes.add_artist(
             Line2D(
                 edges, (0, 0), transform=under(depth), clip_on=False, linewidth=3,
