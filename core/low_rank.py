@@ -96,7 +96,7 @@ class LowRank:
             return parts[0].to(self.dtype)
         size = (out, self.rank) if name == "up" else (self.rank, inner)
         whole = parts[0].new_empty(size, dtype=self.dtype)
-        places = whole.split([part.shape[dim] for part in parts], dim)
+        places = torch.split_with_sizes(whole, [part.shape[dim] for part in parts], dim)
         for part, scale, place in zip(parts, scales, places, strict=True):
             place.copy_(part)
             if scale != 1.0:
@@ -308,7 +308,7 @@ class Dense:
         return float(torch.linalg.vector_norm(self.values))
 
     def rows(self, start: int, stop: int) -> "Dense":
-        return Dense(torch.atleast_1d(self.values)[start:stop])
+        return Dense(self.values.reshape(self.shape or (1,))[start:stop])
 
     def padded(self, before: int, after: int) -> "Dense":
         zeros = [self.values.new_zeros(n, *self.shape[1:]) for n in (before, after)]
