@@ -73,6 +73,7 @@ def test_a_share_of_one_keeps_everything(name, spectrum):
         ("knee", 0, [10, 9, 8.5, 1, 0.9, 0.8, 0.7], 4),
         ("knee", 0, [100, 1, 0.9, 0.8, 0.7], 2),
         ("knee", 0, [3, 3, 3], 3),  # no knee: nothing is cut
+        ("knee", 0, [3, 1, 1], 2),
         ("knee", 0, [3, 1], 2),
     ],
 )
@@ -199,3 +200,7 @@ def test_the_budget_keeps_to_minimum_and_maximum():
 
 def test_a_budget_for_everything_keeps_everything():
     assert budget_ranks(layers(3, 5, 8), 16 * 4, budget_rule()) == [4, 4, 4]
+
+
+def test_a_layer_without_singular_values_costs_nothing_of_the_budget():
+    assert budget_ranks([Spectrum([], 5), Spectrum([2.0], 1)], 1, budget_rule()) == [0, 1]
