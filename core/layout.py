@@ -340,8 +340,8 @@ def _contributions(
         if sizes is None:
             raise LoraError(
                 f"module {theirs.canonical} of {module.tensors.name} is fused or split another way "
-                f"than {name.canonical}, and the shapes do not tell where it belongs; convert one "
-                "file first"
+                f"than {name.canonical} in {_others(module, [m for _, m in members])}, and the "
+                "shapes do not tell where it belongs; convert one file first"
             )
         start = sum(sizes[theirs.first : low])
         stop = start + sum(sizes[low:high])

@@ -26,7 +26,7 @@ from core import (
     verify,
 )
 from core.info import describe
-from tests.helpers import KOHYA, lora, lora_file, randn, save
+from tests.helpers import KOHYA, flux_file, lora, lora_file, randn, save
 from tests.trust import readers
 
 
@@ -146,6 +146,15 @@ def test_both_files_are_named_where_their_parts_do_not_fit(tmp_path):
     one = save(lora("diffusion_model." + qkv, (24, 8)), tmp_path / "one.safetensors")
     two = save(lora(q, (9, 8)), tmp_path / "two.safetensors")
     with pytest.raises(LoraError, match=r"one\.safetensors .*two\.safetensors"):
+        blend(one, two)
+
+
+def test_both_files_are_named_where_the_rows_of_one_belong_nowhere(tmp_path):
+    one = save(
+        lora("lora_unet_single_blocks_0_linear1", (1, 4, 3, 3)), tmp_path / "one.safetensors"
+    )
+    two = save(flux_file("kohya"), tmp_path / "two.safetensors")
+    with pytest.raises(LoraError, match=r"two\.safetensors is fused .* in one\.safetensors"):
         blend(one, two)
 
 
