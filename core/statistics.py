@@ -26,7 +26,7 @@ from . import lapack
 from .cached import cached_property
 from .elements import PERCENTILES, Entries
 from .gram import gram_matrix
-from .low_rank import LowRank, Update
+from .low_rank import LowRank, Update, singular_values
 from .stream import out_of_memory
 
 Columns = Mapping[str, float]
@@ -52,7 +52,7 @@ class Measured:
         """The singular values of dW as an [out, in * kernel] matrix: float64, on the CPU,
         descending, without those that are rounding noise."""
         if isinstance(self.update, LowRank):
-            return self.update.singular_values
+            return singular_values(self.update.up, self.update.down, precise=True)
         dense = self.update.values
         matrix = dense.flatten(1) if dense.ndim > 1 else dense.reshape(-1, 1)
         if matrix.dtype == torch.float64:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
@@ -38,13 +39,19 @@ def test_nothing_heavy_is_imported_with_the_pack() -> None:
     assert imported(PACK / "__init__.py", top_level=True) <= {"logging", "typing"}
 
 
+def load(pack: ModuleType) -> None:
+    """Load the pack as ComfyUI does; in a thread, for tests of the page leave a loop in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, pack.comfy_entrypoint()).result()
+
+
 def test_what_is_missing_is_said_at_the_start(
     pack: ModuleType, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    asyncio.run(pack.comfy_entrypoint())
+    load(pack)
     assert not caplog.messages
     monkeypatch.setattr(pack, "find_spec", lambda name: None if name == "pandas" else name)
-    asyncio.run(pack.comfy_entrypoint())
+    load(pack)
     (message,) = caplog.messages
     assert message.startswith("LoRA Alloy needs pandas: run ")
     assert message.endswith(f'-m pip install -r "{PACK / "requirements.txt"}"')
