@@ -40,7 +40,7 @@ def test_nothing_heavy_is_imported_with_the_pack() -> None:
 
 
 def load(pack: ModuleType) -> None:
-    """Load the pack as ComfyUI does; in a thread, for tests of the page leave a loop in this one."""
+    """Load the pack as ComfyUI does; in a thread: tests of the page leave a loop in this one."""
     with ThreadPoolExecutor(1) as pool:
         pool.submit(asyncio.run, pack.comfy_entrypoint()).result()
 
