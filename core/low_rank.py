@@ -46,14 +46,12 @@ class LowRank:
     """
 
     def __init__(self, up: Tensor, down: Tensor, shape: tuple[int, ...], scale: float = 1.0):
-        self._set([Term(up, down, scale)], shape, up.dtype)
-
-    def _set(self, terms: list[Term], shape: tuple[int, ...], dtype: torch.dtype) -> "LowRank":
-        self.terms, self.shape, self.dtype = terms, shape, dtype
-        return self
+        self.terms, self.shape, self.dtype = [Term(up, down, scale)], shape, up.dtype
 
     def _with(self, terms: Iterable[Term], shape: tuple[int, ...] | None = None) -> "LowRank":
-        return LowRank.__new__(LowRank)._set(list(terms), shape or self.shape, self.dtype)
+        result = LowRank.__new__(LowRank)
+        result.terms, result.shape, result.dtype = list(terms), shape or self.shape, self.dtype
+        return result
 
     @staticmethod
     def sum(updates: Iterable["LowRank"]) -> "LowRank":
@@ -66,7 +64,9 @@ class LowRank:
 
     def computed_in(self, dtype: torch.dtype) -> "LowRank":
         """The same update with its factors in another dtype, float32 or float64."""
-        return LowRank.__new__(LowRank)._set(self.terms, self.shape, dtype)
+        result = self._with(self.terms)
+        result.dtype = dtype
+        return result
 
     @property
     def rank(self) -> int:

@@ -19,6 +19,7 @@ from .common import (
     SELECTOR_HELP,
     add_command,
     checked,
+    compute_options,
     compute_settings,
     json_option,
     opened,
@@ -72,13 +73,7 @@ def _add_analyze(commands: Any) -> None:
     )
     parser.add_argument("--csv", metavar="F", help="write all rows and columns to this file")
     _chart_options(parser, "blocks")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda:N (default auto)")
-    parser.add_argument(
-        "--compute-dtype",
-        choices=("float32", "float64"),
-        default="float32",
-        help="precision of the computation (default float32)",
-    )
+    compute_options(parser)
     json_option(parser)
     reading_options(parser)
 

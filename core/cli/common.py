@@ -47,13 +47,7 @@ def output_options(parser: argparse.ArgumentParser, required: bool) -> None:
         default="match",
         help="key names of the result (default: as in A)",
     )
-    group.add_argument("--device", default="auto", help="auto, cpu or cuda:N (default auto)")
-    group.add_argument(
-        "--compute-dtype",
-        choices=("float32", "float64"),
-        default="float32",
-        help="precision of the computation (default float32)",
-    )
+    compute_options(group)
     group.add_argument(
         "--verify",
         action="store_true",
@@ -79,6 +73,23 @@ def reading_options(parser: argparse.ArgumentParser) -> None:
 def opened(path: str, options: argparse.Namespace) -> Lora:
     """The file, read as the options say."""
     return Lora(path, reading=Reading(options.drop_magnitude, options.scale_from_metadata))
+
+
+def weights_option(parser: Any, text: str) -> None:
+    parser.add_argument(
+        "--weights", metavar=("W1", "W2"), nargs="+", type=float, default=[1.0],
+        help=f"{text} (default 1 1)",
+    )  # fmt: skip
+
+
+def compute_options(parser: Any) -> None:
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda:N (default auto)")
+    parser.add_argument(
+        "--compute-dtype",
+        choices=("float32", "float64"),
+        default="float32",
+        help="precision of the computation (default float32)",
+    )
 
 
 def say(lines: Iterable[str]) -> None:

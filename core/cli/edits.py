@@ -21,6 +21,7 @@ from .common import (
     reading_options,
     show,
     weights_for,
+    weights_option,
 )
 
 RULE_OPTIONS = {
@@ -47,14 +48,7 @@ def _add_blend(commands: Any) -> None:
     parser.add_argument(
         "second", metavar="B", nargs="?", help="another one for the same base model"
     )
-    parser.add_argument(
-        "--weights",
-        metavar=("W1", "W2"),
-        nargs="+",
-        type=float,
-        default=[1.0],
-        help="strength of each file, of either sign (default 1 1)",
-    )
+    weights_option(parser, "strength of each file, of either sign")
     parser.add_argument(
         "--rank",
         type=_rank,

@@ -15,6 +15,7 @@ from .common import (
     print_rows,
     reading_options,
     weights_for,
+    weights_option,
 )
 
 
@@ -40,14 +41,7 @@ def _add_verify(commands: Any) -> None:
     )
     parser.add_argument("written", metavar="OUT", help="the file to check")
     parser.add_argument("--inputs", nargs="+", required=True, metavar=("A", "B"), help="one or two")
-    parser.add_argument(
-        "--weights",
-        metavar=("W1", "W2"),
-        nargs="+",
-        type=float,
-        default=[1.0],
-        help="as given to blend (default 1 1)",
-    )
+    weights_option(parser, "as given to blend")
     parser.add_argument("--block-weights", default="", metavar="TEXT", help="as given to blend")
     parser.add_argument(
         "--max-error",

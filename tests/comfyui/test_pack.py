@@ -25,9 +25,8 @@ def test_all_seven_nodes_are_there(comfyui: Server) -> None:
     assert {info[name]["python_module"] for name in ours} == {"custom_nodes.lora-alloy"}
 
 
-def test_loading_is_quick_and_imports_nothing_heavy(comfyui: Server) -> None:
-    (seconds,) = re.findall(r"([\d.]+) seconds: \S+/lora-alloy\n", comfyui.log())
-    assert float(seconds) < 0.5
+def test_the_log_has_the_pack_and_no_failed_import(comfyui: Server) -> None:
+    assert re.search(r"seconds: \S+/lora-alloy\n", comfyui.log())
     assert "IMPORT FAILED" not in comfyui.log()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from typing import Any
 
 import pytest
@@ -52,11 +51,9 @@ def test_an_interrupt_stops_and_leaves_nothing(comfyui: Server) -> None:
     comfyui.wait_for(
         lambda event: event["type"] == "progress" and event["data"]["prompt_id"] == run
     )
-    started = time.monotonic()
     comfyui.interrupt()
     entry = comfyui.wait(run)
     assert error_of(entry) == "interrupted"
-    assert time.monotonic() - started < 2
     assert comfyui.events_of(entry, "progress")[-1]["data"]["value"] < 400
     folder = comfyui.base / "output/loras"
     assert not folder.exists() or not [p for p in folder.iterdir() if "interrupted" in p.name]

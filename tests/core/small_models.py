@@ -84,3 +84,11 @@ class Small:
             whole = result.setdefault(weight, torch.zeros(shape[0], columns, dtype=torch.float64))
             whole[start:stop] += update.roll(shape[0] // 2, 0) if reordered else update
         return result
+
+    def weighted_sum(self, files, weights) -> dict[str, torch.Tensor]:
+        """The sum of weight * meaning over the files, weight by weight of the model."""
+        result: dict[str, torch.Tensor] = {}
+        for tensors, factor in zip(files, weights, strict=True):
+            for name, update in self.meaning(tensors).items():
+                result[name] = result.get(name, 0.0) + factor * update
+        return result

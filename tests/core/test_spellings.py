@@ -109,13 +109,7 @@ def test_a_blend_across_spellings_is_the_blend_within_one(key_map, first, second
     model = small(key_map)
     one, two = model.file(first, 2, "one"), model.file(second, 3, "two")
     written = blend(one, two, Blend(weights=(0.7, -0.4), rank=None), compute=EXACT).lora
-    within = model.meaning(one), model.meaning(two)
-    exact = {
-        weight: sum(
-            w * part[weight] for w, part in zip((0.7, -0.4), within, strict=True) if weight in part
-        )
-        for weight in within[0].keys() | within[1].keys()
-    }
+    exact = model.weighted_sum((one, two), (0.7, -0.4))
     helpers.assert_close(model.meaning(written), exact, 1e-6)
     # In the spelling of the first file, each module once.
     raws, firsts = set(dense(written)), set(dense(one))

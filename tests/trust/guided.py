@@ -2,7 +2,7 @@
 
     pip install atheris && python -m tests.trust.guided --cases 100000
 
-What `readers.py` draws by chance is the start; from there on headers and bytes of what was kept are
+What `hostile.py` draws by chance is the start; from there on headers and bytes of what was kept are
 changed. Every case is opened and described, and every fourth goes through one of the commands, with
 the same check. Stops at the first violation with status 1 and leaves the case in the folder.
 """
@@ -25,11 +25,11 @@ import safetensors.torch  # noqa: F401
 import torch  # noqa: F401
 
 with atheris.instrument_imports(include=["core"]):
-    from tests.trust import readers
+    from tests.trust import hostile, readers
 
 LARGEST = 1 << 16
-NAMES = [*readers.NAMES, *readers.ODD_NAMES]
-VALUES: list[Any] = [*readers.INTEGERS, *readers.RARE_DTYPES, *readers.SIZES, [], {}, [0, 4], 1.5]
+NAMES = [*hostile.NAMES, *hostile.ODD_NAMES]
+VALUES: list[Any] = [*hostile.INTEGERS, *hostile.RARE_DTYPES, *hostile.SIZES, [], {}, [0, 4], 1.5]
 
 
 def parts(content: bytes) -> tuple[list[tuple[str, Any]], bytes] | None:
@@ -60,9 +60,9 @@ def changed(entries: list[tuple[str, Any]], chance: random.Random) -> list[tuple
     key, value = entries[at]
     match chance.randrange(6):
         case 0:
-            entries[at] = chance.choice(NAMES) + chance.choice(readers.SUFFIXES), value
+            entries[at] = chance.choice(NAMES) + chance.choice(hostile.SUFFIXES), value
         case 1:
-            entries[at] = key.rpartition(".")[0] + chance.choice(readers.SUFFIXES), value
+            entries[at] = key.rpartition(".")[0] + chance.choice(hostile.SUFFIXES), value
         case 2:
             entries.insert(chance.randrange(len(entries) + 1), (key, value))
         case 3:
@@ -72,10 +72,10 @@ def changed(entries: list[tuple[str, Any]], chance: random.Random) -> list[tuple
             entries[at] = key, other
         case _ if isinstance(value, list) and value and isinstance(value[0], tuple):
             field = chance.randrange(len(value))
-            new: Any = chance.choice([*VALUES, *readers.ODD_JSON[:8]])
+            new: Any = chance.choice([*VALUES, *hostile.ODD_JSON[:8]])
             if isinstance(value[field][1], list) and value[field][1] and chance.random() < 0.7:
                 new = list(value[field][1])
-                new[chance.randrange(len(new))] = chance.choice(readers.INTEGERS)
+                new[chance.randrange(len(new))] = chance.choice(hostile.INTEGERS)
             entries[at] = key, [*value[:field], (value[field][0], new), *value[field + 1 :]]
     return entries
 
@@ -84,7 +84,7 @@ def mutate(content: bytes, largest: int, seed: int) -> bytes:
     chance = random.Random(seed)
     found = parts(content)
     if found is None or chance.random() < 0.1:
-        return readers.hostile(chance)[:largest]
+        return hostile.file(chance)[:largest]
     entries, data = found
     text = content[8 : len(content) - len(data)]
     match chance.randrange(4):

@@ -27,13 +27,13 @@ from core import (
 )
 from core.info import describe
 from tests.helpers import KOHYA, flux_file, lora, lora_file, randn, save
-from tests.trust import readers
+from tests.trust import hostile, readers
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.randoms(use_true_random=False), st.sampled_from(list(readers.ACTIONS)))
 def test_hostile_files_are_read_or_refused_by_name(tmp_path_factory, chance, action):
-    content = readers.hostile(chance)
+    content = hostile.file(chance)
     folder = tmp_path_factory.getbasetemp()
     assert not readers.check(content, folder, [action], Counter())
 
