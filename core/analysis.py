@@ -234,7 +234,7 @@ def _stored(module: Module, statistics: str, compute: Compute) -> dict[str, Any]
     row["in_dim"], row["out_dim"] = (*down, nan, nan)[1], (*up, nan)[0]
     if statistics != "norms":
         for tensor, role in (("A", "down"), ("B", "up")):
-            stored = module.tensors[keys[role]].to(compute.device, compute.dtype)
+            stored = module.tensors[keys[role]].to(compute.device)
             row |= measure(TENSOR_STATISTICS, Entries.of_tensor(stored), tensor)
     return row
 

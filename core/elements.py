@@ -3,37 +3,33 @@
 Why: extremes, signs and percentiles of dW need its entries, and one dW can have 66 million of them.
 They are visited in tiles that stay in cache and are never held all at once.
 
-How order statistics stay exact. The first visit counts the entries in bins: a bin is all float32
-numbers that share the upper 15 of their 32 bits (sign, exponent, 6 bits of the mantissa). Bits of
-floats are ordered as the numbers are, so the counts tell in which bin the k-th smallest entry lies;
-and bins are as dense as the numbers themselves, 64 to an octave, whatever the range. The second
-visit looks only at the entries in the few bins that hold a wanted one, about one in a hundred, and
-tells them apart by the lower 17 bits. Nothing is left to interpolate, ties and all.
+How order statistics stay exact. The first visit counts the entries in bins (`bins`), and the counts
+tell in which bin the k-th smallest entry lies. The second visit looks only at the entries in the
+few bins that hold a wanted one, about one in a hundred, and tells them apart by all of their bits.
+Nothing is left to interpolate, ties and all.
+
+A tensor of 16 bits or fewer, as most factors are stored, has at most 65,536 different entries: how
+often each of them occurs tells everything, after a single visit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
 from math import floor, inf, isfinite, sqrt
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from .bins import ASCENDING, BINS, NUMBERS, ZERO, Scratch, Tally, numbers_of
 from .cached import cached_property
 from .errors import LoraError
 from .low_rank import LowRank, Update
 
 TILE = 1 << 19  # entries: with what is computed from it, a tile stays in cache
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
-
-LOW_BITS = 17
-NUMBERS = 1 << LOW_BITS  # float32 numbers per bin
-BINS = 1 << 15
-ZERO = BINS // 2  # the bin of 0.0; the negative numbers are before it, with -0.0 in bin 0
-# Bins in the order of their numbers: negative floats are stored by magnitude.
-ASCENDING = np.concatenate([np.arange(ZERO)[::-1], np.arange(ZERO, BINS)])
-HELD_CODES = 1 << 22  # 16 MB
 
 
 class Entries:
@@ -61,6 +57,8 @@ class Entries:
 
     @staticmethod
     def of_tensor(tensor: Tensor) -> Entries:
+        if tensor.is_floating_point() and tensor.dtype.itemsize <= 2:
+            return _Counted(tensor)
         return Entries(lambda: _pieces(tensor), tensor.numel())
 
     @staticmethod
@@ -136,7 +134,13 @@ class Entries:
     def _first(self) -> _FirstVisit:
         if not self.count:
             raise LoraError("it has no entries")
-        return _FirstVisit(self.tiles())
+        first = self._visit()
+        if not isfinite(first.minimum) or not isfinite(first.maximum):
+            raise LoraError("it has NaN or Inf entries")
+        return first
+
+    def _visit(self) -> _FirstVisit:
+        return _FirstVisit.of(self.tiles())
 
     @cached_property
     def _moments(self) -> tuple[float, float]:
@@ -153,10 +157,10 @@ class Entries:
         until = counts.cumsum()
         places = np.searchsorted(until, ranks, side="right")
         wanted, slots = np.unique(places, return_inverse=True)
-        tally = _Tally(len(wanted) * NUMBERS)
+        tally = Tally(len(wanted) * NUMBERS)
         slot_of = torch.full((BINS,), -1, dtype=torch.int32)
         slot_of[ASCENDING[wanted]] = torch.arange(len(wanted), dtype=torch.int32)
-        scratch = _Scratch()
+        scratch = Scratch()
         for tile in self.tiles():
             slot_of = slot_of.to(tile.device)
             tally.add(scratch.codes(tile, slot_of >= 0, slot_of))
@@ -164,12 +168,68 @@ class Entries:
         before = until[wanted] - counts[wanted]
         held = np.cumsum(counts[wanted]) - counts[wanted]
         codes = tally.smallest(np.asarray(ranks) - before[slots] + held[slots])
-        return dict(zip(ranks, _numbers(codes, ASCENDING[wanted]), strict=True))
+        return dict(zip(ranks, numbers_of(codes, ASCENDING[wanted]), strict=True))
+
+
+class _Counted(Entries):
+    """The entries of a tensor of 16 bits or fewer, from how often each number occurs in it."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        super().__init__(lambda: _pieces(tensor), tensor.numel())
+        self._tensor = tensor
+
+    @cached_property
+    def _different(self) -> tuple[np.ndarray, np.ndarray]:
+        """The numbers that occur, ascending in float64 with NaN last, and how often each does."""
+        dtype = self._tensor.dtype
+        order, numbers = _all_numbers(dtype)
+        bits = self._tensor.reshape(-1).view(_bits_of(dtype))
+        counts = torch.zeros(len(order), dtype=torch.int64, device=bits.device)
+        for start in range(0, self.count, TILE):
+            patterns = bits[start : start + TILE].int() & (len(order) - 1)
+            counts += torch.bincount(patterns, minlength=len(order))
+        ordered = counts.cpu().numpy()[order]
+        return numbers[ordered > 0], ordered[ordered > 0]
+
+    def _visit(self) -> _FirstVisit:
+        numbers, counts = self._different
+        return _FirstVisit(
+            minimum=float(numbers[0]),
+            maximum=float(numbers[-1]),
+            l1=float(counts @ np.abs(numbers)),
+            positive=int(counts[numbers > 0].sum()),
+            negative=int(counts[numbers < 0].sum()),
+            counts=counts,
+        )
+
+    @cached_property
+    def _moments(self) -> tuple[float, float]:
+        numbers, counts = self._different
+        return float(counts @ numbers) / max(self.count, 1), sqrt(float(counts @ numbers**2))
+
+    def _find(self, ranks: list[int]) -> dict[int, float]:
+        places = np.searchsorted(self._first.counts.cumsum(), ranks, side="right")
+        return dict(zip(ranks, map(float, self._different[0][places]), strict=True))
+
+
+def _bits_of(dtype: torch.dtype) -> torch.dtype:
+    return torch.uint8 if dtype.itemsize == 1 else torch.int16
+
+
+@lru_cache
+def _all_numbers(dtype: torch.dtype) -> tuple[np.ndarray, np.ndarray]:
+    """Every bit pattern of a dtype in the order of the numbers, NaN last, and those numbers."""
+    patterns = torch.arange(1 << (8 * dtype.itemsize), dtype=torch.int32).to(_bits_of(dtype))
+    numbers = patterns.view(dtype).float().double().numpy()
+    order = numbers.argsort(kind="stable")
+    return order, numbers[order]
 
 
 def _pieces(tensor: Tensor) -> Iterator[Tensor]:
     flat = tensor.reshape(-1)
-    return (flat[start : start + TILE] for start in range(0, flat.numel(), TILE))
+    for start in range(0, flat.numel(), TILE):
+        piece = flat[start : start + TILE]
+        yield piece if piece.dtype in (torch.float32, torch.float64) else piece.float()
 
 
 def _products(update: LowRank) -> Iterator[Tensor]:
@@ -182,119 +242,37 @@ def _products(update: LowRank) -> Iterator[Tensor]:
         yield torch.mm(up, update.down, out=memory[: len(up)])
 
 
+@dataclass
 class _FirstVisit:
-    """What one visit of all tiles tells: extremes, signs, l1 and the number of entries per bin."""
+    """What one visit of all entries tells.
 
-    def __init__(self, tiles: Iterable[Tensor]) -> None:
-        self.minimum, self.maximum, self.l1 = inf, -inf, 0.0
-        self.positive = self.negative = 0
-        self.counts = np.zeros(BINS, dtype=np.int64)
-        scratch = _Scratch()
-        for tile in tiles:
-            low, high = torch.aminmax(tile)
-            self.minimum = min(self.minimum, float(low))
-            self.maximum = max(self.maximum, float(high))
-            magnitudes = scratch.magnitudes(tile)
-            l1 = float(magnitudes.sum())
-            self.l1 += l1 if isfinite(l1) else float(magnitudes.sum(dtype=torch.float64))
-            counts = scratch.counts(tile)
-            self.counts += counts
-            if counts[0] or counts[ZERO]:
-                # Zeros of both signs share a bin with the tiniest numbers.
-                self.negative += int((tile < 0).sum())
-                self.positive += int((tile > 0).sum())
-            else:
-                self.negative += int(counts[:ZERO].sum())
-                self.positive += int(counts[ZERO:].sum())
-        if not isfinite(self.minimum) or not isfinite(self.maximum):
-            raise LoraError("it has NaN or Inf entries")
-
-
-class _Scratch:
-    """Memory for what is computed from one tile, used again for the next.
-
-    Fresh memory of this size costs as much in page faults as the arithmetic that fills it.
+    `counts` is the number of entries per bin; of counted tensors, per number that occurs.
     """
 
-    def __init__(self) -> None:
-        self.words = torch.empty(0, dtype=torch.int32)
-        self.shorts = torch.empty(0, dtype=torch.int16)
+    counts: np.ndarray
+    minimum: float = inf
+    maximum: float = -inf
+    l1: float = 0.0
+    positive: int = 0
+    negative: int = 0
 
-    def _fit(self, tile: Tensor) -> Tensor:
-        """An int32 for every entry."""
-        if self.words.numel() < tile.numel() or self.words.device != tile.device:
-            self.words = self.words.new_empty(tile.numel(), device=tile.device)
-            self.shorts = self.shorts.new_empty(tile.numel(), device=tile.device)
-        return self.words[: tile.numel()]
-
-    def magnitudes(self, tile: Tensor) -> Tensor:
-        """The float32 magnitudes of the entries, flat."""
-        return torch.abs(tile.float().reshape(-1), out=self._fit(tile).view(torch.float32))
-
-    def counts(self, tile: Tensor) -> np.ndarray:
-        """The number of entries in every bin."""
-        bins = self.shorts[: tile.numel()].copy_(self._bins(tile))
-        return torch.bincount(bins, minlength=BINS).cpu().numpy()
-
-    def codes(self, tile: Tensor, wanted: Tensor, slot_of: Tensor) -> Tensor:
-        """A number for every entry that lies in a wanted bin, ordered as the entries are."""
-        bins = self._bins(tile)
-        where = _nonzero(wanted.index_select(0, bins))
-        bins = bins[where]
-        low = tile.float().reshape(-1)[where].view(torch.int32) & (NUMBERS - 1)
-        low = torch.where(bins < ZERO, NUMBERS - 1 - low, low)
-        return slot_of.index_select(0, bins) * NUMBERS + low
-
-    def _bins(self, tile: Tensor) -> Tensor:
-        """The bin of every entry, flat, int32."""
-        bits = tile.float().reshape(-1).view(torch.int32)
-        return torch.bitwise_right_shift(bits, LOW_BITS, out=self._fit(tile)).add_(ZERO)
-
-
-class _Tally:
-    """A multiset of codes below `size`: listed while they are few, counted once they are many."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.held = 0
-        self.codes: list[Tensor] = []
-        self.counts: Tensor | None = None
-
-    def add(self, codes: Tensor) -> None:
-        self.codes.append(codes)
-        self.held += len(codes)
-        if self.held > HELD_CODES:
-            self._count()
-
-    def _count(self) -> None:
-        if not self.codes:
-            return
-        counted = torch.bincount(torch.cat(self.codes), minlength=self.size)
-        self.counts = counted if self.counts is None else self.counts + counted
-        self.held, self.codes = 0, []
-
-    def smallest(self, ranks: np.ndarray) -> np.ndarray:
-        """The codes at these ranks of the sorted multiset."""
-        found: np.ndarray
-        if self.counts is None:
-            found = np.partition(torch.cat(self.codes).cpu().numpy(), ranks)[ranks]
-        else:
-            self._count()
-            found = np.searchsorted(self.counts.cpu().numpy().cumsum(), ranks, side="right")
+    @classmethod
+    def of(cls, tiles: Iterable[Tensor]) -> _FirstVisit:
+        found, scratch = cls(np.zeros(BINS, dtype=np.int64)), Scratch()
+        for tile in tiles:
+            low, high = torch.aminmax(tile)
+            found.minimum = min(found.minimum, float(low))
+            found.maximum = max(found.maximum, float(high))
+            magnitudes = scratch.magnitudes(tile)
+            l1 = float(magnitudes.sum())
+            found.l1 += l1 if isfinite(l1) else float(magnitudes.sum(dtype=torch.float64))
+            counts = scratch.counts(tile)
+            found.counts += counts
+            if counts[0] or counts[ZERO]:
+                # Zeros of both signs share a bin with the tiniest numbers.
+                found.negative += int((tile < 0).sum())
+                found.positive += int((tile > 0).sum())
+            else:
+                found.negative += int(counts[:ZERO].sum())
+                found.positive += int(counts[ZERO:].sum())
         return found
-
-
-def _nonzero(mask: Tensor) -> Tensor:
-    """The indices of the true entries of a flat mask; numpy is six times as fast as torch here."""
-    if mask.device.type == "cpu":
-        return torch.from_numpy(np.flatnonzero(mask.numpy()))
-    return mask.nonzero().reshape(-1)
-
-
-def _numbers(codes: np.ndarray, bins: np.ndarray) -> Iterator[float]:
-    """The entries that codes stand for."""
-    slots, low = np.divmod(codes.astype(np.int64), NUMBERS)
-    keys = bins[slots]
-    low = np.where(keys < ZERO, NUMBERS - 1 - low, low)
-    bits = ((keys - ZERO) * NUMBERS + low).astype(np.int32)
-    return map(float, bits.view(np.float32))

@@ -16,7 +16,7 @@ SOURCES = sorted(path for path in CORE.rglob("*.py"))
 # Ground to roof as in the design: files, low_rank, names, adapters, lora, stream, edits, cli.
 FLOORS = (
     {"errors", "atomic", "lapack", "cached"},
-    {"gram"},
+    {"gram", "bins"},
     {"files", "dialects", "low_rank", "rank_rules", "balance", "selectors", "peft_scale", "blocks"},
     {"family", "families", "names", "recognition"},
     {"adapters"},

@@ -11,6 +11,7 @@ from core import (
     LoraError,
     LowRank,
     analyze_lora,
+    bins,
     elements,
     statistics,
     tensor_statistic,
@@ -83,9 +84,45 @@ def test_entries_of_tensors_are_exact(matrix, tile, monkeypatch):
     assert_exact(Entries.of_tensor(matrix), matrix)
 
 
+@pytest.mark.parametrize("tile", [100, 1 << 19])
+@pytest.mark.parametrize(
+    "dtype", [torch.bfloat16, torch.float16, torch.float8_e4m3fn, torch.float8_e5m2]
+)
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        randn((37, 53)),
+        randn((64, 64)).round(),
+        randn((30, 30)) * 1e-6,  # denormal numbers of float16, zeros of float8
+        torch.zeros(12, 7),
+        -torch.zeros(5, 5),
+        torch.full((9, 9), -3.0),
+        torch.tensor([[2.5]]),
+        torch.tensor([[2.0, -1.0, 0.0, -0.0]]),
+    ],
+)
+def test_entries_of_few_bits_are_exact(matrix, dtype, tile, monkeypatch):
+    monkeypatch.setattr(elements, "TILE", tile)
+    stored = matrix.to(dtype)
+    entries = Entries.of_tensor(stored)
+    assert_exact(entries, stored)
+    seen = torch.cat(list(entries.tiles()))
+    assert seen.dtype == torch.float32
+    assert torch.equal(seen, stored.float().reshape(-1))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float8_e5m2])
+def test_entries_of_few_bits_that_are_no_numbers_are_an_error(bad, dtype):
+    tensor = randn((5, 5)).to(dtype)
+    tensor[2, 3] = bad
+    with pytest.raises(LoraError, match="NaN or Inf"):
+        _ = Entries.of_tensor(tensor).median
+
+
 @pytest.mark.parametrize("held", [0, 50, 1 << 22])
 def test_order_statistics_stay_exact_when_their_candidates_are_many(held, monkeypatch):
-    monkeypatch.setattr(elements, "HELD_CODES", held)
+    monkeypatch.setattr(bins, "HELD_CODES", held)
     monkeypatch.setattr(elements, "TILE", 100)
     for matrix in (randn((64, 64)).round(), torch.ones(64, 64), 1 + 1e-4 * randn((64, 64))):
         assert_exact(Entries.of_tensor(matrix), matrix)
