@@ -14,7 +14,7 @@ from .edit import Edited, Outcome, copy, explained, run
 from .errors import LoraError
 from .layout import Target, check_families, lay_out, open_pair
 from .lora import Lora, Source
-from .low_rank import Dense, LowRank, Update, randomised_svd, total
+from .low_rank import Dense, LowRank, Update, randomised, total
 from .output import Output, encode
 from .report import ModuleReport, Report
 from .selectors import Selector, compile_pattern
@@ -250,16 +250,14 @@ def _truncate(name: str, update: LowRank, settings: Blend) -> tuple[LowRank, Mod
         if norm > 1e-3 * update.magnitude():
             # Nothing to cut, nothing that cancels: the factors side by side are the exact sum.
             return update.balanced(), ModuleReport(name, "", [], update.rank, norm)
+    whole = update
     if settings.method == "pca" and rank is not None and rank < update.rank:
         generator = torch.Generator().manual_seed(settings.seed)
-        svd = randomised_svd(
+        update = randomised(
             update, rank, settings.oversampling, settings.power_iterations, generator
         )
-        values, norm = svd.values.tolist(), update.frobenius_norm()
-    else:
-        svd = update.svd
-        values = svd.values.tolist()
-        norm = hypot(*values)
+    values = update.svd.values.tolist()
+    norm = hypot(*values) if update is whole else whole.frobenius_norm()
     if not values or values[0] <= settings.zero_tolerance:
         if settings.drop_near_zero:
             return update, ModuleReport(name, "dropped", [], note="zero")
@@ -270,7 +268,7 @@ def _truncate(name: str, update: LowRank, settings: Blend) -> tuple[LowRank, Mod
     row.retained_energy, row.relative_error = retained(values, kept, norm)
     if rank is not None and kept < rank:
         row.note = f"has rank {kept} only"
-    return svd.truncated(kept), row
+    return update.truncated(kept), row
 
 
 def retained(values: Sequence[float], rank: int, norm: float) -> tuple[float, float]:

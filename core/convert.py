@@ -59,5 +59,5 @@ def thinned(update: LowRank) -> LowRank:
         up, down = up.new_zeros(len(up), len(rows)).index_add_(1, place, up), rows
     update = LowRank(up, down, update.shape)
     if update.rank > min(update.up.shape[0], update.down.shape[1]):
-        update = update.svd.truncated(update.rank)
+        update = update.truncated(update.rank)
     return update

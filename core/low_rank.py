@@ -174,96 +174,94 @@ class LowRank:
         """The sum of the singular values."""
         return float(self.singular_values.sum())
 
+    @property
+    def thin(self) -> "LowRank":
+        """The same update with no more columns than dW can have rank."""
+        return self if self.rank <= min(self.matrix_shape) else self._multiplied_out
+
+    @cached_property
+    def _multiplied_out(self) -> "LowRank":
+        return Dense(self.dense()).low_rank().reshaped(self.shape)
+
     @cached_property
     def singular_values(self) -> Tensor:
         """Float64, on the CPU, descending, without those that are rounding noise."""
-        return singular_values(self.up, self.down)
+        return singular_values(self)
 
     @cached_property
     def svd(self) -> "Svd":
-        """The exact singular value decomposition; computed once."""
-        return product_svd(self.up, self.down, self.shape)
+        """The exact singular value decomposition; computed once. See the module's text."""
+        core = Core.of(self)
+        u, values, vh = lapack.svd(core.matrix)
+        kept = core.above_noise(values)
+        left, right = core.r_down.T @ vh[:kept].T, u[:, :kept].T @ core.r_up
+        return Svd(values[:kept].double(), left, right)
+
+    def knowing(self, svd: "Svd") -> "LowRank":
+        """The same update with its decomposition at hand."""
+        result = self._with(self.terms)
+        result.__dict__["svd"] = svd
+        return result
+
+    def truncated(self, rank: int) -> "LowRank":
+        """The best update of at most this rank (Eckart and Young 1936), S split evenly."""
+        up, down, svd = self.thin.up, self.thin.down, self.svd
+        root = svd.values[:rank].rsqrt()
+        left = (svd.left[:, :rank] * root).to(up)
+        right = (root[:, None] * svd.right[:rank]).to(down)
+        return LowRank(up @ left, right @ down, self.shape)
 
 
-@dataclass(frozen=True)
-class Svd:
-    """The singular value decomposition of up @ down, in coordinates of the factors.
+class Svd(NamedTuple):
+    """The singular value decomposition of an update, in coordinates of its thin factors.
 
     `values` [n] float64, descending, those above rounding noise only. `left` [k, n] and `right`
     [n, k] are such that up @ left = U S and right @ down = S V^T. All three are on the CPU.
     """
 
-    up: Tensor
-    down: Tensor
     values: Tensor
     left: Tensor
     right: Tensor
-    shape: tuple[int, ...]
 
-    def truncated(self, rank: int) -> LowRank:
-        """The best update of at most this rank (Eckart and Young 1936), S split evenly."""
-        root = self.values[:rank].rsqrt()
-        left = (self.left[:, :rank] * root).to(self.up)
-        right = (root[:, None] * self.right[:rank]).to(self.down)
-        return LowRank(self.up @ left, right @ self.down, self.shape)
+    @property
+    def bytes(self) -> int:
+        return sum(part.nbytes for part in self)
 
 
-def product_svd(up: Tensor, down: Tensor, shape: tuple[int, ...]) -> Svd:
-    """Exact singular value decomposition of up [out, k] @ down [k, in]; see the module's text."""
-    core = Core.of(up, down)
-    u, values, vh = lapack.svd(core.matrix)
-    kept = core.above_noise(values)
-    return Svd(
-        core.up,
-        core.down,
-        values[:kept].double(),
-        core.r_down.T @ vh[:kept].T,
-        u[:, :kept].T @ core.r_up,
-        shape,
-    )
-
-
-def singular_values(up: Tensor, down: Tensor, precise: bool = False) -> Tensor:
+def singular_values(update: LowRank, precise: bool = False) -> Tensor:
     """The singular values alone, as `Svd.values`, in less than half the time.
 
     `precise` takes no float32 Gram matrices: for values that are figures by themselves.
     """
-    core = Core.of(up, down, precise)
+    core = Core.of(update, precise)
     values = lapack.svdvals(core.matrix)
     return values[: core.above_noise(values)].double()
 
 
 @dataclass(frozen=True)
 class Core:
-    """The k x k matrices r_up [k, k] and r_down [k, k] of two factors, on the CPU.
+    """The k x k matrices r_up [k, k] and r_down [k, k] of an update's thin factors, on the CPU.
 
     A GPU is slow at float64 and at small decompositions, and waits for each of their results.
     `noise` is the size of what is not part of the update.
     """
 
-    up: Tensor
-    down: Tensor
     r_up: Tensor
     r_down: Tensor
     noise: float
 
     @classmethod
-    def of(cls, up: Tensor, down: Tensor, precise: bool = False) -> "Core":
-        sizes = None
-        if up.shape[1] > min(up.shape[0], down.shape[1]):
-            # More columns than dW can have rank: multiply the smaller side out: k = min(shape).
-            sizes = (lengths(up) * lengths(down.T)).cpu()
-            identity = torch.eye(min(up.shape[0], down.shape[1]), dtype=up.dtype, device=up.device)
-            product = up @ down
-            up, down = (
-                (product, identity) if len(identity) == down.shape[1] else (identity, product)
-            )
+    def of(cls, update: LowRank, precise: bool = False) -> "Core":
+        up, down = update.thin.up, update.thin.down
         r_up, r_down = triangles((up, down.T), precise)
         # What is below the rounding of the terms is not part of the update. A term is as large as
         # its two columns together, however trainers share that between up and down.
-        sizes = lengths(r_up) * lengths(r_down) if sizes is None else sizes
+        if update.thin is update:
+            sizes = lengths(r_up) * lengths(r_down)
+        else:
+            sizes = (lengths(update.up) * lengths(update.down.T)).cpu()
         rounding = torch.finfo(up.dtype).eps * (8 if uses_qr(up) else 1)
-        return cls(up, down, r_up, r_down, rounding * float(torch.linalg.vector_norm(sizes)))
+        return cls(r_up, r_down, rounding * float(torch.linalg.vector_norm(sizes)))
 
     @property
     def matrix(self) -> Tensor:
@@ -274,14 +272,14 @@ class Core:
         return int((values > self.noise).sum())
 
 
-def randomised_svd(
+def randomised(
     update: LowRank, rank: int, oversampling: int, power_iterations: int, generator: torch.Generator
-) -> Svd:
-    """Approximate leading singular triplets, never forming dW.
+) -> LowRank:
+    """An update of rank + oversampling whose decomposition begins almost as that of `update`.
 
     Halko, Martinsson and Tropp 2011, algorithms 4.4 and 5.1, as `torch.pca_lowrank(center=False)`
-    with q = rank + oversampling. Random numbers are drawn on the CPU: one seed, one result on
-    every device.
+    with q = rank + oversampling, without ever forming dW. Random numbers are drawn on the CPU: one
+    seed, one result on every device.
     """
     up, down = update.up, update.down
     size = min(rank + oversampling, up.shape[0], down.shape[1])
@@ -290,8 +288,8 @@ def randomised_svd(
     for _ in range(power_iterations):
         basis = torch.linalg.qr(down.T @ (up.T @ basis)).Q
         basis = torch.linalg.qr(up @ (down @ basis)).Q
-    # dW ~ basis basis^T dW, an update of rank `size` whose exact decomposition is cheap.
-    return product_svd(basis, (basis.T @ up) @ down, update.shape)
+    # dW ~ basis basis^T dW
+    return LowRank(basis, (basis.T @ up) @ down, update.shape)
 
 
 @dataclass(frozen=True)

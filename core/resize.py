@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from math import hypot
+from typing import NamedTuple
 
 import torch
 
@@ -14,7 +15,7 @@ from .errors import LoraError
 from .files import StateDict
 from .layout import Target, lay_out
 from .lora import Lora, Source
-from .low_rank import Dense, LowRank
+from .low_rank import Dense, LowRank, Svd
 from .output import Output, described, encode, header_reserve
 from .rank_rules import RankRule, Spectrum, budget_ranks
 from .report import ModuleReport, Report
@@ -43,14 +44,14 @@ def resize(
     recipe = asdict(rule) | {"layers": layers, "dtype": output.dtype, "spelling": output.spelling}
     report = Report("resize", settings=recipe)
     dtype = output.dtype_for(source)
-    fixed = {}
+    planned = {}
     if rule.budget:
-        fixed = _budget(source, targets, chosen, rule, dtype, compute, report)
+        planned = _budget(source, targets, chosen, rule, dtype, compute, report)
 
     def one(target: Target, compute: Compute) -> Outcome:
         if target.canonical not in chosen:
             return _stays(target, None, dtype, compute)
-        return _resize_module(target, rule, fixed, dtype, compute)
+        return _resize_module(target, rule, planned.get(target.canonical), dtype, compute)
 
     if preview:
         report.inputs = [described(source)]
@@ -86,11 +87,15 @@ def _stays(
 
 
 def _resize_module(
-    target: Target, rule: RankRule, fixed: dict[str, int], dtype: torch.dtype, compute: Compute
+    target: Target,
+    rule: RankRule,
+    planned: "Planned | None",
+    dtype: torch.dtype,
+    compute: Compute,
 ) -> Outcome:
     name, stored = target.canonical, [c.module.rank for c in target.contributions]
     only = target.only
-    limit = fixed.get(name, int(rule.value) if rule.name == "rank" else None)
+    limit = int(rule.value) if rule.name == "rank" else planned.rank if planned else None
     stored_rank = None
     if only is not None and LORA in (only.adapter.kind, only.adapter.modified):
         stored_rank = only.rank
@@ -102,10 +107,11 @@ def _resize_module(
     update = _matrix(target, compute)
     if update is None:
         return _stays(target, dtype, dtype, compute)
-    svd = update.svd
-    values = svd.values.tolist()
+    if planned and planned.svd:
+        update = update.knowing(planned.svd)
+    values = update.svd.values.tolist()
     norm = hypot(*values)
-    rank = min(fixed[name], len(values)) if name in fixed else rule.rank(svd.values)
+    rank = min(planned.rank, len(values)) if planned else rule.rank(update.svd.values)
     whole = stored_rank is not None and rank >= stored_rank
     if whole and (copied := copy(target, dtype, compute, measured=False)):
         copied[0].norm = norm
@@ -122,7 +128,19 @@ def _resize_module(
         )
     row = ModuleReport(name, "truncated", stored, rank, norm)
     row.retained_energy, row.relative_error = retained(values, rank, norm)
-    return explained(row, target), encode(svd.truncated(rank), target, dtype, None)
+    return explained(row, target), encode(update.truncated(rank), target, dtype, None)
+
+
+class Planned(NamedTuple):
+    """A rank that the budget gave, and the decomposition where it was kept."""
+
+    rank: int
+    svd: Svd | None
+
+
+# Bytes of decompositions that are kept from choosing the ranks until the modules' turn. Those of a
+# Flux file of rank 128 take 40 MB; the rest is decomposed again.
+KEPT_BYTES = 64 << 20
 
 
 def _budget(
@@ -133,34 +151,40 @@ def _budget(
     dtype: torch.dtype,
     compute: Compute,
     report: Report,
-) -> dict[str, int]:
+) -> dict[str, Planned]:
     """Ranks of all selected modules so that the whole file meets the budget."""
-    spectra, names = [], []
+    spectra: dict[str, Spectrum] = {}
+    svds: dict[str, Svd] = {}
+    room = KEPT_BYTES
     in_bytes = rule.name == "megabytes"
     fixed_cost = 0
     if in_bytes:
         fixed_cost = sum(source.tensors.info[key].bytes for key in source.other)
         fixed_cost += 16 + header_reserve([source], targets, report)
 
-    def spectrum(target: Target, compute: Compute) -> tuple[str, Spectrum | int]:
+    def spectrum(target: Target, compute: Compute) -> tuple[str, Spectrum | int, Svd | None]:
         """The name, and what it could keep at which cost, or what it costs as it is."""
         selected = target.canonical in chosen
         update = _matrix(target, compute) if selected else None
         if update is None:
             _, tensors = _stays(target, dtype if selected else None, dtype, compute)
             sizes = [t.nbytes if in_bytes else t.numel() for t in tensors.values()]
-            return target.canonical, sum(sizes)
+            return target.canonical, sum(sizes), None
         cost = update.up.shape[0] + update.down.shape[1]
-        values = update.singular_values.tolist() or [0.0]
-        return target.canonical, Spectrum(values, cost * (dtype.itemsize if in_bytes else 1))
+        fits = 2 * update.thin.rank**2 * compute.dtype.itemsize <= room
+        values = update.svd.values if fits else update.singular_values
+        found = Spectrum(values.tolist() or [0.0], cost * (dtype.itemsize if in_bytes else 1))
+        return target.canonical, found, update.svd if fits else None
 
     quiet = replace(compute, progress=None)
-    for name, found in stream(targets, lambda t: t.canonical, spectrum, quiet, [source.name]):
+    for name, found, svd in stream(targets, lambda t: t.canonical, spectrum, quiet, [source.name]):
         if isinstance(found, int):
             fixed_cost += found
             continue
-        spectra.append(found)
-        names.append(name)
+        spectra[name] = found
+        if svd:
+            svds[name] = svd
+            room -= svd.bytes
         fixed_cost += 4 if in_bytes else 0  # Its alpha.
     whole = rule.value * 1e6 if rule.name == "megabytes" else rule.value
     if whole <= fixed_cost:
@@ -168,4 +192,5 @@ def _budget(
             f"{source.name}: the budget of {rule.value:g} {rule.name} is used up by the header and "
             f"the tensors that stay as they are ({fixed_cost}); raise it"
         )
-    return dict(zip(names, budget_ranks(spectra, whole - fixed_cost, rule), strict=True))
+    ranks = budget_ranks(list(spectra.values()), whole - fixed_cost, rule)
+    return {name: Planned(rank, svds.get(name)) for name, rank in zip(spectra, ranks, strict=True)}

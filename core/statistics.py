@@ -52,7 +52,7 @@ class Measured:
         """The singular values of dW as an [out, in * kernel] matrix: float64, on the CPU,
         descending, without those that are rounding noise."""
         if isinstance(self.update, LowRank):
-            return singular_values(self.update.up, self.update.down, precise=True)
+            return singular_values(self.update, precise=True)
         dense = self.update.values
         matrix = dense.flatten(1) if dense.ndim > 1 else dense.reshape(-1, 1)
         if matrix.dtype == torch.float64:

@@ -76,11 +76,9 @@ class Kronecker(Dense):
         root = values.sqrt()
         up = kron(u1, u2)[:, order] * root
         down = kron(v1, v2)[order] * root[:, None]
-        update = LowRank(up, down, self.shape)
-        # What LowRank.svd would compute: up @ diag(root) = U S, diag(root) @ down = S V^T.
+        # up @ diag(root) = U S, diag(root) @ down = S V^T.
         scale = torch.diag(root)
-        update.__dict__["svd"] = Svd(up, down, values.double(), scale, scale, self.shape)
-        return update
+        return LowRank(up, down, self.shape).knowing(Svd(values.double(), scale, scale))
 
 
 def kron(one: Tensor, other: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """Resize: every rule is the optimum at its rank, previews tell the truth, budgets hold."""
 
+from importlib import import_module
+
 import pytest
 import torch
 
@@ -170,6 +172,14 @@ def test_the_budget_beats_the_fixed_rank_of_the_same_size(tmp_path, rank, unit):
 def read(path) -> dict[str, torch.Tensor]:
     opened = open_tensors(path)
     return {key: opened[key] for key in opened.info}
+
+
+@pytest.mark.parametrize("room", [0, 1500])
+def test_decompositions_that_find_no_room_between_the_passes_are_made_again(room, monkeypatch):
+    rule = RankRule("parameters", 900)
+    expected = resize(FILE, rule).lora
+    monkeypatch.setattr(import_module("core.resize"), "KEPT_BYTES", room)
+    assert same_bits(resize(FILE, rule).lora, expected)
 
 
 @pytest.mark.parametrize("megabytes", [0.004, 0.008, 0.012])
