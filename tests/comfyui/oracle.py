@@ -2,8 +2,9 @@
 
 python oracle.py keys ANSWER.json
     {model: [[name, weight, [dimension, start, length] or null, swapped, shape], ...]}: every
-    name that ComfyUI's loader accepts for a weight, in its order, for the models below, built on
-    the meta device. They are cut down to a few blocks (names repeat) of the real width.
+    name that ComfyUI's loader accepts for a weight, in its order, for the models below as far as
+    this ComfyUI has them, built on the meta device. They are cut down to a few blocks (names
+    repeat) of the real width.
 python oracle.py small ANSWER.json
     The same for small models of families that fuse, split and reorder weights.
 python oracle.py patched FOLDER
@@ -169,64 +170,64 @@ ACE_STEP_1_5 = {
     "encoder_intermediate_size": 96, "encoder_num_heads": 2,
 }  # fmt: skip
 
-# our name of the model -> (ComfyUI's class, its settings beyond the class's own)
+# our name of the model -> (ComfyUI's class by name, its settings beyond the class's own)
 DIFFUSION_MODELS = {
-    "SD1.5": (models.SD15, SD15),
-    "SDXL": (models.SDXL, SDXL),
-    "SDXL refiner": (models.SDXLRefiner, REFINER),
-    "Flux": (models.Flux, FLUX),
-    "Chroma": (models.Chroma, CHROMA),
-    "Flux.2": (models.Flux2, FLUX_2),
-    "HunyuanVideo": (models.HunyuanVideo, HUNYUAN_VIDEO),
+    "SD1.5": ("SD15", SD15),
+    "SDXL": ("SDXL", SDXL),
+    "SDXL refiner": ("SDXLRefiner", REFINER),
+    "Flux": ("Flux", FLUX),
+    "Chroma": ("Chroma", CHROMA),
+    "Flux.2": ("Flux2", FLUX_2),
+    "HunyuanVideo": ("HunyuanVideo", HUNYUAN_VIDEO),
     "HunyuanVideo 1.5": (
-        models.HunyuanVideo15,
+        "HunyuanVideo15",
         HUNYUAN_VIDEO | {"vision_in_dim": 1152, "byt5": True, "use_cond_type_embedding": True},
     ),
-    "SD3.5 large": (models.SD3, SD3),
-    "SD3.5 medium": (models.SD3, SD35_MEDIUM),
-    "Qwen-Image": (models.QwenImage, {"num_layers": 2}),
-    "Wan": (models.WAN21_T2V, WAN),
-    "Wan image-to-video": (models.WAN21_I2V, WAN | {"in_dim": 36}),
-    "Wan VACE": (models.WAN21_Vace, WAN | {"vace_in_dim": 96, "vace_layers": 1}),
-    "LTX-Video": (models.LTXV, LTX),
-    "LTX-Video with audio": (models.LTXAV, LTX),
-    "Z-Image": (models.ZImage, Z_IMAGE),
+    "SD3.5 large": ("SD3", SD3),
+    "SD3.5 medium": ("SD3", SD35_MEDIUM),
+    "Qwen-Image": ("QwenImage", {"num_layers": 2}),
+    "Wan": ("WAN21_T2V", WAN),
+    "Wan image-to-video": ("WAN21_I2V", WAN | {"in_dim": 36}),
+    "Wan VACE": ("WAN21_Vace", WAN | {"vace_in_dim": 96, "vace_layers": 1}),
+    "LTX-Video": ("LTXV", LTX),
+    "LTX-Video with audio": ("LTXAV", LTX),
+    "Z-Image": ("ZImage", Z_IMAGE),
     "AuraFlow": (
-        models.AuraFlow,
+        "AuraFlow",
         {"max_seq": 9216, "cond_seq_dim": 2048, "n_double_layers": 2, "n_layers": 4},
     ),
-    "PixArt Sigma": (models.PixArtSigma, PIXART),
-    "PixArt Alpha": (models.PixArtAlpha, PIXART | {"micro_condition": True}),
-    "HiDream": (models.HiDream, HIDREAM),
-    "Krea 2": (models.Krea2, {"layers": 2}),
-    "HunyuanDiT": (models.HunyuanDiT, {"depth": 4, "hidden_size": 1408, "mlp_ratio": 4.3637}),
-    "Mochi": (models.GenmoMochi, MOCHI),
-    "OmniGen2": (models.Omnigen2, OMNIGEN),
-    "Kandinsky 5": (models.Kandinsky5, {"num_text_blocks": 2, "num_visual_blocks": 2}),
-    "ERNIE-Image": (models.ErnieImage, {"num_layers": 2}),
-    "Lumina 2": (models.Lumina2, LUMINA),
-    "Cosmos Predict2": (models.CosmosT2IPredict2, COSMOS_2),
-    "Anima": (models.Anima, COSMOS_2),
-    "CogVideoX": (models.CogVideoX_T2V, {"num_layers": 2}),
-    "ACE-Step": (models.ACEStep, ACE_STEP),
-    "ACE-Step 1.5": (models.ACEStep15, ACE_STEP_1_5),
+    "PixArt Sigma": ("PixArtSigma", PIXART),
+    "PixArt Alpha": ("PixArtAlpha", PIXART | {"micro_condition": True}),
+    "HiDream": ("HiDream", HIDREAM),
+    "Krea 2": ("Krea2", {"layers": 2}),
+    "HunyuanDiT": ("HunyuanDiT", {"depth": 4, "hidden_size": 1408, "mlp_ratio": 4.3637}),
+    "Mochi": ("GenmoMochi", MOCHI),
+    "OmniGen2": ("Omnigen2", OMNIGEN),
+    "Kandinsky 5": ("Kandinsky5", {"num_text_blocks": 2, "num_visual_blocks": 2}),
+    "ERNIE-Image": ("ErnieImage", {"num_layers": 2}),
+    "Lumina 2": ("Lumina2", LUMINA),
+    "Cosmos Predict2": ("CosmosT2IPredict2", COSMOS_2),
+    "Anima": ("Anima", COSMOS_2),
+    "CogVideoX": ("CogVideoX_T2V", {"num_layers": 2}),
+    "ACE-Step": ("ACEStep", ACE_STEP),
+    "ACE-Step 1.5": ("ACEStep15", ACE_STEP_1_5),
 }
 # As narrow as these classes can be built; the slices of fused weights follow the width.
 SMALL_MODELS = {
     "Flux": (
-        models.Flux,
+        "Flux",
         FLUX
         | {"hidden_size": 24, "num_heads": 2, "axes_dim": [4, 4, 4], "depth": 1}
         | {"depth_single_blocks": 1, "context_in_dim": 16, "vec_in_dim": 8},
     ),
     "Z-Image": (
-        models.ZImage,
+        "ZImage",
         Z_IMAGE
         | {"dim": 30, "n_heads": 5, "n_kv_heads": 5, "axes_dims": [2, 2, 2], "n_layers": 1}
         | {"cap_feat_dim": 16},
     ),
     "SD3": (
-        models.SD3,
+        "SD3",
         SD35_MEDIUM
         | {"depth": 1, "adm_in_channels": 16, "x_block_self_attn_layers": [0]}
         | {"pos_embed_max_size": 4, "num_patches": 16}
@@ -249,17 +250,19 @@ TEXT_ENCODERS = {
 
 def diffusion_model(kind, settings):
     """A ComfyUI model of this class on the meta device: names and shapes, no weights."""
-    config = kind(kind.unet_config | settings)
+    found = getattr(models, kind)
+    config = found(found.unet_config | settings)
     config.set_inference_dtype(torch.float32, None)
     # Some classes look into the checkpoint for the kind of noise they were trained on; none here.
-    device = "cpu" if kind is models.ACEStep15 else "meta"
+    device = "cpu" if kind == "ACEStep15" else "meta"
     return config.get_model({}, device=device)
 
 
 def key_maps():
     answer = {}
-    for name, model in DIFFUSION_MODELS.items():
-        answer[name] = entries(*key_map(*model), "diffusion_model.")
+    for name, (kind, settings) in DIFFUSION_MODELS.items():
+        if hasattr(models, kind):  # Older versions know fewer.
+            answer[name] = entries(*key_map(kind, settings), "diffusion_model.")
     for name, kind in TEXT_ENCODERS.items():
         model = kind(device="meta", dtype=torch.float32)
         shapes = {key: list(tensor.shape) for key, tensor in model.state_dict().items()}

@@ -103,6 +103,8 @@ def weights_of(key_maps: dict[str, list[Entry]], model: str) -> Iterator[Entry]:
 
     ComfyUI cuts its grouped attention as if k and v were as tall as q: beyond the weight's end.
     """
+    if model not in key_maps:
+        pytest.skip(f"this ComfyUI has no {model}")
     cut = (".attention.to_q", ".attention.to_k", ".attention.to_v")
     grouped = cut if model == "Lumina 2" else ()
     found = (entry for entry in key_maps[model] if not entry.bias)
