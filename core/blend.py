@@ -14,8 +14,9 @@ from .edit import Edited, Outcome, copy, explained, run
 from .errors import LoraError
 from .layout import Target, check_families, lay_out, open_pair
 from .lora import Lora, Source
-from .low_rank import Dense, LowRank, Update, randomised, total
+from .low_rank import Dense, LowRank, Update, total
 from .output import Output, encode
+from .randomised import randomised
 from .report import ModuleReport, Report
 from .selectors import Selector, compile_pattern
 from .stream import Compute

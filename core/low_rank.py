@@ -32,7 +32,7 @@ class Term(NamedTuple):
 
     up: Tensor
     down: Tensor
-    scale: float = 1.0
+    scale: float
 
 
 class LowRank:
@@ -272,26 +272,6 @@ class Core:
         return int((values > self.noise).sum())
 
 
-def randomised(
-    update: LowRank, rank: int, oversampling: int, power_iterations: int, generator: torch.Generator
-) -> LowRank:
-    """An update of rank + oversampling whose decomposition begins almost as that of `update`.
-
-    Halko, Martinsson and Tropp 2011, algorithms 4.4 and 5.1, as `torch.pca_lowrank(center=False)`
-    with q = rank + oversampling, without ever forming dW. Random numbers are drawn on the CPU: one
-    seed, one result on every device.
-    """
-    up, down = update.up, update.down
-    size = min(rank + oversampling, up.shape[0], down.shape[1])
-    sketch = torch.randn(down.shape[1], size, generator=generator, dtype=up.dtype).to(up.device)
-    basis = torch.linalg.qr(up @ (down @ sketch)).Q
-    for _ in range(power_iterations):
-        basis = torch.linalg.qr(down.T @ (up.T @ basis)).Q
-        basis = torch.linalg.qr(up @ (down @ basis)).Q
-    # dW ~ basis basis^T dW
-    return LowRank(basis, (basis.T @ up) @ down, update.shape)
-
-
 @dataclass(frozen=True)
 class Dense:
     """An update stored as a whole: a full difference, a norm, a bias. `values` has any shape."""
@@ -301,6 +281,11 @@ class Dense:
     @property
     def shape(self) -> tuple[int, ...]:
         return tuple(self.values.shape)
+
+    @property
+    def matrix(self) -> Tensor:
+        """[out, in * kernel]; a vector is a column."""
+        return self.values.flatten(1) if self.values.ndim > 1 else self.values.reshape(-1, 1)
 
     def scaled(self, weight: float) -> "Dense":
         return self if weight == 1.0 else Dense(self.values * weight)
@@ -323,10 +308,9 @@ class Dense:
 
     def low_rank(self) -> LowRank:
         """The same update as a product with an identity on its smaller side. Exact."""
-        matrix = self.values.flatten(1) if self.values.ndim > 1 else self.values.reshape(-1, 1)
-        out, inner = matrix.shape
-        identity = torch.eye(min(out, inner), dtype=matrix.dtype, device=matrix.device)
-        factors = (matrix, identity) if inner <= out else (identity, matrix)
+        out, inner = self.matrix.shape
+        identity = torch.eye(min(out, inner), dtype=self.values.dtype, device=self.values.device)
+        factors = (self.matrix, identity) if inner <= out else (identity, self.matrix)
         return LowRank(*factors, self.shape)
 
 

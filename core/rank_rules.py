@@ -43,13 +43,15 @@ def ratio(values: Tensor, limit: float) -> int:
 def knee(values: Tensor, _: float) -> int:
     """The knee of the spectrum: the point farthest below the line from its first to its last value.
 
-    Kneedle for a convex decreasing curve (Satopaa et al. 2011).
+    Kneedle for a convex decreasing curve (Satopaa et al. 2011). Where no point lies below that
+    line there is no knee, and nothing is cut.
     """
-    if len(values) < 3 or values[0] == values[-1]:
+    if values[0] == values[-1]:
         return len(values)
     height = (values - values[-1]) / (values[0] - values[-1])
     position = torch.linspace(0, 1, len(values), dtype=values.dtype, device=values.device)
-    return int(torch.argmax(1 - height - position)) + 1
+    below = 1 - height - position
+    return int(torch.argmax(below)) + 1 if below.max() > 1e-9 else len(values)
 
 
 def _reach(weights: Tensor, share: float) -> int:

@@ -53,15 +53,14 @@ class Measured:
         descending, without those that are rounding noise."""
         if isinstance(self.update, LowRank):
             return singular_values(self.update, precise=True)
-        dense = self.update.values
-        matrix = dense.flatten(1) if dense.ndim > 1 else dense.reshape(-1, 1)
+        matrix = self.update.matrix
         if matrix.dtype == torch.float64:
             values = lapack.svdvals(matrix)
         else:
             # With a float64 Gram matrix: more accurate than float32's svd, at half of its time.
             tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
             values = torch.linalg.eigvalsh(gram_matrix(tall)).clamp_min(0).sqrt().flip(0)
-        noise = torch.finfo(dense.dtype).eps * values[:1]
+        noise = torch.finfo(matrix.dtype).eps * values[:1]
         return values[values > noise].double().cpu()
 
     @cached_property

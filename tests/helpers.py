@@ -4,6 +4,7 @@ Nothing here uses core: the oracle is written from ComfyUI's rule alone, in floa
 that core is measured against another way to compute the same thing.
 """
 
+import math
 import zlib
 
 import torch
@@ -143,6 +144,14 @@ def best_error(update: Tensor, rank: int) -> float:
     values = torch.linalg.svdvals(update)
     norm = torch.linalg.vector_norm(values)
     return float(torch.linalg.vector_norm(values[rank:]) / norm)
+
+
+def tall(n: int, k: int, condition: float, seed: int = 0) -> Tensor:
+    """Columns [n, k] in float32 with singular values from 1 down to 1 / condition."""
+    rotation = torch.linalg.qr(randn((k, k), seed, "rotation").double()).Q
+    basis = torch.linalg.qr(randn((n, k), seed, "basis").double()).Q
+    values = torch.logspace(0, -math.log10(condition), k, dtype=torch.float64)
+    return ((basis * values) @ rotation).float()
 
 
 def save(tensors, path, metadata=None) -> str:

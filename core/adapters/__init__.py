@@ -111,7 +111,7 @@ DROPPED = "the magnitude of a DoRA, left out as asked"
 Groups = tuple[dict[tuple[str, str], Adapter], dict[str, str], dict[str, str]]
 
 
-def group(info: Mapping[str, TensorInfo], drop_magnitude: bool = False) -> Groups:
+def group(info: Mapping[str, TensorInfo], drop_magnitude: bool) -> Groups:
     """Sort the tensors of a file into adapters.
 
     Returns ({(raw module name, "weight" or "bias"): adapter}, {key of no adapter: reason}, {key
@@ -119,8 +119,9 @@ def group(info: Mapping[str, TensorInfo], drop_magnitude: bool = False) -> Group
     for a module that lacks a factor.
     """
     kind_of = {suffix: kind for kind in KINDS for suffix in kind.suffixes}
-    endings = sorted([*kind_of, ".alpha"], key=len, reverse=True)
-    pattern = re.compile("(.+?)(" + "|".join(map(re.escape, endings)) + ")")
+    endings = "|".join(map(re.escape, (*kind_of, ".alpha")))
+    # The shortest name, and so the longest suffix.
+    pattern = re.compile(f"(.+?)({endings})")
     found: dict[tuple[str, str], dict[Kind, dict[str, str]]] = {}
     alphas: dict[str, str] = {}
     rest: dict[str, str] = {}

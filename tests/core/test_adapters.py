@@ -5,6 +5,9 @@ The files in tests/data/adapters were trained and saved by PEFT, diffusers and L
 tests/make_fixtures.py). Where ComfyUI reads a file differently, what it does counts here.
 """
 
+import re
+from itertools import combinations
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -161,6 +164,14 @@ def test_loha_multiplies_two_products_entry_by_entry():
     assert one(tensors | {"alpha": 0.5}).tolist() == [[1.5, 4.0], [-3.0, -8.0]]
 
 
+def test_a_lora_is_scaled_by_alpha_over_rank():
+    tensors = {"lora_up.weight": A, "lora_down.weight": B}
+    assert one(tensors).tolist() == [[3.0, 4.0], [6.0, 8.0]]
+    assert one(tensors | {"alpha": 0.5}).tolist() == [[1.5, 2.0], [3.0, 4.0]]
+    doubled = {"lora_up.weight": [[1.0, 1.0], [2.0, 2.0]], "lora_down.weight": [B[0], B[0]]}
+    assert one(doubled | {"alpha": 1.0}).tolist() == one(tensors).tolist()
+
+
 def test_lokr_is_a_kronecker_product():
     whole = {"lokr_w1": [[1.0, 2.0], [0.0, -1.0]], "lokr_w2": [[3.0, 4.0]]}
     assert one(whole).tolist() == [[3.0, 4.0, 6.0, 8.0], [0.0, 0.0, -3.0, -4.0]]
@@ -198,10 +209,24 @@ def test_alpha_of_lokr_is_divided_by_the_rank_of_w2_where_both_have_factors():
         (loha("x", 16, 24, 5), False, 16),
         (lokr("x", (2, 3), (4, 4)), False, 8),
         (lokr("x", (9, 1), (2, 8)), True, 2),
+        (
+            {"x.lokr_w1_a": randn((6, 1), "a"), "x.lokr_w1_b": randn((1, 7), "b")}
+            | {"x.lokr_w2": randn((4, 5), "c")},
+            True,
+            4,
+        ),
     ],
 )
 def test_a_product_is_kept_as_factors_up_to_half_of_the_full_rank(tensors, thin, rank):
     (module,) = Lora(StateDict(tensors)).modules.values()
+    part = {key.rpartition("_w")[2]: tensor.double() for key, tensor in tensors.items()}
+    if "1_a" in part:
+        part["1"] = part["1_a"] @ part["1_b"]
+    if "2_a" in part:
+        exact = part["1"] * (part["2_a"] @ part["2_b"])
+    else:
+        exact = torch.kron(part["1"], part["2"])
+    assert error(changes(StateDict(tensors))["x"], exact) < 1e-12
     update = module.update(CPU, torch.float64)
     assert isinstance(update, LowRank if thin else Dense)
     assert module.rank == rank
@@ -212,7 +237,7 @@ def test_a_product_is_kept_as_factors_up_to_half_of_the_full_rank(tensors, thin,
 
 
 @pytest.mark.parametrize("w1, w2", [((3, 4), (5, 6)), ((4, 3), (3, 7)), ((2, 2), (4, 3, 3, 3))])
-@pytest.mark.parametrize("weight", [1.0, -0.5])
+@pytest.mark.parametrize("weight", [1.0, -0.5, 2.0])
 def test_a_whole_lokr_is_decomposed_by_its_factors(w1, w2, weight):
     (module,) = Lora(StateDict(lokr("x", w1, w2))).modules.values()
     update = module.update(CPU, torch.float64).scaled(weight)
@@ -225,6 +250,49 @@ def test_a_whole_lokr_is_decomposed_by_its_factors(w1, w2, weight):
     for rank in (1, 5):
         cut = product.truncated(rank).dense()
         assert error(cut, matrix) == pytest.approx(helpers.best_error(matrix, rank), abs=1e-9)
+
+
+def test_a_whole_lokr_has_no_more_rank_than_its_factors():
+    tensors = {"x.lokr_w1": torch.full((4, 5), 1e3), "x.lokr_w2": randn((6, 8), "w2")}
+    (module,) = Lora(StateDict(tensors)).modules.values()
+    update = module.update(CPU, torch.float64)
+    assert isinstance(update, Dense)
+    assert update.low_rank().rank == len(update.low_rank().svd.values) == 6
+
+
+@pytest.mark.parametrize(
+    "tensors, shape",
+    [
+        (lora("x", (8, 6), 2), (8, 6)),
+        (lora("x", (8, 6, 3, 5), 2), (8, 6, 3, 5)),
+        (lora("x", (8, 6, 3, 5), 2, helpers.KOHYA, mid=True), (8, 6, 3, 5)),
+        (lokr("x", (2, 3), (4, 5)), (8, 15)),
+        (lokr("x", (2, 3), (4, 5, 3, 7)), (8, 15, 3, 7)),
+        (
+            {f"x.hada_w{i}_a": randn((2, 8), i) for i in "12"}
+            | {f"x.hada_w{i}_b": randn((3, 6), i) for i in "12"}
+            | {f"x.hada_t{i}": randn((2, 3, 3, 5), i) for i in "12"},
+            (8, 6, 3, 5),
+        ),
+        (
+            {"x.lokr_w1": randn((2, 3)), "x.lokr_t2": randn((2, 4, 3, 5))}
+            | {"x.lokr_w2_a": randn((2, 7)), "x.lokr_w2_b": randn((4, 9))},
+            (14, 27, 3, 5),
+        ),
+    ],
+    ids=str,
+)
+def test_what_the_shapes_tell_is_what_the_update_is(tensors, shape):
+    (module,) = Lora(StateDict(tensors)).modules.values()
+    update = module.update(CPU, torch.float64)
+    assert module.measure.shape == update.shape == shape
+    if isinstance(update, LowRank):
+        assert module.rank == update.rank
+
+
+def test_the_shape_of_a_glora_is_that_of_its_weight():
+    (module,) = Lora(StateDict(glora("x", 16, 12, 2))).modules.values()
+    assert module.measure.shape == (16, 12)
 
 
 def test_a_lokr_of_zeros_is_zero():
@@ -266,7 +334,49 @@ def test_a_lokr_with_t2_says_that_comfyui_fails_on_it():
 SIZE = (16, 12)
 
 
-def test_of_two_kinds_for_one_module_the_later_in_comfyuis_loader_counts():
+def glora(raw, out, inner, rank):
+    shapes = {"a1": (rank, inner), "a2": (inner, rank), "b1": (out, rank), "b2": (rank, inner)}
+    return {f"{raw}.{name}.weight": randn(shape, name) for name, shape in shapes.items()}
+
+
+# As ComfyUI 0.33's load_lora asks for them: what it finds later replaces what it found.
+IN_COMFYUIS_ORDER = {
+    "LoRA": lora("x", SIZE, 2),
+    "LoHa": loha("x", *SIZE, 2),
+    "LoKr": lokr("x", (4, 3), (4, 4)),
+    "GLoRA": glora("x", *SIZE, 2),
+    "OFT": {"x.oft_blocks": randn((2, 8, 8))},
+    "norm": {"x.w_norm": torch.ones(SIZE)},
+    "difference": {"x.diff": torch.ones(SIZE)},
+    "set weight": {"x.set_weight": torch.ones(SIZE)},
+}
+
+
+@pytest.mark.parametrize("first, second", list(combinations(IN_COMFYUIS_ORDER, 2)))
+def test_of_two_kinds_the_later_in_comfyuis_loader_counts(first, second):
+    files = IN_COMFYUIS_ORDER[first], IN_COMFYUIS_ORDER[second]
+    for one, other in (files, files[::-1]):
+        (module,) = Lora(StateDict(one | other)).modules.values()
+        assert module.adapter.kind.name == second
+
+
+def test_of_two_biases_the_later_in_comfyuis_loader_counts():
+    norm = {"x.w_norm": torch.ones(6), "x.b_norm": torch.ones(6)}
+    bias = {"x.diff_b": torch.ones(6)}
+    for file in (norm | bias, bias | norm):
+        assert Lora(StateDict(file)).modules["x.bias"].adapter.kind.name == "bias"
+
+
+def test_a_dora_may_be_of_a_weight_that_is_reshaped():
+    magnitude = {"x.dora_scale": torch.ones(16, 1)}
+    larger = {"x.reshape_weight": torch.tensor([16, 12])}
+    for file in (magnitude | larger, larger | magnitude):
+        (module,) = Lora(StateDict(lora("x", SIZE, 2) | file)).modules.values()
+        assert module.adapter.kind.name == "reshaped weight"
+        assert {"magnitude", "reshape", "up", "down"} <= set(module.adapter.keys)
+
+
+def test_of_two_kinds_for_one_module_the_other_is_named():
     tensors = lora("x", SIZE, 2) | loha("x", *SIZE, 2)
     read = Lora(StateDict(tensors))
     (module,) = read.modules.values()
@@ -332,6 +442,32 @@ def test_a_norms_bias_that_loses_its_weight_is_written_as_one_that_comfyui_reads
     assert set(blend(StateDict(file), StateDict(plain)).lora) == set(file)
 
 
+@pytest.mark.parametrize("pair", helpers.PAIRS, ids=str)
+@pytest.mark.parametrize("missing", [0, 1], ids=["up", "down"])
+def test_a_lora_that_lacks_a_factor_is_refused(pair, missing):
+    tensors = lora("x", SIZE, 2, pair)
+    there = [key for key in tensors if not key.endswith(pair[missing])]
+    with pytest.raises(LoraError, match=rf"module x has {re.escape(there[0])} but no"):
+        Lora(StateDict({key: tensors[key] for key in there}))
+
+
+@pytest.mark.parametrize("flat", [0, 1], ids=["up", "down"])
+def test_a_factor_that_is_no_matrix_is_refused(flat):
+    tensors = {"x.lora_up.weight": torch.ones(3, 3), "x.lora_down.weight": torch.ones(3, 3)}
+    tensors[list(tensors)[flat]] = torch.ones(3)
+    (module,) = Lora(StateDict(tensors)).modules.values()
+    with pytest.raises(LoraError, match="must be matrices"):
+        module.update(CPU, torch.float64)
+
+
+def test_two_products_of_different_shapes_are_named_with_them():
+    (module,) = Lora(
+        StateDict(loha("x", 4, 4, 2) | {"x.hada_w2_b": randn((2, 5))})
+    ).modules.values()
+    with pytest.raises(LoraError, match=r"\(4, 4\) and \(4, 5\)"):
+        module.update(CPU, torch.float64)
+
+
 @pytest.mark.parametrize("missing", ["hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"])
 def test_a_loha_that_lacks_a_factor_is_refused(missing):
     tensors = loha("x", *SIZE, 2)
@@ -357,6 +493,7 @@ def test_a_lokr_that_lacks_a_factor_is_refused(missing):
         loha("x", 4, 4, 2) | {"x.hada_w1_a": torch.ones(4)},
         loha("x", 4, 4, 2) | {"x.hada_t1": torch.ones(2, 2, 3, 3)},
         loha("x", 4, 4, 0),
+        lokr("x", (2, 2, 3), (2, 2)),
         lokr("x", (2,), (2, 2)),
         lokr("x", (0, 2), (2, 2)),
         {"x.lokr_w1": torch.ones(2, 2)} | {f"x.lokr_w2_{s}": torch.ones(2, 3) for s in "ab"},

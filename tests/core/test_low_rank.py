@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from core import Dense, LowRank, low_rank
+from core import Dense, LowRank
 from core.low_rank import total
-from tests.helpers import best_error, error, randn
+from core.randomised import randomised
+from tests.helpers import best_error, error, randn, tall
 
 SHAPES = [(12, 7), (7, 12), (9, 9), (40, 3), (3, 40)]
 
@@ -45,11 +46,12 @@ def test_scaled_multiplies_the_product_once(weight, shape):
 
 def test_balanced_columns_are_as_long_as_their_rows():
     update = LowRank(factors().up * 1e4, factors().down * 1e-4, (12, 9))
-    update.up[:, 0] = 0  # A column of zeros has no length to share.
+    update.up[:, 0] = 0  # A column of zeros has no length to share,
+    update.down[1] = 0  # and neither has a row.
     balanced = update.balanced()
     assert error(exact(balanced), exact(update)) < 1e-6
-    assert torch.allclose(balanced.up.norm(dim=0)[1:], balanced.down.norm(dim=1)[1:])
-    assert torch.isfinite(balanced.down).all()
+    assert torch.allclose(balanced.up.norm(dim=0)[2:], balanced.down.norm(dim=1)[2:])
+    assert torch.isfinite(balanced.up).all() and torch.isfinite(balanced.down).all()
 
 
 @pytest.mark.parametrize("stored", ["factors", "dense"])
@@ -76,6 +78,14 @@ def test_a_dense_update_is_exactly_a_product(shape):
     assert product.shape == shape
     assert torch.equal(product.dense(), values.flatten(1))
     assert product.rank == min(shape[0], values[0].numel())
+
+
+@pytest.mark.parametrize("shape", [(5,), ()])
+def test_a_dense_vector_or_number_is_a_column(shape):
+    values = randn(shape) if shape else torch.tensor(2.5)
+    assert torch.equal(Dense(values).matrix, values.reshape(-1)[:, None])
+    assert torch.equal(Dense(values).low_rank().dense(), values.reshape(-1)[:, None])
+    assert torch.equal(Dense(values).rows(0, 1).values, values.reshape(-1)[:1])
 
 
 def test_total_of_mixed_kinds_is_dense_and_keeps_the_kernel():
@@ -125,8 +135,11 @@ def test_dependent_columns_give_no_more_values_than_the_rank():
 
 
 @pytest.mark.parametrize("weight", [1.0, 0.3, 1e-6, 1e6])
-def test_what_cancels_has_no_singular_values(weight):
-    update = factors()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("rank", [4, 8])  # 2 * 8 columns are more than dW can have rank.
+def test_what_cancels_has_no_singular_values(weight, dtype, rank):
+    update = factors(rank=rank, dtype=dtype)
+    update = LowRank(update.up * 1e-3, update.down * 1e3, update.shape)
     nothing = LowRank.sum([update.scaled(weight), update.scaled(-weight)])
     assert len(nothing.svd.values) == 0
     assert nothing.spectral_norm() == nothing.nuclear_norm() == 0.0
@@ -160,6 +173,32 @@ def test_small_values_of_a_wide_spectrum_are_kept(size):
     assert len(spectrum_of(values).svd.values) == 3
 
 
+@pytest.mark.parametrize("cut", [3, 8, 12])
+@pytest.mark.parametrize("dtype, noise", [(torch.float32, 1e-5), (torch.float64, 1e-9)])
+def test_nearly_dependent_columns_cost_no_accuracy(cut, dtype, noise):
+    update = LowRank(tall(300, 12, 1e6).to(dtype), tall(200, 12, 1e6, 1).T.to(dtype), (300, 200))
+    full = exact(update)
+    assert error(exact(update.truncated(12)), full) < noise
+    expected = best_error(full, cut)
+    assert error(exact(update.truncated(cut)), full) == pytest.approx(expected, rel=1e-4, abs=noise)
+
+
+def test_singular_values_across_ten_decades_keep_their_digits():
+    values = [10.0**-decade for decade in range(11)]
+    update = spectrum_of(values, dtype=torch.float64)
+    found = update.svd.values
+    assert torch.allclose(found, torch.tensor(values, dtype=torch.float64), rtol=1e-4, atol=0)
+    full = exact(update)
+    for rank in (1, 4, 9):
+        cut = error(exact(update.truncated(rank)), full)
+        assert cut == pytest.approx(best_error(full, rank), rel=1e-4)
+
+
+def test_zeros_have_no_singular_values():
+    nothing = LowRank(torch.zeros(5, 2), torch.zeros(2, 4), (5, 4))
+    assert len(nothing.svd.values) == len(nothing.singular_values) == 0
+
+
 @pytest.mark.parametrize("out, inner, rank", [(5, 4, 0), (0, 4, 2), (5, 0, 2), (0, 0, 0)], ids=str)
 def test_empty_factors_are_the_zero_update(out, inner, rank):
     empty = factors(out, inner, rank)
@@ -178,6 +217,10 @@ def test_norms_and_inner_products(dtype):
     assert one.spectral_norm() == pytest.approx(float(values[0]), **near)
     assert one.nuclear_norm() == pytest.approx(float(values.sum()), **near)
     assert one.inner(other) == pytest.approx(float((full * full_other).sum()), **near)
+    terms = one.up.double().norm(dim=0) * one.down.double().norm(dim=1)
+    assert one.magnitude() == pytest.approx(float(terms.norm()), **near)
+    small = one.scaled(1e-4)
+    assert small.cosine(other) == pytest.approx(one.cosine(other), rel=1e-4)
     cosine = float((full * full_other).sum() / full.norm() / full_other.norm())
     assert one.cosine(other) == pytest.approx(cosine, **near)
     assert one.cosine(one.scaled(-3.0)) == pytest.approx(-1.0)
@@ -191,17 +234,17 @@ def test_tiles_are_the_rows_from_top_to_bottom(elements, height):
     assert {len(tile) for tile in tiles[:-1]} <= {height} and len(tiles[-1]) <= height
 
 
-def randomised(update, rank, seed=0, oversampling=4, power=2):
+def sketched(update, rank, seed=0, oversampling=4, power=2):
     generator = torch.Generator().manual_seed(seed)
-    return low_rank.randomised(update, rank, oversampling, power, generator)
+    return randomised(update, rank, oversampling, power, generator)
 
 
 def test_randomised_svd_is_near_the_optimum_and_seeded():
     update = spectrum_of([2.0**-i for i in range(12)], 40, 30)
     full = exact(update)
-    first = randomised(update, 4)
+    first = sketched(update, 4)
     assert error(exact(first.truncated(4)), full) < 1.01 * best_error(full, 4)
-    again, other = randomised(update, 4), randomised(update, 4, seed=1)
+    again, other = sketched(update, 4), sketched(update, 4, seed=1)
     assert torch.equal(first.svd.values, again.svd.values)
     assert torch.equal(first.truncated(4).up, again.truncated(4).up)
     assert not torch.equal(first.svd.values, other.svd.values)
@@ -209,4 +252,4 @@ def test_randomised_svd_is_near_the_optimum_and_seeded():
 
 def test_randomised_svd_is_exact_once_the_sketch_covers_the_rank():
     update = factors(30, 20, 5)
-    assert error(exact(randomised(update, 3).truncated(5)), exact(update)) < 1e-5
+    assert error(exact(sketched(update, 3).truncated(5)), exact(update)) < 1e-5

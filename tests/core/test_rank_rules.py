@@ -68,12 +68,17 @@ def test_a_share_of_one_keeps_everything(name, spectrum):
         ("sv_ratio", 3.9, [8, 4, 2, 1], 2),
         ("sv_ratio", 1, [8, 8, 2], 2),
         ("sv_ratio", 1e9, [8, 4, 2, 1], 4),
+        ("rank", 1, [8, 4, 2, 1], 1),
         ("rank", 3, [8, 4, 2, 1], 3),
         ("rank", 9, [8, 4, 2, 1], 4),
         ("knee", 0, [10, 9, 8.5, 1, 0.9, 0.8, 0.7], 4),
         ("knee", 0, [100, 1, 0.9, 0.8, 0.7], 2),
         ("knee", 0, [3, 3, 3], 3),  # no knee: nothing is cut
+        ("knee", 0, [10, 10, 1, 0.9, 0.8], 3),
+        ("knee", 0, [10, 6, 3, 2, 1, 0], 3),
         ("knee", 0, [3, 1, 1], 2),
+        ("knee", 0, [3, 3, 3, 1], 4),  # falls at the end only
+        ("knee", 0, [4, 3, 2, 1], 4),  # a straight line
         ("knee", 0, [3, 1], 2),
     ],
 )
@@ -204,3 +209,17 @@ def test_a_budget_for_everything_keeps_everything():
 
 def test_a_layer_without_singular_values_costs_nothing_of_the_budget():
     assert budget_ranks([Spectrum([], 5), Spectrum([2.0], 1)], 1, budget_rule()) == [0, 1]
+
+
+def test_a_budget_goes_where_it_removes_most_error_for_its_price():
+    cheap, dear = Spectrum([6, 3], 1), Spectrum([7, 5], 3)
+    # Minimum ranks cost 4. Of the 3 left, 3^2 / 1 removes more a unit than 5^2 / 3.
+    assert budget_ranks([cheap, dear], 7, RankRule("parameters", 7)) == [2, 1]
+    assert budget_ranks([cheap, dear], 8, RankRule("parameters", 8)) == [2, 2]
+
+
+def test_a_budget_below_the_minimum_ranks_names_the_least():
+    spectra = [Spectrum([3, 2], 4), Spectrum([1], 6)]
+    with pytest.raises(LoraError, match=r"budget of 9 is below .* \(10\)"):
+        budget_ranks(spectra, 9, RankRule("parameters", 9))
+    assert budget_ranks(spectra, 10, RankRule("parameters", 10)) == [1, 1]

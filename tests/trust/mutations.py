@@ -32,7 +32,7 @@ SECONDS = 600  # What makes a loop endless counts as noticed.
 # The tests that state what a file does, those that notice most first.
 TESTS = {
     "core/low_rank.py": ("low_rank", "layout", "output"),
-    "core/gram.py": ("low_rank", "lapack"),
+    "core/gram.py": ("gram", "low_rank", "lapack"),
     "core/rank_rules.py": ("rank_rules",),
     "core/adapters/__init__.py": ("adapters", "bad_input", "reading"),
     "core/adapters/kind.py": ("adapters", "extending"),
