@@ -17,17 +17,7 @@ SOURCES = sorted(path for path in CORE.rglob("*.py"))
 FLOORS = (
     {"errors", "atomic", "lapack", "cached"},
     {"gram", "bins"},
-    {
-        "files",
-        "dialects",
-        "low_rank",
-        "randomised",
-        "rank_rules",
-        "balance",
-        "selectors",
-        "peft_scale",
-        "blocks",
-    },
+    {"files", "dialects", "low_rank", "rank_rules", "balance", "selectors", "peft_scale", "blocks"},
     {"family", "families", "names", "recognition", "randomised"},
     {"adapters"},
     {"lora", "layout"},

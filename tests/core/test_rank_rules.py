@@ -76,6 +76,7 @@ def test_a_share_of_one_keeps_everything(name, spectrum):
         ("knee", 0, [3, 3, 3], 3),  # no knee: nothing is cut
         ("knee", 0, [10, 10, 1, 0.9, 0.8], 3),
         ("knee", 0, [10, 6, 3, 2, 1, 0], 3),
+        ("knee", 0, [4, 2, 1, 0], 2),
         ("knee", 0, [3, 1, 1], 2),
         ("knee", 0, [3, 3, 3, 1], 4),  # falls at the end only
         ("knee", 0, [4, 3, 2, 1], 4),  # a straight line
