@@ -138,9 +138,9 @@ class Planned(NamedTuple):
     svd: Svd | None
 
 
-# Bytes of decompositions that are kept from choosing the ranks until the modules' turn. Those of a
-# Flux file of rank 128 take 40 MB; the rest is decomposed again.
-KEPT_BYTES = 64 << 20
+# Bytes of decompositions that are kept from choosing the ranks until the modules' turn; the rest is
+# decomposed again. Those of a Flux file of rank 128 take 80 MB.
+KEPT_BYTES = 100_000_000
 
 
 def _budget(
@@ -171,7 +171,7 @@ def _budget(
             sizes = [t.nbytes if in_bytes else t.numel() for t in tensors.values()]
             return target.canonical, sum(sizes), None
         cost = update.up.shape[0] + update.down.shape[1]
-        fits = 2 * update.thin.rank**2 * compute.dtype.itemsize <= room
+        fits = 2 * 8 * update.thin.rank**2 <= room  # Two matrices in float64.
         values = update.svd.values if fits else update.singular_values
         found = Spectrum(values.tolist() or [0.0], cost * (dtype.itemsize if in_bytes else 1))
         return target.canonical, found, update.svd if fits else None
