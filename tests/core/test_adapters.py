@@ -25,7 +25,7 @@ from core import (
     resize,
     select,
 )
-from core.adapters import KINDS
+from core.adapters import KINDS, finite
 from core.low_rank import Dense, LowRank
 from tests import helpers
 from tests.core.kinds import (
@@ -240,8 +240,10 @@ def test_a_product_is_kept_as_factors_up_to_half_of_the_full_rank(tensors, thin,
 @pytest.mark.parametrize("weight", [1.0, -0.5, 2.0])
 def test_a_whole_lokr_is_decomposed_by_its_factors(w1, w2, weight):
     (module,) = Lora(StateDict(lokr("x", w1, w2))).modules.values()
-    update = module.update(CPU, torch.float64).scaled(weight)
+    whole = module.update(CPU, torch.float64)
+    update = whole.scaled(weight)
     matrix = update.values.flatten(1)
+    assert torch.equal(matrix, weight * whole.values.flatten(1))
     product = update.low_rank()
     assert error(product.dense(), matrix) < 1e-12
     values = torch.linalg.svdvals(matrix)
@@ -505,6 +507,14 @@ def test_factors_that_do_not_fit_are_refused_by_name(tensors):
     with pytest.raises(LoraError, match=r"broken: module x: .*x\.(hada|lokr)_"):
         for module in lora.modules.values():
             module.update(CPU, torch.float64)
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2, torch.float16])
+def test_tensors_of_few_bits_are_searched_for_what_is_no_number(dtype):
+    tensor = torch.full((8, 8), 400.0).to(dtype)  # In float16 their sum overflows.
+    assert finite(tensor)
+    tensor[3, 4] = float("nan")
+    assert not finite(tensor)
 
 
 def test_every_kind_has_suffixes_of_its_own():

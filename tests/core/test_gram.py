@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from core.gram import GRAM_TOLERANCE, gram_matrix, triangles
+from core.gram import gram_matrix, triangles
 from tests.helpers import tall
 
 
@@ -36,7 +36,7 @@ def moved(factor: torch.Tensor, triangle: torch.Tensor) -> float:
 def test_no_direction_of_nearly_dependent_columns_is_lost(n, k, condition):
     good, bad = tall(n, k, 1, seed=1), tall(n, k, condition)
     for factor, triangle in zip((good, bad), triangles((good, bad)), strict=True):
-        assert moved(factor, triangle) < GRAM_TOLERANCE
+        assert moved(factor, triangle) < 2e-4
 
 
 def test_precise_triangles_know_more_digits_than_float32():
