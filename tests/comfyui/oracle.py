@@ -23,6 +23,7 @@ python oracle.py changes FOLDER
 import json
 import logging
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 sys.path.insert(0, ".")
@@ -261,7 +262,8 @@ def diffusion_model(kind, settings):
 def key_maps():
     answer = {}
     for name, (kind, settings) in DIFFUSION_MODELS.items():
-        if hasattr(models, kind):  # Older versions know fewer.
+        # Older versions know fewer models, or models with fewer settings.
+        with suppress(AttributeError, TypeError):
             answer[name] = entries(*key_map(kind, settings), "diffusion_model.")
     for name, kind in TEXT_ENCODERS.items():
         model = kind(device="meta", dtype=torch.float32)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -109,6 +110,14 @@ def weights_of(key_maps: dict[str, list[Entry]], model: str) -> Iterator[Entry]:
     grouped = cut if model == "Lumina 2" else ()
     found = (entry for entry in key_maps[model] if not entry.bias)
     return (entry for entry in found if not flat(entry.raw).endswith(tuple(map(flat, grouped))))
+
+
+def test_every_model_is_there(key_maps):
+    root, _ = find_comfyui()
+    version = re.search(r"(\d+)\.(\d+)", (root / "comfyui_version.py").read_text())
+    if version and (int(version[1]), int(version[2])) < (0, 33):
+        pytest.skip("this ComfyUI is older than the models")
+    assert set(MODELS) <= set(key_maps)
 
 
 @pytest.mark.parametrize("model", MODELS)
