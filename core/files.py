@@ -270,7 +270,9 @@ class FileSink:
         self.entries: dict[str, TensorInfo] = {}
         self.offsets: dict[str, int] = {}
         self.position = 0
-        self.unaligned: dict[str, Tensor] = {}
+        # As bytes: tensors this small, kept among large ones that come and go, would lie between them
+        # and let the memory that these leave grow with the number of modules.
+        self.unaligned: dict[str, bytes] = {}
         self.file = self.target.file
         with self.target.errors():
             self.file.seek(8 + self.header_bytes)
@@ -287,16 +289,16 @@ class FileSink:
         if info.dtype not in DTYPE_NAMES:
             raise LoraError(f"{self.path}: tensor {key} is {info.dtype}; this cannot be written")
         self.entries[key] = info
+        data = tensor.reshape(-1).view(torch.uint8).numpy().data
         if info.bytes % 8:
-            self.unaligned[key] = tensor.clone()
+            self.unaligned[key] = bytes(data)
         else:
-            self._append(key, tensor)
+            self._append(key, data)
 
-    def _append(self, key: str, tensor: Tensor) -> None:
+    def _append(self, key: str, data: bytes | memoryview) -> None:
         self.offsets[key] = self.position
         with self.target.errors():
-            written = self.file.write(tensor.reshape(-1).view(torch.uint8).numpy().data)
-        self.position += written
+            self.position += self.file.write(data)
 
     def finish(self, metadata: Mapping[str, str]) -> None:
         """Write what is left and the header; leaving the block puts the file in its place."""
