@@ -270,8 +270,8 @@ class FileSink:
         self.entries: dict[str, TensorInfo] = {}
         self.offsets: dict[str, int] = {}
         self.position = 0
-        # As bytes: tensors this small, kept among large ones that come and go, would lie between them
-        # and let the memory that these leave grow with the number of modules.
+        # As bytes: such small tensors, kept among large ones that come and go, would lie between
+        # them in memory, which then grows with the number of modules.
         self.unaligned: dict[str, bytes] = {}
         self.file = self.target.file
         with self.target.errors():
