@@ -38,8 +38,8 @@ class Entries:
     `tiles()` starts a new visit: float32 or float64 tensors, each valid until the next one, that
     together hold every one of the `count` entries once. `mean` and `l2` may be given where they are
     known from elsewhere, such as from the factors. Order statistics of float64 entries are those of
-    the entries rounded to float32. The properties raise LoraError where an entry is NaN or Inf, or
-    where there is none.
+    the entries rounded to float32. The properties other than mean, l2 and standard_deviation raise
+    LoraError where an entry is NaN or Inf, or where there is none.
     """
 
     def __init__(

@@ -186,7 +186,7 @@ class LowRank:
     @cached_property
     def singular_values(self) -> Tensor:
         """Float64, on the CPU, descending, without those that are rounding noise."""
-        return singular_values(self)
+        return self.svd.values if "svd" in self.__dict__ else singular_values(self)
 
     @cached_property
     def svd(self) -> "Svd":
@@ -222,10 +222,6 @@ class Svd(NamedTuple):
     values: Tensor
     left: Tensor
     right: Tensor
-
-    @property
-    def bytes(self) -> int:
-        return sum(part.nbytes for part in self)
 
 
 def singular_values(update: LowRank, precise: bool = False) -> Tensor:

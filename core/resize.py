@@ -86,10 +86,17 @@ def _stays(
     return copy(target, same, compute) or converted(target, dtype, compute)
 
 
+class Planned(NamedTuple):
+    """A rank that the budget gave, and the decomposition where it was kept."""
+
+    rank: int
+    svd: Svd | None
+
+
 def _resize_module(
     target: Target,
     rule: RankRule,
-    planned: "Planned | None",
+    planned: Planned | None,
     dtype: torch.dtype,
     compute: Compute,
 ) -> Outcome:
@@ -107,7 +114,7 @@ def _resize_module(
     update = _matrix(target, compute)
     if update is None:
         return _stays(target, dtype, dtype, compute)
-    if planned and planned.svd:
+    if planned is not None and planned.svd is not None:
         update = update.knowing(planned.svd)
     values = update.svd.values.tolist()
     norm = hypot(*values)
@@ -131,16 +138,24 @@ def _resize_module(
     return explained(row, target), encode(update.truncated(rank), target, dtype, None)
 
 
-class Planned(NamedTuple):
-    """A rank that the budget gave, and the decomposition where it was kept."""
-
-    rank: int
-    svd: Svd | None
-
-
 # Bytes of decompositions that are kept from choosing the ranks until the modules' turn; the rest is
 # decomposed again. Those of a Flux file of rank 128 take 80 MB.
 KEPT_BYTES = 100_000_000
+
+
+def decompositions_to_keep(targets: Sequence[Target]) -> set[str]:
+    """The targets whose decompositions fit into KEPT_BYTES, told from the stored ranks alone.
+
+    Decided beforehand, and so the same however many modules are computed at once.
+    """
+    kept, room = set(), KEPT_BYTES
+    for target in targets:
+        modules = [contribution.module for contribution in target.contributions]
+        size = 2 * 8 * sum(module.rank or 0 for module in modules) ** 2  # Two matrices in float64.
+        if size <= room and all(module.adapter.kind is LORA for module in modules):
+            kept.add(target.canonical)
+            room -= size
+    return kept
 
 
 def _budget(
@@ -154,8 +169,8 @@ def _budget(
 ) -> dict[str, Planned]:
     """Ranks of all selected modules so that the whole file meets the budget."""
     spectra: dict[str, Spectrum] = {}
-    svds: dict[str, Svd] = {}
-    room = KEPT_BYTES
+    svds: dict[str, Svd | None] = {}
+    kept = decompositions_to_keep([target for target in targets if target.canonical in chosen])
     in_bytes = rule.name == "megabytes"
     fixed_cost = 0
     if in_bytes:
@@ -171,20 +186,16 @@ def _budget(
             sizes = [t.nbytes if in_bytes else t.numel() for t in tensors.values()]
             return target.canonical, sum(sizes), None
         cost = update.up.shape[0] + update.down.shape[1]
-        fits = 2 * 8 * update.thin.rank**2 <= room  # Two matrices in float64.
-        values = update.svd.values if fits else update.singular_values
-        found = Spectrum(values.tolist() or [0.0], cost * (dtype.itemsize if in_bytes else 1))
-        return target.canonical, found, update.svd if fits else None
+        svd = update.svd if target.canonical in kept else None
+        values = update.singular_values.tolist() or [0.0]
+        return target.canonical, Spectrum(values, cost * (dtype.itemsize if in_bytes else 1)), svd
 
     quiet = replace(compute, progress=None)
     for name, found, svd in stream(targets, lambda t: t.canonical, spectrum, quiet, [source.name]):
         if isinstance(found, int):
             fixed_cost += found
             continue
-        spectra[name] = found
-        if svd:
-            svds[name] = svd
-            room -= svd.bytes
+        spectra[name], svds[name] = found, svd
         fixed_cost += 4 if in_bytes else 0  # Its alpha.
     whole = rule.value * 1e6 if rule.name == "megabytes" else rule.value
     if whole <= fixed_cost:
@@ -193,4 +204,4 @@ def _budget(
             f"the tensors that stay as they are ({fixed_cost}); raise it"
         )
     ranks = budget_ranks(list(spectra.values()), whole - fixed_cost, rule)
-    return {name: Planned(rank, svds.get(name)) for name, rank in zip(spectra, ranks, strict=True)}
+    return {name: Planned(rank, svds[name]) for name, rank in zip(spectra, ranks, strict=True)}

@@ -77,8 +77,8 @@ class Kronecker(Dense):
         up = kron(u1, u2)[:, order] * root
         down = kron(v1, v2)[order] * root[:, None]
         # up @ diag(root) = U S, diag(root) @ down = S V^T.
-        scale = torch.diag(root)
-        return LowRank(up, down, self.shape).knowing(Svd(values.double(), scale, scale))
+        scale = torch.diag(root).cpu()
+        return LowRank(up, down, self.shape).knowing(Svd(values.double().cpu(), scale, scale))
 
 
 def kron(one: Tensor, other: Tensor) -> Tensor:

@@ -5,8 +5,9 @@ from importlib import import_module
 import pytest
 import torch
 
-from core import Compute, LoraError, Output, RankRule, resize
+from core import Compute, Lora, LoraError, Output, RankRule, StateDict, resize
 from core.files import open_tensors
+from core.layout import lay_out
 from tests.helpers import (
     KOHYA,
     PEFT,
@@ -174,12 +175,23 @@ def read(path) -> dict[str, torch.Tensor]:
     return {key: opened[key] for key in opened.info}
 
 
-@pytest.mark.parametrize("room", [0, 1500])
-def test_decompositions_that_find_no_room_between_the_passes_are_made_again(room, monkeypatch):
+@pytest.mark.parametrize("workers", [1, 2, 8])
+@pytest.mark.parametrize("room", [0, 2500])
+def test_decompositions_that_find_no_room_between_the_passes_are_made_again(
+    room, workers, monkeypatch
+):
     rule = RankRule("parameters", 900)
     expected = resize(FILE, rule).lora
     monkeypatch.setattr(import_module("core.resize"), "KEPT_BYTES", room)
-    assert same_bits(resize(FILE, rule).lora, expected)
+    assert same_bits(resize(FILE, rule, compute=Compute(workers=workers)).lora, expected)
+
+
+@pytest.mark.parametrize("room, kept", [(0, 0), (1023, 0), (1024, 1), (2500, 2), (10**8, 4)])
+def test_no_more_decompositions_are_kept_than_there_is_room_for(room, kept, monkeypatch):
+    module = import_module("core.resize")
+    monkeypatch.setattr(module, "KEPT_BYTES", room)
+    targets = lay_out([Lora(StateDict(FILE))], None)  # Of rank 8: 2 * 8 * 8 * 8 bytes each.
+    assert len(module.decompositions_to_keep(targets)) == kept
 
 
 @pytest.mark.parametrize("megabytes", [0.004, 0.008, 0.012])
