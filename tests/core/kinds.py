@@ -62,6 +62,11 @@ def lokr(raw, w1, w2, seed=0):
     return {f"{raw}.lokr_w1": randn(w1, seed, raw, 1), f"{raw}.lokr_w2": randn(w2, seed, raw, 2)}
 
 
+def glora(raw, out, inner, rank):
+    shapes = {"a1": (rank, inner), "a2": (inner, rank), "b1": (out, rank), "b2": (rank, inner)}
+    return {f"{raw}.{name}.weight": randn(shape, name) for name, shape in shapes.items()}
+
+
 def control_lora() -> dict[str, torch.Tensor]:
     """The keys of Black Forest Labs' control LoRAs, small."""
     result = lora("double_blocks.0.img_attn.qkv", (24, 8), 2)
