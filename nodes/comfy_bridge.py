@@ -27,7 +27,7 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
 
 from ..core import Compute, LoraError, StateDict
-from ..core.files import FileTensors
+from ..core.storage.files import FileTensors
 
 Result = TypeVar("Result")
 LoraModel = Mapping[str, Tensor]  # what travels on LORA_MODEL wires

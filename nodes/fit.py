@@ -5,8 +5,9 @@ from math import prod
 from typing import Any
 
 from ..core import Lora, LoraError, StateDict
-from ..core.adapters import LORA
-from ..core.lora import Module
+from ..core.adapters.lora import LORA
+from ..core.naming.family import UNKNOWN
+from ..core.reading.lora import Module
 from . import comfy_bridge
 
 SHOWN = 5
@@ -83,7 +84,7 @@ def _misfit(fit: Fit, lora: Lora, model: Any, clip: Any) -> str:
     if len(fit.network) == count:
         return f"{lora.name}: all of its {count} modules are for a diffusion model; connect model"
     this = comfy_bridge.model_name(model, clip)
-    made_for = lora.family.name if lora.family else "a model of unknown family"
+    made_for = "a model of unknown family" if lora.family is UNKNOWN else lora.family.name
     example = next(iter(lora.modules.values())).raw
     which = "have another shape" if fit.resized else "are not in it"
     return (

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io, ui
 
-from ..core.report import markdown_table
+from ..core.running.report import markdown_table
 from . import comfy_bridge, inputs
 from .inputs import CATEGORY, Analysis
 from .pictures import image_of
@@ -103,8 +103,8 @@ class LoraAlloyLayerAnalysis(io.ComfyNode):
         compute_device: str,
         compute_dtype: str,
     ) -> io.NodeOutput:
-        from ..core.analysis import analyze_lora
-        from ..core.charts import chart as draw
+        from ..core.insight.analysis import analyze_lora
+        from ..core.insight.charts import chart as draw
 
         source = named(lora, "lora")
         table, notes = comfy_bridge.compute(
@@ -127,8 +127,8 @@ class LoraAlloyLayerAnalysis(io.ComfyNode):
 
 def markdown(table: "DataFrame", sort_by: str, rows: int, notes: list[str]) -> str:
     """What the analysis says in a few lines, and the first rows of the table."""
-    from ..core.analysis import sort_table
-    from ..core.importance import ENERGY, explain, importance_table
+    from ..core.insight.analysis import sort_table
+    from ..core.insight.importance import ENERGY, explain, importance_table
 
     lines = [f"## {table.attrs.get('lora', 'LoRA')}: {len(table)} layers"]
     if table["block"].notna().any() and "dW.norms.l2" in table.columns:

@@ -3,7 +3,7 @@
 from comfy_api.latest import io
 
 from ..core import Lora
-from ..core.info import summary
+from ..core.insight.info import summary
 from . import comfy_bridge
 from .inputs import CATEGORY, lora_output
 

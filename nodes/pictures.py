@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def image_of(figure: "Figure") -> Tensor:
     """A figure as an IMAGE: float32 [1, height, width, 3] between 0 and 1."""
-    from ..core.charts import to_png
+    from ..core.insight.drawing import to_png
 
     with Image.open(io.BytesIO(to_png(figure))) as picture:
         pixels = numpy.asarray(picture.convert("RGB"), dtype=numpy.float32) / 255

@@ -7,9 +7,11 @@ import torch
 from comfy_api.latest import io
 
 from ..core import Lora, LoraError, Output, StateDict
-from ..core.files import FileSink, header_bound
-from ..core.output import DTYPES, HASHES, cast
-from ..core.report import megabytes
+from ..core.running.encoding import cast
+from ..core.running.metadata import HASHES
+from ..core.running.output import DTYPES
+from ..core.running.report import megabytes
+from ..core.storage.files import FileSink, header_bound
 from . import comfy_bridge, inputs
 from .inputs import CATEGORY, OUTPUT_DTYPES
 from .wires import named

@@ -7,7 +7,7 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..core import Edited, Lora, LoraError, Output, StateDict
-from ..core.blocks import locate
+from ..core.naming.blocks import locate
 from . import comfy_bridge, inputs
 from .inputs import CATEGORY, Analysis, options_of
 from .pictures import image_of
@@ -92,8 +92,9 @@ class LoraAlloyTopBlocks(io.ComfyNode):
         analysis: Any = None,
         importance: dict[str, Any] | None = None,
     ) -> io.NodeOutput:
-        from ..core.charts import chart
-        from ..core.top_blocks import choose_blocks, top_blocks
+        from ..core.edits.top_blocks import top_blocks
+        from ..core.insight.charts import chart
+        from ..core.insight.choice import choose_blocks
 
         chosen = options_of(importance, "importance", list(MEASURES))
         measure, temperature = MEASURES[chosen["importance"]], chosen.get("temperature", 1.0)
@@ -143,7 +144,7 @@ def selector(lora: StateDict, blocks: Sequence[str]) -> str:
 
 def trainer_configs(lora: StateDict, blocks: Sequence[str]) -> str:
     """What to paste into each trainer to train only these blocks, as Markdown."""
-    from ..core.trainer_configs import TRAINERS, trainer_config
+    from ..core.insight.trainer_configs import TRAINERS, trainer_config
 
     parts = []
     for trainer in TRAINERS:

@@ -247,3 +247,15 @@ def flux_dense(tensors) -> dict[str, Tensor]:
         weight, start, stop = places[raw]
         result[weight][start:stop] += update.roll(H, 0) if raw == SWAPPED else update
     return result
+
+
+def everything(pair=PEFT) -> dict[str, torch.Tensor]:
+    """LoRA in three dtypes and with alpha, a difference, a bias, a kind that needs the base."""
+    result = lora_file(["blocks.0.attn", "blocks.0.mlp", "blocks.1.attn"], pair, alpha=2.0)
+    result |= lora("blocks.2.attn", pair=pair, dtype=torch.float8_e4m3fn)
+    result |= lora("blocks.2.conv", (6, 4, 3, 3), pair=KOHYA, mid=True, dtype=torch.float16)
+    result |= {"blocks.1.norm.w_norm": randn((8,)), "blocks.1.norm.b_norm": randn((8,))}
+    result |= {"blocks.1.attn.diff_b": randn((16,)).bfloat16()}
+    result |= {"blocks.1.mlp.diff": randn((4, 3)), "blocks.1.mlp.alpha": torch.tensor([2.0])}
+    result |= {"blocks.0.attn.dora_scale": randn((16, 1))}
+    return result | {"unknown.table": torch.arange(6).reshape(2, 3), "unknown.empty": torch.ones(0)}

@@ -1,6 +1,6 @@
 """Full differences: the change of a weight, norm or bias stored as it is."""
 
-from ..low_rank import Dense
+from ..algebra.low_rank import Dense
 from .kind import Kind, Measure, Roles, Shapes, register
 
 

@@ -11,8 +11,8 @@ its rank is at most the product of both ranks.
 import torch
 from torch import Tensor
 
+from ..algebra.low_rank import Dense, LowRank, Update
 from ..errors import LoraError
-from ..low_rank import Dense, LowRank, Update
 from .kind import Kind, Measure, Roles, Shapes, is_thin, measure_product, register
 
 

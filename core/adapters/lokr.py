@@ -15,9 +15,9 @@ from math import prod
 import torch
 from torch import Tensor
 
-from .. import lapack
+from ..algebra import lapack
+from ..algebra.low_rank import Dense, LowRank, Svd, Update
 from ..errors import LoraError
-from ..low_rank import Dense, LowRank, Svd, Update
 from .kind import Kind, Measure, Roles, Shapes, is_thin, measure_product, register
 from .loha import factors, sizes
 

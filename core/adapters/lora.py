@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
+from ..algebra.low_rank import LowRank
 from ..errors import LoraError
-from ..low_rank import LowRank
 from .kind import Kind, Measure, Roles, Shapes, register
 
 # (up, down) in the order in which ComfyUI looks for them.

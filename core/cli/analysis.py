@@ -8,13 +8,14 @@ import shutil
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from ..analysis import STATISTICS, analyze_lora, sort_table
-from ..charts import CHARTS, chart, save
-from ..drawing import chart_form, shorten
+from ..edits.top_blocks import KEEP, REMOVE, top_blocks
 from ..errors import LoraError
-from ..importance import MEASURES, SOFTMAX, explain, importance_table
-from ..top_blocks import KEEP, REMOVE, Choice, choose_blocks, top_blocks
-from ..trainer_configs import TRAINERS, trainer_config
+from ..insight.analysis import STATISTICS, analyze_lora, sort_table
+from ..insight.charts import CHARTS, chart
+from ..insight.choice import Choice, choose_blocks
+from ..insight.drawing import chart_form, save, shorten
+from ..insight.importance import MEASURES, SOFTMAX, explain, importance_table
+from ..insight.trainer_configs import TRAINERS, trainer_config
 from .common import (
     SELECTOR_HELP,
     add_command,

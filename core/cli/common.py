@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 
-from ..edit import Edited
-from ..lora import Lora, Reading
-from ..names import SPELLINGS
-from ..output import DTYPES, Output
-from ..report import ModuleReport, Report
-from ..stream import Compute, choose_device
-from ..verify import check
+from ..edits.edit import Edited
+from ..edits.verify import check
+from ..naming.spelling import SPELLINGS
+from ..reading.lora import Lora, Reading
+from ..running.output import DTYPES, Output
+from ..running.report import ModuleReport, Report
+from ..running.stream import Compute, choose_device
 
 SELECTOR_HELP = (
     "which layers, by canonical name: comma-separated patterns, * for anything, 0-9 for a range of "

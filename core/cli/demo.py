@@ -2,6 +2,7 @@
 
 import argparse
 import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from ..errors import LoraError
 from .common import add_command
 
 
-def add(commands: Any) -> None:
+def add(commands: Any, program: Callable[[Sequence[str]], int]) -> None:
     parser = add_command(
         commands, "demo", _demo, "Take the tour: every command on two sample LoRAs, in seconds."
     )
@@ -19,11 +20,11 @@ def add(commands: Any) -> None:
         metavar="DIR",
         help="where the results go (default ./lora-alloy-demo)",
     )
+    parser.set_defaults(program=program)
 
 
 def _demo(options: argparse.Namespace) -> None:
-    from . import main
-
+    main = options.program
     samples = Path(__file__).parent.parent / "samples"
     folder = Path(options.output_dir)
     style = str(folder / "style_diffusers.safetensors")

@@ -4,12 +4,12 @@ import argparse
 import json
 from typing import Any
 
-from ..balance import BALANCES, dyn_weights_softmax
-from ..blend import METHODS, Blend, blend
-from ..convert import convert
-from ..rank_rules import RankRule
-from ..resize import resize
-from ..select import select
+from ..algebra.rank_rules import RankRule
+from ..edits.blend import METHODS, Blend, blend
+from ..edits.convert import convert
+from ..edits.resize import resize
+from ..edits.select import select
+from ..merging.balance import BALANCES, dyn_weights_softmax
 from .common import (
     SELECTOR_HELP,
     add_command,

@@ -4,9 +4,9 @@ import argparse
 import json
 from typing import Any
 
+from ..edits.verify import verify
 from ..errors import LoraError
-from ..info import describe, summary
-from ..verify import verify
+from ..insight.info import describe, summary
 from .common import (
     add_command,
     compute_settings,

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.columns import compare
 from core import analyze_lora
-from core.analysis import EXTRA_COLUMNS, notebook_columns
+from core.insight.analysis import EXTRA_COLUMNS, notebook_columns
 
 SAMPLE = Path(__file__).parents[2] / "core" / "samples" / "character_kohya.safetensors"
 

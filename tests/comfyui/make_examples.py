@@ -16,7 +16,7 @@ from typing import Any
 
 from PIL import Image
 
-from core.output import version
+from core.version import version
 from tests.comfyui import models
 from tests.comfyui.browser import Page
 from tests.comfyui.examples import EXAMPLES, Example

@@ -22,9 +22,17 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from core import Lora, Reading, StateDict
-from core.families import FAMILIES
-from core.names import DIFFUSERS, GENERIC, KOHYA, precedence, resolve, spell, standard_spelling
-from core.recognition import recognise
+from core.naming.catalogue import FAMILIES
+from core.naming.recognition import recognise
+from core.naming.spelling import (
+    DIFFUSERS,
+    GENERIC,
+    KOHYA,
+    precedence,
+    resolve,
+    spell,
+    standard_spelling,
+)
 from tests import helpers
 from tests.comfyui.harness import find_comfyui
 from tests.core import kinds

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from core import Blend, Output, StateDict, blend, convert
-from core.names import GENERIC, split_prefix
+from core.naming.spelling import GENERIC, split_prefix
 from tests.comfyui.test_formats import Entry, ask, flat
 from tests.core import kinds
 from tests.helpers import PAIRS, error, lora, randn

@@ -6,7 +6,7 @@ import torch
 
 from benchmarks.key_maps import Target, load
 from core import StateDict
-from core.names import split_prefix
+from core.naming.spelling import split_prefix
 from tests import helpers
 from tests.helpers import PEFT, dense, randn
 

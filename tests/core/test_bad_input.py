@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from core import Blend, LoraError, Output, blend, select, verify
-from tests.core.edits import EDITS
+from tests.every_edit import EDITS
 from tests.helpers import KOHYA, PAIRS, files_in, flux_file, lora, lora_file, same_bits, save
 
 NAN, INF = float("nan"), float("inf")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from core.cli import build_parser, main, plain
+from core.cli.main import build_parser, main, plain
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "core/samples"

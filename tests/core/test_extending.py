@@ -26,9 +26,9 @@ def extended(tmp_path_factory):
     )
     text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
     examples = re.findall(r"```python\n# core/(\S+)\n(.*?)```", text, re.DOTALL)
-    assert [path for path, _ in examples] == ["families.py", "adapters/lora_xs.py"]
+    assert [path for path, _ in examples] == ["naming/families/tiny_dit.py", "adapters/lora_xs.py"]
     for path, code in examples:
-        with open(folder / "extended_core" / path, "a", encoding="utf-8") as file:
+        with open(folder / "extended_core" / path, "x", encoding="utf-8") as file:
             file.write(code)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(folder))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from core import Blend, RankRule, blend, resize
-from core.balance import BALANCES
+from core.merging.balance import BALANCES
 from tests import helpers
 from tests.core.kinds import EXACT, changes, loha, lokr
 from tests.helpers import error, lora, randn

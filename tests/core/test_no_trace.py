@@ -6,7 +6,7 @@ import os
 import pytest
 
 from core import Blend, Cancelled, Compute, LoraError, Output, blend
-from tests.core.edits import EDITS
+from tests.every_edit import EDITS
 from tests.helpers import files_in, lora_file, save
 
 
@@ -51,7 +51,7 @@ def test_a_disk_that_fills_up_leaves_what_was_there(tmp_path, monkeypatch, edit,
     def full(_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("core.atomic.AtomicFile.complete", full)
+    monkeypatch.setattr("core.storage.atomic.AtomicFile.complete", full)
     out = tmp_path / "out.safetensors"
     if old:
         out.write_bytes(old)
@@ -111,6 +111,6 @@ def test_a_hash_that_cannot_be_taken_is_reported(tmp_path, monkeypatch):
     def gone(*_):
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
 
-    monkeypatch.setattr("core.files.open", gone, raising=False)
+    monkeypatch.setattr("core.storage.files.open", gone, raising=False)
     with pytest.raises(LoraError, match=r"in\.safetensors"):
         blend(path, None, Blend(rank=None))

@@ -15,8 +15,8 @@ from benchmarks import modules
 from benchmarks.key_maps import FAMILIES as KEY_MAPS
 from benchmarks.key_maps import load
 from core import Blend, Compute, LoraError, Output, StateDict, blend, convert
-from core.families import FAMILIES
-from core.names import DIFFUSERS, GENERIC, KOHYA, resolve
+from core.naming.catalogue import FAMILIES
+from core.naming.spelling import DIFFUSERS, GENERIC, KOHYA, resolve
 from tests import helpers
 from tests.core.small_models import Small
 from tests.helpers import dense, error, randn

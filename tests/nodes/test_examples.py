@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from core.output import version
+from core.version import version
 
 from .schemas import inputs_of
 

@@ -291,7 +291,7 @@ def test_a_module_too_large_for_the_gpu_is_computed_on_the_cpu_and_the_report_sa
     nodes: dict[str, Any], pack: Any, full_gpu: FakeMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     package = pack.__name__.rpartition(".")[0]
-    module_type = importlib.import_module(f"{package}.core.lora").Module
+    module_type = importlib.import_module(f"{package}.core.reading.lora").Module
     real, asked = module_type.update, []
 
     def update(self: Any, device: torch.device, dtype: torch.dtype) -> Any:

@@ -10,7 +10,7 @@ import random
 import struct
 from collections.abc import Callable
 
-from core.adapters import KINDS
+from core.adapters.kind import KINDS
 
 NAMES = [
     "lora_unet_double_blocks_0_img_attn_qkv",

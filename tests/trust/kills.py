@@ -24,7 +24,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from core.cli import main
+from core.cli.main import main
 from tests.helpers import KOHYA, lora_file, save
 
 NAMES = [f"double_blocks.{i}.img_attn.proj" for i in range(24)]

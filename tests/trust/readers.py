@@ -42,9 +42,9 @@ from core import (
     top_blocks,
     verify,
 )
-from core.dialects import translated
-from core.files import open_tensors
-from core.info import describe, summary
+from core.insight.info import describe, summary
+from core.reading.dialects import translated
+from core.storage.files import open_tensors
 from tests.helpers import flux_file, save
 from tests.trust import hostile
 

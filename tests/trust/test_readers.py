@@ -25,7 +25,7 @@ from core import (
     resize,
     verify,
 )
-from core.info import describe
+from core.insight.info import describe
 from tests.helpers import KOHYA, flux_file, lora, lora_file, randn, save
 from tests.trust import hostile, readers
 

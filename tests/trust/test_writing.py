@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file
 
 from core import Blend, Cancelled, Compute, LoraError, Output, blend, select
-from core.output import version
-from tests.core.edits import EDITS
+from core.version import version
+from tests.every_edit import EDITS
 from tests.helpers import files_in, lora_file, same_bits, save
 
 ROOT = Path(__file__).parents[2]

@@ -1,0 +1,82 @@
+"""The tensors of one module as they are stored, and the numbers in them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from math import isfinite
+
+import torch
+from torch import Tensor
+
+from ..algebra.low_rank import LowRank, Update
+from ..errors import LoraError
+from ..storage.files import TensorInfo
+from .kind import Kind, Measure
+
+# Of these every entry is one of float32, and torch can do with them what updates need.
+HANDY = (torch.float32, torch.float16, torch.bfloat16)
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """The tensors of one module's weight (or bias) in a file, still on disk.
+
+    `keys` maps roles to raw keys ("alpha" among them where the file has one), `suffixes` to the
+    ends of those keys. `modified` is the kind that a modifier such as DoRA modifies.
+    """
+
+    kind: Kind
+    keys: dict[str, str]
+    suffixes: dict[str, str] = field(default_factory=dict)
+    modified: Kind | None = None
+
+    def measure(self, info: Mapping[str, TensorInfo]) -> Measure:
+        """What the shapes of its tensors tell; nothing where they are damaged."""
+        shapes = {role: info[key].shape for role, key in self.keys.items()}
+        try:
+            return (self.modified or self.kind).measure(shapes)
+        except IndexError:
+            return Measure()
+
+    def update(
+        self, read: Callable[[str], Tensor], device: torch.device, dtype: torch.dtype
+    ) -> Update:
+        """The change of the weight at strength 1. Raises LoraError for NaN, Inf, or bad shapes."""
+        assert self.kind.update is not None
+        roles, alpha = {}, None
+        for role, key in self.keys.items():
+            if role == "alpha":
+                alpha = scalar(read(key), key)
+                continue
+            tensor = read(key).to(device)
+            stored = role in self.kind.as_stored and tensor.dtype in HANDY
+            tensor = roles[role] = tensor if stored else tensor.to(dtype)
+            if not finite(tensor):
+                raise LoraError(
+                    f"tensor {key} contains NaN or Inf; the file is damaged: retrain or "
+                    "leave the layer out with the layers selector"
+                )
+        try:
+            update = self.kind.update(roles, alpha)
+            return update.computed_in(dtype) if isinstance(update, LowRank) else update
+        except LoraError as error:
+            names = ", ".join(key for role, key in self.keys.items() if role != "alpha")
+            raise LoraError(f"{names}: {error}") from error
+
+
+def scalar(tensor: Tensor, key: str) -> float:
+    """The value of a stored alpha: 0-d or one element, of any dtype."""
+    if tensor.numel() != 1:
+        raise LoraError(f"tensor {key} must hold one number, its shape is {tuple(tensor.shape)}")
+    value = float(tensor.float())
+    if value != value or abs(value) == float("inf"):
+        raise LoraError(f"tensor {key} is {value}; the scale of the layer is unknown")
+    return value
+
+
+def finite(tensor: Tensor) -> bool:
+    """Whether no entry is NaN or Inf; True for whole numbers."""
+    if not tensor.is_floating_point():
+        return True
+    # A sum is finite unless an entry is not, or it overflows: then look closely.
+    values = tensor.float() if tensor.dtype.itemsize == 1 else tensor
+    return isfinite(values.sum().item()) or bool(torch.isfinite(values).all())

@@ -1,0 +1,178 @@
+"""How many singular values to keep.
+
+Every rule gets the whole spectrum of a layer (descending) and answers with a rank; the budget rule
+looks at all layers of a file at once. The names are those that users of kohya's scripts, KJNodes
+and resize tools know.
+"""
+
+import heapq
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import fsum, inf, sqrt
+
+import torch
+from torch import Tensor
+
+from ..errors import LoraError
+
+
+def fixed(values: Tensor, rank: float) -> int:
+    return int(rank)
+
+
+def energy(values: Tensor, share: float) -> int:
+    """The smallest rank whose kept sum of squares reaches `share` of the whole."""
+    return _reach(values.square(), share)
+
+
+def cumulative(values: Tensor, share: float) -> int:
+    """The smallest rank whose kept sum of singular values reaches `share` of the whole."""
+    return _reach(values, share)
+
+
+def frobenius(values: Tensor, share: float) -> int:
+    """The smallest rank whose Frobenius norm reaches `share` of the whole."""
+    return _reach(values.square(), share**2)
+
+
+def ratio(values: Tensor, limit: float) -> int:
+    """Every singular value that is at least the largest divided by `limit`."""
+    return int((values >= values[0] / limit).sum())
+
+
+def knee(values: Tensor, _: float) -> int:
+    """The knee of the spectrum: the point farthest below the line from its first to its last value.
+
+    Kneedle for a convex decreasing curve (Satopaa et al. 2011). Where no point lies below that
+    line there is no knee, and nothing is cut.
+    """
+    if values[0] == values[-1]:
+        return len(values)
+    height = (values - values[-1]) / (values[0] - values[-1])
+    position = torch.linspace(0, 1, len(values), dtype=values.dtype, device=values.device)
+    below = 1 - height - position
+    return int(torch.argmax(below)) + 1 if below.max() > 1e-9 else len(values)
+
+
+def _reach(weights: Tensor, share: float) -> int:
+    running = torch.cumsum(weights, 0)
+    # A share of 1.0 must keep everything, also where rounding lets the sum stop growing earlier.
+    if share >= 1.0:
+        return len(weights)
+    # 0.8 ** 2 is a little more than 0.64: what meets a share to rounding meets it.
+    return int((running < share * (1 - 1e-12) * running[-1]).sum()) + 1
+
+
+RULES: dict[str, Callable[[Tensor, float], int]] = {
+    "rank": fixed,
+    "energy": energy,
+    "sv_ratio": ratio,
+    "sv_cumulative": cumulative,
+    "sv_fro": frobenius,
+    "knee": knee,
+}
+BUDGETS = ("megabytes", "parameters")
+
+
+@dataclass(frozen=True)
+class RankRule:
+    """A rule of RULES, or a budget of BUDGETS for the whole file, with its number.
+
+    The answer of every rule is clamped to [min_rank, max_rank], and to the rank that the update
+    has. Raises LoraError for a number outside the rule's range.
+    """
+
+    name: str
+    value: float = 0.0
+    min_rank: int = 1
+    max_rank: int | None = None
+
+    def __post_init__(self) -> None:
+        where = f"rank rule {self.name} = {self.value:g}"
+        if self.name not in RULES and self.name not in BUDGETS:
+            known = ", ".join((*RULES, *BUDGETS))
+            raise LoraError(f"rank rule {self.name!r} is unknown; choose one of {known}")
+        if self.name == "rank" and not (self.value >= 1 and float(self.value).is_integer()):
+            raise LoraError(f"{where}: a rank is a whole number of 1 or more")
+        if self.name in ("energy", "sv_cumulative", "sv_fro") and not 0 < self.value <= 1:
+            raise LoraError(f"{where}: a share lies above 0 and up to 1, such as 0.95")
+        if self.name == "sv_ratio" and not self.value >= 1:
+            raise LoraError(f"{where}: the ratio of the largest to the smallest kept is 1 or more")
+        if self.name in BUDGETS and not self.value > 0:
+            raise LoraError(f"{where}: a budget is above 0")
+        if self.min_rank < 1:
+            raise LoraError(f"minimum rank {self.min_rank}: a rank is a whole number of 1 or more")
+        if self.max_rank is not None and self.max_rank < self.min_rank:
+            raise LoraError(
+                f"maximum rank {self.max_rank} is below the minimum rank {self.min_rank}; "
+                "raise the one or lower the other"
+            )
+
+    @property
+    def budget(self) -> bool:
+        return self.name in BUDGETS
+
+    def clamp(self, rank: int, available: int) -> int:
+        return min(max(rank, self.min_rank), self.max_rank or available, available)
+
+    def rank(self, values: Tensor) -> int:
+        """The rank to keep of a layer with these singular values (descending, above noise)."""
+        if len(values) == 0:
+            return 0
+        return self.clamp(RULES[self.name](values, self.value), len(values))
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """A layer as the budget sees it: its singular values and what one rank of it costs."""
+
+    values: list[float]
+    cost: int
+
+
+def budget_ranks(spectra: list[Spectrum], budget: float, rule: RankRule) -> list[int]:
+    """Ranks for all layers whose total cost stays within `budget`, with the least squared error.
+
+    Every layer first gets its minimum; then singular values are taken over the whole file in the
+    order of sigma^2 / cost, the greedy solution of the fractional knapsack. Raises LoraError when
+    even the minimum ranks cost more.
+    """
+    ranks = [rule.clamp(0, len(s.values)) if s.values else 0 for s in spectra]
+    left = budget - sum(rank * s.cost for rank, s in zip(ranks, spectra, strict=True))
+    if left < 0:
+        least = budget - left
+        raise LoraError(
+            f"the budget of {budget:.0f} is below what rank {rule.min_rank} in every layer needs "
+            f"({least:.0f}); raise it, or leave layers out"
+        )
+    limits = [min(len(s.values), rule.max_rank or len(s.values)) for s in spectra]
+
+    def gain(index: int) -> float:
+        s = spectra[index]
+        return -(s.values[ranks[index]] ** 2) / s.cost if s.cost else -inf
+
+    queue = [(gain(i), i) for i in range(len(spectra)) if ranks[i] < limits[i]]
+    heapq.heapify(queue)
+    while queue:
+        _, index = heapq.heappop(queue)
+        if spectra[index].cost > left:
+            continue  # Later values of this layer cost the same; cheaper layers may still fit.
+        left -= spectra[index].cost
+        ranks[index] += 1
+        if ranks[index] < limits[index]:
+            heapq.heappush(queue, (gain(index), index))
+    return ranks
+
+
+def retained(values: Sequence[float], rank: int, norm: float) -> tuple[float, float]:
+    """(share of the energy in the first `rank` singular values, relative error of keeping them).
+
+    The lost part is summed by itself where the whole spectrum is known: 1 - share has no digits
+    left when almost everything is kept.
+    """
+    if norm == 0:
+        return 1.0, 0.0
+    kept = fsum(value**2 for value in values[:rank])
+    lost = fsum(value**2 for value in values[rank:])
+    lost = max(lost, norm**2 - kept if norm**2 - kept > 1e-6 * norm**2 else 0.0)
+    return max(0.0, 1.0 - lost / norm**2), sqrt(lost) / norm

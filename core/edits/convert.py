@@ -1,0 +1,31 @@
+"""Convert: the same update in another spelling, fused or split as that spelling needs."""
+
+from ..reading.lora import Lora, Source
+from ..running.layout import Target, lay_out
+from ..running.output import Output
+from ..running.report import Report
+from ..running.stream import Compute
+from .edit import Edited, Outcome, run
+from .unchanged import unchanged
+
+
+def convert(
+    lora: Source,
+    output: Output,
+    compute: Compute = Compute(),  # noqa: B008 - frozen
+) -> Edited:
+    """Write a LoRA in `output.spelling` and `output.dtype`; exact up to the dtype's rounding.
+
+    Modules whose name no rule knows keep it. Raises LoraError where a kind that cannot be cut would
+    have to be fused or split.
+    """
+    source = Lora.of(lora)
+    targets = lay_out([source], output.spelling_for(source))
+    report = Report("convert", settings={"spelling": output.spelling, "dtype": output.dtype})
+    dtype = output.dtype_for(source)
+    cast = output.dtype != "match"
+
+    def one(target: Target, compute: Compute) -> Outcome:
+        return unchanged(target, dtype, compute, cast, measured=False)
+
+    return run([source], targets, one, output, report, compute)

@@ -1,0 +1,143 @@
+"""What all edits share: running over the targets and accounting for every tensor."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..adapters.adapter import scalar
+from ..errors import LoraError
+from ..naming.family import UNKNOWN
+from ..naming.spelling import is_read
+from ..reading.lora import Lora
+from ..running.encoding import too_faint
+from ..running.layout import Target
+from ..running.output import Output
+from ..running.report import ModuleReport, Report
+from ..running.stream import Compute, stream
+from ..running.writer import Writer
+from ..storage.files import StateDict
+
+
+@dataclass(frozen=True)
+class Edited:
+    """The result of an edit: `lora` is a state dict, or the path of the file written."""
+
+    lora: StateDict | Path
+    report: Report
+
+
+# One module's outcome: its row of the report and its tensors (none when it was dropped).
+Outcome = tuple[ModuleReport, dict[str, Tensor]]
+
+
+def run(
+    loras: list[Lora],
+    targets: Sequence[Target],
+    function: Callable[[Target, Compute], Outcome],
+    output: Output,
+    report: Report,
+    compute: Compute,
+    others: Iterable[str] | None = None,
+) -> Edited:
+    """Apply `function` to every target and write what it returns.
+
+    `others` selects which tensors that belong to no module are carried (None: all). Raises
+    LoraError when nothing is left to write.
+    """
+    with prepared(loras, targets, function, output, report, compute, others) as edited:
+        return edited
+
+
+@contextmanager
+def prepared(
+    loras: list[Lora],
+    targets: Sequence[Target],
+    function: Callable[[Target, Compute], Outcome],
+    output: Output,
+    report: Report,
+    compute: Compute,
+    others: Iterable[str] | None = None,
+) -> Iterator[Edited]:
+    """As `run`, but the file gets its place only when the block is left, and not with an error."""
+    account(loras, targets, report, others)
+    faint: list[str] = []
+    files = [lora.name for lora in loras]
+    with Writer(output, loras, targets, report) as writer:
+        for row, tensors in stream(targets, lambda t: t.canonical, function, compute, files):
+            report.modules.append(row)
+            writer.put(tensors)
+            alphas = [key for key in tensors if key.endswith(".alpha")]
+            writer.alphas |= {scalar(tensors[key], key) for key in alphas}
+            if row.action != "copied" or output.dtype != "match":
+                faint += [key for key, tensor in tensors.items() if too_faint(tensor)]
+        if not report.kept:
+            raise LoraError(
+                f"{' and '.join(files)}: the {report.operation} removed every module; nothing is "
+                "written"
+            )
+        for key in report.carried:
+            owner = next(lora for lora in loras if key in lora.other)
+            writer.put({key: owner.tensors[key]})
+        if faint:
+            report.notes.append(
+                f"{len(faint)} tensors hold numbers so small that fp16 keeps few of their digits, "
+                f"such as {faint[0]}; write bf16 or fp32 instead"
+            )
+        yield Edited(writer.finish(), report)
+
+
+def account(
+    loras: Sequence[Lora], targets: Sequence[Target], report: Report, others: Iterable[str] | None
+) -> None:
+    """Count matches, and sort the tensors outside modules into carried and dropped.
+
+    Raises LoraError where both inputs have a tensor that cannot be added and they differ.
+    """
+    chosen = None if others is None else set(others)
+    inputs = [{c.input for c in target.contributions} for target in targets]
+    report.matched = sum(len(found) > 1 for found in inputs)
+    if len(loras) > 1 and not report.matched:
+        report.notes.append("the files share no module: the result holds both, side by side")
+    report.only_in = [sum(found == {i} for found in inputs) for i in range(len(loras))]
+    for lora in loras:
+        report.notes += lora.notes
+    report.notes += _unread_names(loras, targets)
+    readings = [asdict(lora.reading) for lora in loras]
+    if any(any(reading.values()) for reading in readings):
+        report.settings = report.settings | {"reading": readings}
+    for lora in loras:
+        for key, reason in lora.shadowed.items():
+            report.dropped[f"{lora.name}: {key}"] = reason
+        for key, reason in lora.other.items():
+            if chosen is not None and key not in chosen:
+                report.dropped[f"{lora.name}: {key}"] = "not selected"
+            elif key not in report.carried:
+                report.carried[key] = reason
+            elif not same_bits(lora.tensors[key], loras[0].tensors[key]):
+                raise LoraError(
+                    f"tensor {key} is in both files with different values and is not part of an "
+                    f"adapter, so it cannot be added; leave it out with the layers selector: -{key}"
+                )
+
+
+def _unread_names(loras: Sequence[Lora], targets: Sequence[Target]) -> list[str]:
+    """What to say about names that were made for the result and that ComfyUI does not read."""
+    stored = {module.raw for lora in loras for module in lora.modules.values()}
+    family = next((lora.family for lora in loras if lora.family is not UNKNOWN), UNKNOWN)
+    new = [t.raw for t in targets if t.name.native and t.raw not in stored]
+    unread = [raw for raw in new if not is_read(raw, family)]
+    if not unread:
+        return []
+    return [f"ComfyUI does not read names like {unread[0]}: {len(unread)} modules of the result"]
+
+
+def same_bits(one: Tensor, other: Tensor) -> bool:
+    """Equal to the bit, of whatever dtype."""
+    if one.dtype != other.dtype or one.shape != other.shape:
+        return False
+    pair = (tensor.contiguous().reshape(-1).view(torch.uint8) for tensor in (one, other))
+    return torch.equal(*pair)

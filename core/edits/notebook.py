@@ -1,0 +1,90 @@
+"""The names that users of the original notebooks know, with the same arguments and meaning.
+
+Unlike the notebooks these count alpha, read every key spelling and carry metadata.
+"""
+
+import os
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
+import torch
+
+from ..errors import LoraError
+from ..merging.balance import WeightRule
+from ..reading.lora import Source
+from ..running.output import Output
+from ..running.stream import Compute, choose_device
+from ..storage.files import StateDict
+from .blend import Blend, blend
+
+BlockRules = Sequence[tuple[str, float, float]]
+
+
+def blend_and_convert_loras_streaming(
+    lora1: Source,
+    lora2: Source | None = None,
+    w1: float = 1.0,
+    w2: float = 1.0,
+    target_rank: int | None = 32,
+    compute_device: str | torch.device | None = None,
+    compute_dtype: torch.dtype = torch.float32,
+    include_bases: Collection[str] | None = None,
+    drop_near_zero: bool = True,
+    zero_tol: float = 1e-12,
+    factor_method: str = "svd",
+    block_rules: BlockRules | None = None,
+    dynamic_weight_fn: WeightRule | None = None,
+    dyn_norm_iters: int = 40,
+    output_path: str | os.PathLike[str] | None = None,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> StateDict | Path:
+    """Blend two LoRAs (or resize one) and return the state dict, or write it to `output_path`.
+
+    `include_bases` lists the module names to keep, as the files spell them or canonical.
+    `block_rules` are (prefix, multiplier 1, multiplier 2); the longest prefix that fits wins.
+    `target_rank` None keeps everything. `factor_method` is "svd" or "pca_lowrank".
+    `dyn_norm_iters` is accepted for compatibility: spectral norms are exact here.
+    """
+    methods = {"svd": "svd", "pca_lowrank": "pca", "pca": "pca"}
+    if factor_method not in methods:
+        raise LoraError(f"factor_method {factor_method!r} is unknown; choose svd or pca_lowrank")
+    settings = Blend(
+        weights=(w1, w2),
+        rank=target_rank,
+        method=methods[factor_method],
+        drop_near_zero=drop_near_zero,
+        zero_tolerance=zero_tol,
+        balance=dynamic_weight_fn,
+    )
+    device = choose_device(str(compute_device) if compute_device is not None else "auto")
+    result = blend(
+        lora1,
+        lora2,
+        settings,
+        Output(output_path),
+        Compute(device, compute_dtype, progress),
+        _longest_prefix(block_rules) if block_rules else None,
+        None if include_bases is None else _named(include_bases),
+    )
+    return result.lora
+
+
+def _named(bases: Collection[str]) -> Callable[[str, Sequence[str]], bool]:
+    wanted = set(bases)
+
+    def keep(name: str, raws: Sequence[str]) -> bool:
+        return not wanted.isdisjoint((name, *raws))
+
+    return keep
+
+
+def _longest_prefix(rules: BlockRules) -> Callable[[str, Sequence[str]], tuple[float, float]]:
+    def rule(name: str, raws: Sequence[str]) -> tuple[float, float]:
+        fitting = [
+            (len(prefix), (first, second))
+            for prefix, first, second in rules
+            if any(spelled.startswith(prefix) for spelled in (name, *raws))
+        ]
+        return max(fitting)[1] if fitting else (1.0, 1.0)
+
+    return rule

@@ -1,0 +1,82 @@
+"""Select: keep the modules that a selector names; the rest is available too."""
+
+import os
+from contextlib import AbstractContextManager
+
+from ..errors import LoraError
+from ..naming.selectors import Selector
+from ..reading.lora import Lora, Source
+from ..running.layout import Target, lay_out
+from ..running.output import Output
+from ..running.report import Report
+from ..running.stream import Compute
+from ..storage.files import FileSink
+from .edit import Edited, Outcome, prepared
+from .unchanged import unchanged
+
+
+def select(
+    lora: Source,
+    layers: str,
+    output: Output = Output(),  # noqa: B008 - frozen
+    rest: Output | None = None,
+    compute: Compute = Compute(),  # noqa: B008 - frozen
+) -> tuple[Edited, Edited | None]:
+    """(the selected modules, all others) as they stand, to the bit.
+
+    The second is made where `rest` says how. Tensors outside modules can be selected by their keys.
+    Raises LoraError when either side would be empty; both are written, or neither is.
+    """
+    source = Lora.of(lora)
+    targets = lay_out([source], output.spelling_for(source))
+    names = [target.canonical for target in targets] + sorted(source.other)
+    chosen = Selector.parse(layers).select(names)
+    others = set(names) - chosen
+    _check_modules(source, targets, chosen, layers)
+    part = _part(source, targets, chosen, layers, output, compute)
+    if rest is None:
+        with part as kept:
+            return kept, None
+    _check_modules(source, targets, others, f"rest of {layers}")
+    _check_rest(source, output, rest)
+    # Neither file gets its place before both are complete.
+    other_part = _part(source, targets, others, f"rest of {layers}", rest, compute)
+    with part as kept, other_part as remaining:
+        return kept, remaining
+
+
+def _check_modules(source: Lora, targets: list[Target], names: set[str], layers: str) -> None:
+    if not any(target.canonical in names for target in targets):
+        raise LoraError(f"selector {layers!r} leaves no module of {source.name}; widen it")
+
+
+def _check_rest(source: Lora, output: Output, rest: Output) -> None:
+    """Raises LoraError where the second part cannot be written, before the first one is."""
+    if rest.path is None:
+        return
+    rest.check([source])
+    if output.path is not None and os.path.realpath(output.path) == os.path.realpath(rest.path):
+        raise LoraError(f"{rest.path}: both parts would be this file; choose another for the rest")
+    with FileSink(rest.path):
+        pass  # It can be begun there, which is all that can be known now.
+
+
+def _part(
+    source: Lora,
+    targets: list[Target],
+    names: set[str],
+    layers: str,
+    output: Output,
+    compute: Compute,
+) -> AbstractContextManager[Edited]:
+    recipe = {"layers": layers, "dtype": output.dtype, "spelling": output.spelling}
+    report = Report("select", settings=recipe)
+    report.dropped |= {t.canonical: "not selected" for t in targets if t.canonical not in names}
+    chosen = [target for target in targets if target.canonical in names]
+    dtype = output.dtype_for(source)
+    cast = output.dtype != "match"
+
+    def one(target: Target, compute: Compute) -> Outcome:
+        return unchanged(target, dtype, compute, cast, measured=False)
+
+    return prepared([source], chosen, one, output, report, compute, names & set(source.other))

@@ -1,0 +1,79 @@
+"""Top blocks: keep (or remove) the few blocks in which most of a LoRA sits."""
+
+from collections.abc import Collection
+from typing import Protocol
+
+from ..errors import LoraError
+from ..naming.blocks import locate
+from ..naming.selectors import Selector
+from ..reading.lora import Lora, Source
+from ..running.output import Output
+from ..running.stream import Compute
+from .edit import Edited
+from .select import select
+
+KEEP, REMOVE = "keep", "remove"
+
+
+class Chosen(Protocol):
+    """Which blocks were chosen, of those that were measured: `choose_blocks` makes one."""
+
+    @property
+    def blocks(self) -> Collection[str]: ...
+
+    @property
+    def measured(self) -> Collection[str]: ...
+
+
+def top_blocks(
+    lora: Source,
+    choice: Chosen,
+    mode: str = KEEP,
+    always: str = "",
+    other_layers: str = KEEP,
+    output: Output = Output(),  # noqa: B008 - frozen
+    rest: Output | None = None,
+    compute: Compute = Compute(),  # noqa: B008 - frozen
+) -> tuple[Edited, Edited | None]:
+    """(the LoRA with only, or without, the chosen blocks; everything else where `rest` says how).
+
+    What `always` selects stays in any case; `other_layers` says what happens to modules and tensors
+    outside any block. Blocks that could not be measured stay. Everything that stays does so to the
+    bit. Raises LoraError for blocks that this LoRA lacks and where either side would be empty.
+    """
+    for name, value in (("mode", mode), ("other_layers", other_layers)):
+        if value not in (KEEP, REMOVE):
+            raise LoraError(f"{name} {value!r} is unknown; choose {KEEP} or {REMOVE}")
+    if Selector.parse(always).excludes:
+        raise LoraError(
+            f"always {always!r}: it lists what stays, an exclusion has no meaning there"
+        )
+    source = Lora.of(lora)
+    prefixes: dict[str, str] = {}
+    outside = sorted(source.other)
+    for name in source.modules:
+        place = locate(name)
+        if place.block and place.prefix:
+            prefixes[place.block] = place.prefix
+        else:
+            outside.append(name)
+    if missing := [block for block in choice.blocks if block not in prefixes]:
+        raise LoraError(
+            f"{source.name} has no block {missing[0]}: the analysis is of another LoRA; leave it "
+            "out to have this one analysed"
+        )
+    measured, chosen = set(choice.measured), set(choice.blocks)
+    stay = [
+        prefix
+        for block, prefix in prefixes.items()
+        if block not in measured or (block in chosen) == (mode == KEEP)
+    ]
+    selected = [*stay, *(outside if other_layers == KEEP else []), *([always] if always else [])]
+    if not selected:
+        raise LoraError(f"nothing is left of {source.name}: keep other layers, or fewer blocks go")
+    if rest is not None and len(stay) == len(prefixes) and (other_layers == KEEP or not outside):
+        raise LoraError(
+            f"all {len(stay)} blocks of {source.name} stay, so there is no rest to write; change "
+            "the threshold"
+        )
+    return select(source, ", ".join(selected), output, rest, compute)

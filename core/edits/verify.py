@@ -1,0 +1,166 @@
+"""Verify: read a written file again and measure what it says against its inputs."""
+
+from collections.abc import Sequence
+from math import sqrt
+
+import torch
+
+from ..algebra.low_rank import Dense, Update, total
+from ..errors import LoraError
+from ..reading.lora import Lora, Source
+from ..running.layout import Target, lay_out, open_pair
+from ..running.report import ModuleReport, Report
+from ..running.stream import Compute, stream
+from .block_weights import BlockRule, parse_block_weights
+from .edit import Edited, same_bits
+
+
+def verify(
+    written: Source,
+    inputs: Sequence[Source],
+    weights: Sequence[float],
+    block_weights: str = "",
+    compute: Compute = Compute(dtype=torch.float64),  # noqa: B008 - frozen
+) -> Report:
+    """The true error of a written file against the weighted sum of its inputs.
+
+    Per module ||written - exact|| / ||exact|| in the Frobenius norm, computed from the factors in
+    `compute.dtype`, rounding of the output dtype and all else included; a module that the written
+    file lacks counts with its whole norm. In total the same over all modules as one vector.
+    """
+    if len(weights) != len(inputs) or len(inputs) not in (1, 2):
+        raise LoraError(
+            f"verify takes one or two inputs with one weight each, not {len(inputs)} inputs and "
+            f"{len(weights)} weights"
+        )
+    loras = [Lora.of(source) for source in inputs]
+    if len(loras) == 2:
+        loras = list(open_pair(*loras))
+    result = written if isinstance(written, Lora) else Lora(written, prefer=loras[0].family)
+    # The written file goes first: its cut of the weights is the one that is compared.
+    targets = lay_out([result, *loras], None)
+    rule = parse_block_weights(block_weights, [t.canonical for t in targets])
+    factors = [1.0, *(-weight for weight in weights)]
+    report = Report("verify", settings={"weights": list(weights)})
+    report.inputs = [{"name": lora.name, "bytes": lora.bytes} for lora in (result, *loras)]
+    report.output = str(result.tensors.path or result.name)
+    report.output_bytes = result.bytes
+
+    def one(target: Target, compute: Compute) -> ModuleReport:
+        return _measure(target, factors, rule, compute)
+
+    names = [lora.name for lora in (result, *loras)]
+    report.modules = list(stream(targets, lambda t: t.canonical, one, compute, names))
+    report.notes = [note for lora in loras for note in lora.notes]
+    missing = sum(row.action == "missing" for row in report.modules)
+    if missing:
+        report.notes.append(f"{missing} modules of the inputs are not in {result.name}")
+    unknown = [row.module for row in report.modules if not row.measured]
+    if unknown:
+        report.notes.append(
+            f"{len(unknown)} modules were not measured, for example {unknown[0]}: what they do "
+            "depends on the base model"
+        )
+    return report
+
+
+def check(
+    edited: Edited,
+    inputs: Sequence[Source],
+    weights: Sequence[float] = (1.0,),
+    block_weights: str = "",
+    compute: Compute = Compute(dtype=torch.float64),  # noqa: B008 - frozen
+) -> Report:
+    """Read what an edit has just written: does it say what the edit's report says?
+
+    Every module that the report keeps has to be there with no more than the reported error and the
+    rounding of its dtype, and no other; tensors outside modules have to be the inputs' to the bit.
+    Returns what was measured. Raises LoraError naming the first module or tensor that is wrong.
+    """
+    loras = [Lora.of(source) for source in inputs]
+    written = Lora(edited.lora, prefer=loras[0].family)
+    measured = verify(written, loras, weights, block_weights, compute)
+    # Names of models without a table lose the difference between dots and underscores.
+    found = {row.module.replace(".", "_"): row for row in measured.modules}
+    kept = {row.module.replace(".", "_"): row for row in edited.report.kept}
+    dtypes = {module.dtype for module in written.modules.values()}
+    rounding = 4 * max((torch.finfo(d).eps for d in dtypes if d.is_floating_point), default=0.0)
+    # What a report leaves out counts with all of it in `measured`: here only what is written does.
+    measured.modules = [row for name, row in found.items() if name in kept]
+    problem = None
+    for name, row in found.items():
+        if name not in kept and row.action == "measured":
+            problem = problem or f"module {row.module} should not be there"
+    for name, row in kept.items():
+        limit = 1.01 * row.relative_error + rounding + 1e-5
+        there = found.get(name)
+        if there is None or there.action == "missing":
+            problem = problem or f"module {row.module} is missing"
+        elif there.measured and not (
+            there.relative_error <= limit
+            or (there.error or 0.0) <= (rounding + 1e-5) * _magnitude(loras, name, compute)
+        ):
+            problem = problem or (
+                f"module {row.module} has a relative error of {there.relative_error:.3g}, which "
+                f"should be {limit:.3g} at most; write fp32 if its numbers are very small or large"
+            )
+    for key in edited.report.carried:
+        owner = next(lora for lora in loras if key in lora.other)
+        if key not in written.tensors.info or not same_bits(
+            written.tensors[key], owner.tensors[key]
+        ):
+            problem = problem or f"tensor {key} is not the one of {owner.name}"
+    if problem:
+        raise LoraError(f"{edited.lora}: written, but {problem}")
+    return measured
+
+
+def _magnitude(loras: Sequence[Lora], name: str, compute: Compute) -> float:
+    """The norms of a module's updates in all files: rounding is of this size where they cancel."""
+    modules = [m for lora in loras for m in lora.modules.values()]
+    found = [m for m in modules if m.canonical.replace(".", "_") == name]
+    return sum(m.update(compute.device, compute.dtype).frobenius_norm() for m in found)
+
+
+def _measure(
+    target: Target, factors: list[float], rule: BlockRule, compute: Compute
+) -> ModuleReport:
+    multipliers = rule(target.canonical, [c.module.raw for c in target.contributions])
+    difference, exact = [], []
+    rank = None
+    for c in target.contributions:
+        if c.module.adapter.kind.update is None:
+            note = f"{c.module.adapter.kind.name}: {c.module.adapter.kind.needs_base}"
+            return ModuleReport(target.canonical, "not measured", [], note=note)
+    updates = target.updates(compute.device, compute.dtype)
+    for c, update in zip(target.contributions, updates, strict=True):
+        factor = factors[c.input] * (multipliers[c.input - 1] if c.input else 1.0)
+        term = update.scaled(factor)
+        difference.append(term)
+        if c.input:
+            exact.append(term)
+        else:
+            rank = c.module.rank
+    norm, error = norm_of(exact), norm_of(difference)
+    action = "measured" if any(c.input == 0 for c in target.contributions) else "missing"
+    # An update that should be zero and is not is infinitely wrong.
+    relative = error / norm if norm > 0 else (0.0 if error == 0 else float("inf"))
+    ranks = [c.module.rank for c in target.contributions if c.input]
+    kept = max(0.0, 1.0 - relative**2)
+    return ModuleReport(target.canonical, action, ranks, rank, norm, kept, relative, error=error)
+
+
+def norm_of(terms: list[Update]) -> float:
+    """The Frobenius norm of a sum, also where the terms all but cancel.
+
+    The triangles of both factors in float64 give the norm of their product without the squares of
+    Gram matrices, whose rounding would hide anything below 1e-8 of the terms.
+    """
+    if not terms:
+        return 0.0
+    update = total(terms)
+    if isinstance(update, Dense):
+        return float(torch.linalg.vector_norm(update.values))
+    r_up = torch.linalg.qr(update.up.double(), mode="r").R
+    r_down = torch.linalg.qr(update.down.T.double(), mode="r").R
+    return sqrt(float((r_up @ r_down.T).square().sum()))

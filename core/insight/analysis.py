@@ -1,0 +1,263 @@
+"""Analysis: one row per module, every column of the notebook's table and what it lacked."""
+
+from __future__ import annotations
+
+import builtins
+from dataclasses import replace
+from math import nan
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+import torch
+
+from ..adapters.full import DIFFERENCE
+from ..adapters.lora import LORA
+from ..errors import LoraError
+from ..naming.blocks import locate
+from ..naming.selectors import Selector
+from ..reading.lora import Lora, Module, Source
+from ..running.stream import CPU, Compute, choose_device, stream
+from .elements import PERCENTILES, Entries
+from .statistics import (
+    TENSOR_STATISTICS,
+    UPDATE_STATISTICS,
+    Measured,
+    effective_rank,
+    measure,
+    stable_rank,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# "norms" is for those who want spectra only: what the importance of blocks is made of.
+LEVELS = ("norms", "spectral", "full")
+STATISTICS = ("spectral", "full")
+TENSORS = ("A", "B", "dW")
+EXTRA_COLUMNS = (
+    "alpha",
+    "scale",
+    "block",
+    "component",
+    "module",
+    "effective_rank",
+    "stable_rank",
+    "dW.softmax_norm",
+    "dW.energy_share",
+    "kind",
+    "not_measured",
+)
+
+
+def notebook_columns(top: int = 8) -> list[str]:
+    """The columns of the notebook in its order: 88 with eight singular values."""
+    signs = ("pos", "neg", "zero")
+    groups = {
+        "basic": ("min", "max", "mean", "std", "median"),
+        "sign": ("count", *signs, *(f"{sign}_frac" for sign in signs)),
+        "norms": ("l1", "l2", "linf"),
+        "percentiles": tuple(f"p{percent}" for percent in PERCENTILES),
+    }
+    svd = ("spectral_norm", "energy_total", "energy_topk", "energy_ratio_topk", "nuclear_norm")
+    return [
+        *("layer", "A.shape", "B.shape", "deltaW.shape", "rank", "rank_match"),
+        *("in_dim", "out_dim", "delta_error"),
+        *(
+            f"{tensor}.{name}.{key}"
+            for tensor in TENSORS
+            for name in groups
+            for key in groups[name]
+        ),
+        *(f"dW.svd.{key}" for key in svd),
+        *(f"dW.svd.s{i + 1}" for i in range(top)),
+    ]
+
+
+def _of_level(column: str, statistics: str) -> bool:
+    """Whether a column of the notebook is measured at this level."""
+    tensor, _, name = column.partition(".")
+    if tensor == "dW" and not name.startswith("svd."):
+        return statistics == "full" or name in ("basic.mean", "basic.std", "norms.l2")
+    return statistics != "norms" or tensor not in ("A", "B") or name == "shape"
+
+
+@overload
+def analyze_lora(
+    state_dict: Source,
+    device: torch.device | str | None = ...,
+    dtype: torch.dtype | None = ...,
+    svd_topk: int = ...,
+    svd_exact_max_elems: int | None = ...,
+    return_df: Literal[True] = ...,
+    statistics: str = ...,
+    layers: str = ...,
+    compute: Compute | None = ...,
+) -> pd.DataFrame: ...
+
+
+@overload
+def analyze_lora(
+    state_dict: Source,
+    device: torch.device | str | None = ...,
+    dtype: torch.dtype | None = ...,
+    svd_topk: int = ...,
+    svd_exact_max_elems: int | None = ...,
+    return_df: bool = ...,
+    statistics: str = ...,
+    layers: str = ...,
+    compute: Compute | None = ...,
+) -> pd.DataFrame | list[dict[str, Any]]: ...
+
+
+def analyze_lora(
+    state_dict: Source,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+    svd_topk: int = 8,
+    svd_exact_max_elems: int | None = None,
+    return_df: bool = True,
+    statistics: str = "full",
+    layers: str = "",
+    compute: Compute | None = None,
+) -> pd.DataFrame | list[dict[str, Any]]:
+    """The table of a file or state dict: one row per module, in the file's order.
+
+    A is the stored down factor, B the stored up factor, dW the update as ComfyUI applies it at
+    strength 1. `statistics` "spectral" leaves out the columns that need the entries of dW.
+    `svd_topk` singular values get a column. `svd_exact_max_elems` is accepted for compatibility:
+    spectra are exact at any size. `compute` overrides device and dtype. With `return_df` False the
+    rows come as dicts.
+
+    Where something does not exist or cannot be measured its columns are NaN, and `not_measured`
+    says why. Raises LoraError for an unknown level or a selector that matches nothing.
+    """
+    if statistics not in LEVELS:
+        raise LoraError(
+            f"statistics {statistics!r} is unknown; choose one of {', '.join(STATISTICS)}"
+        )
+    if svd_topk < 1:
+        raise LoraError(f"svd_topk {svd_topk} must be 1 or more")
+    if compute is None:
+        chosen = choose_device("auto" if device is None else str(device))
+        compute = Compute(chosen, dtype or torch.float32)
+    if compute.device.type == "mps":
+        # Apple's GPUs have no float64, in which spectra and sums are computed.
+        compute = replace(compute, device=CPU)
+    lora = Lora.of(state_dict)
+    names = Selector.parse(layers).select(lora.modules) if layers else set(lora.modules)
+    modules = [module for name, module in lora.modules.items() if name in names]
+
+    def one(module: Module, compute: Compute) -> dict[str, Any]:
+        return _row(module, statistics, svd_topk, compute)
+
+    rows = list(stream(modules, lambda module: module.canonical, one, compute, [lora.name]))
+    _add_shares(rows)
+    if not return_df:
+        return rows
+    import pandas as pd
+
+    columns = [c for c in notebook_columns(svd_topk) if _of_level(c, statistics)]
+    columns += EXTRA_COLUMNS
+    added = {column for row in rows for column in row} - set(columns)
+    table = pd.DataFrame(rows, columns=[*columns, *sorted(added)])
+    table.attrs = {"lora": lora.name, "family": str(lora.recognition), "statistics": statistics}
+    return table
+
+
+def analyze_and_display(
+    lora: Source,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype = torch.float32,
+    sort_by: str = "dW.svd.spectral_norm",
+    ascending: bool = False,
+) -> pd.DataFrame:
+    """The full table, sorted; shown in a notebook, printed elsewhere."""
+    table = sort_table(analyze_lora(lora, device, dtype), sort_by, ascending)
+    # IPython makes its display function a builtin.
+    show = getattr(builtins, "display", print)
+    show(table)
+    return table
+
+
+def sort_table(table: pd.DataFrame, sort_by: str, ascending: bool = False) -> pd.DataFrame:
+    """The rows by a column, NaN last. Raises LoraError where the table has no such column."""
+    if sort_by not in table.columns:
+        alike = [column for column in table.columns if sort_by.split(".")[-1] in column]
+        hint = f"such as {', '.join(alike[:4])}" if alike else "which --csv writes"
+        raise LoraError(
+            f"sort by {sort_by!r}: no such column among the {len(table.columns)} measured, {hint}; "
+            "those of the entries of dW need statistics=full"
+        )
+    return table.sort_values(sort_by, ascending=ascending, kind="stable", na_position="last")
+
+
+def _row(module: Module, statistics: str, top: int, compute: Compute) -> dict[str, Any]:
+    """All columns of one module that do not need the others."""
+    place = locate(module.canonical)
+    row: dict[str, Any] = {
+        "layer": module.raw,
+        **_scaling(module),
+        "block": place.block,
+        "component": place.component,
+        "module": module.canonical,
+        "kind": module.adapter.kind.name,
+        "not_measured": "",
+    } | _stored(module, statistics, compute)
+    try:
+        update = module.update(compute.device, compute.dtype)
+    except LoraError as error:
+        row["delta_error"] = row["not_measured"] = str(error)
+        return row
+    measured = Measured(update, top)
+    row["deltaW.shape"] = update.shape
+    row["out_dim"], row["in_dim"] = (*update.shape, 1, 1)[:2]
+    row |= measure(UPDATE_STATISTICS, measured, "dW")
+    if "dW.svd.spectral_norm" in row:
+        row["effective_rank"] = effective_rank(measured.values)
+        row["stable_rank"] = stable_rank(measured.values)
+    if statistics == "full":
+        row |= measure(TENSOR_STATISTICS, measured.entries, "dW")
+    return row
+
+
+def _stored(module: Module, statistics: str, compute: Compute) -> dict[str, Any]:
+    """The columns of the stored factors A and B: shapes, rank, and their own statistics."""
+    row: dict[str, Any] = {"rank": module.rank or nan, "rank_match": None, "delta_error": ""}
+    row |= dict.fromkeys(("A.shape", "B.shape", "deltaW.shape"))
+    row |= {"in_dim": nan, "out_dim": nan}
+    keys = module.adapter.keys
+    if not {"down", "up"} <= set(keys):
+        return row
+    info = module.tensors.info
+    down, up = info[keys["down"]].shape, info[keys["up"]].shape
+    row |= {"A.shape": down, "B.shape": up}
+    row["rank_match"] = len(down) > 1 and len(up) > 1 and down[0] == up[1]
+    row["in_dim"], row["out_dim"] = (*down, nan, nan)[1], (*up, nan)[0]
+    if statistics != "norms":
+        for tensor, role in (("A", "down"), ("B", "up")):
+            stored = module.tensors[keys[role]].to(compute.device)
+            row |= measure(TENSOR_STATISTICS, Entries.of_tensor(stored), tensor)
+    return row
+
+
+def _scaling(module: Module) -> dict[str, float]:
+    """alpha, and what up @ down is multiplied by: NaN for kinds that scale in their own ways."""
+    try:
+        alpha = module.alpha
+    except LoraError:
+        return {"alpha": nan, "scale": nan}  # The update cannot be told either, and says why.
+    scale = module.scale
+    if alpha is not None and module.adapter.kind is not DIFFERENCE:
+        known = module.adapter.kind is LORA and module.rank
+        scale *= alpha / module.rank if known and module.rank else nan
+    return {"alpha": nan if alpha is None else alpha, "scale": scale}
+
+
+def _add_shares(rows: list[dict[str, Any]]) -> None:
+    """The columns that compare a module with all others."""
+    measured = [row for row in rows if "dW.svd.spectral_norm" in row]
+    norms = torch.tensor([row["dW.svd.spectral_norm"] for row in measured], dtype=torch.float64)
+    energies = [row["dW.svd.energy_total"] for row in measured]
+    whole = sum(energies)
+    for row, share, energy in zip(measured, norms.softmax(0).tolist(), energies, strict=True):
+        row["dW.softmax_norm"] = share
+        row["dW.energy_share"] = energy / whole if whole > 0 else 0.0

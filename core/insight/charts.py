@@ -1,0 +1,254 @@
+"""Charts of an analysis: figures of 1024 x 640 pixels that say the same thing on every machine.
+
+Colours are Okabe and Ito's, which colour-blind people can tell apart, and cividis for heat. Only
+matplotlib's own font and settings are used, and none of its global figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from ..errors import LoraError
+from ..naming.blocks import KINDS, container_of, locate, network_order
+from ..running.report import Report
+from .drawing import (
+    MARKERS,
+    MUTED,
+    PALETTE,
+    SMALL,
+    mark_groups,
+    new_figure,
+    note,
+    save,
+    shorten,
+    style,
+    to_png,
+)
+from .importance import ENERGY, FROBENIUS_NORM, MEASURES, SPECTRAL_NORM, importance_table, up_to
+
+__all__ = ["CHARTS", "chart", "rank_chart", "save", "to_png"]
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+
+def chart(
+    df: pd.DataFrame,
+    kind: str,
+    importance: str = ENERGY,
+    temperature: float = 1.0,
+    threshold: float = 0.9,
+) -> Figure:
+    """A figure of an analysis; `kind` is one of CHARTS.
+
+    `importance` and `temperature` say how blocks are weighed, `threshold` where the cumulative
+    chart draws its line. Raises LoraError for an unknown kind and where nothing was measured.
+    """
+    if kind not in CHARTS:
+        raise LoraError(f"chart {kind!r} is unknown; choose one of {', '.join(CHARTS)}")
+    measured = df[df[SPECTRAL_NORM].notna()] if SPECTRAL_NORM in df.columns else df.head(0)
+    if measured.empty:
+        raise LoraError("there is nothing to draw: no module was measured")
+    with style():
+        return CHARTS[kind](measured, importance, temperature, threshold)
+
+
+def rank_chart(report: Report) -> Figure:
+    """Rank and retained energy of every module along the network, for the report of a resize."""
+    rows = [row for row in report.kept if row.rank is not None]
+    if not rows:
+        raise LoraError("there is nothing to draw: no module of the output has a rank")
+    rows.sort(key=lambda row: _module_order(row.module))
+    with style():
+        figure = new_figure()
+        ranks, energies = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+        before = [sum(rank for rank in row.ranks if rank is not None) for row in rows]
+        after = [row.rank or 0 for row in rows]
+        edges = range(len(rows) + 1)
+        ranks.stairs(before, edges, fill=True, color="#CCCCCC", label="before")
+        ranks.stairs(after, edges, fill=True, color=PALETTE[0], label="after")
+        energy = f"{report.retained_energy:.2%} of the energy kept"
+        ranks.set(ylabel="rank", ylim=(0, None), title=f"Rank of {len(rows)} modules, {energy}")
+        ranks.locator_params(axis="y", integer=True)
+        ranks.legend(loc="lower right", ncols=2, frameon=False, bbox_to_anchor=(1, 0.97))
+        kept = [100 * row.retained_energy for row in rows]
+        energies.stairs(kept, edges, color=PALETTE[5], baseline=None, linewidth=1.2)
+        low = min(kept)
+        energies.set(ylabel="energy kept, %", ylim=(max(0, low - 0.1 * (100.5 - low)), 100.5))
+        energies.axhline(100 * report.retained_energy, color=MUTED, linewidth=1, linestyle="--")
+        energies.set_xlim(0, len(rows))
+        containers = [container_of(locate(row.module).block or "outside") for row in rows]
+        mark_groups(energies, containers, [""] * len(rows), {})
+        return figure
+
+
+def _measure_name(importance: str, temperature: float) -> str:
+    if importance == ENERGY:
+        return "share of the energy"
+    return f"softmax of spectral norms, temperature {temperature:g}"
+
+
+def _blocks_chart(
+    df: pd.DataFrame, importance: str, temperature: float, threshold: float
+) -> Figure:
+    """Importance per block in network order, coloured by container."""
+    table = importance_table(df, importance, temperature)
+    shares = {
+        str(b): float(s) for b, s in zip(table["block"], table["block_importance"], strict=True)
+    }
+    blocks = sorted(shares, key=network_order)
+    containers = [container_of(block) for block in blocks]
+    colours = _colours(containers)
+    figure = new_figure()
+    axes = figure.subplots()
+    heights = [100 * shares[block] for block in blocks]
+    strongest = [f"{shorten(block, 30)} {shares[block]:.1%}" for block in table["block"][:3]]
+    while len(strongest) > 1 and len(", ".join(strongest)) > 60:
+        strongest.pop()
+    axes.bar(range(len(blocks)), heights, width=0.85, color=[colours[name] for name in containers])
+    axes.grid(axis="y")
+    axes.set(
+        ylabel=f"{_measure_name(importance, temperature)}, %",
+        title=f"Importance of {len(blocks)} blocks",
+        xlim=(-0.7, len(blocks) - 0.3),
+        ylim=(0, 1.05 * max(heights) or 1),
+    )
+    note(axes, "strongest: " + ", ".join(strongest))
+    mark_groups(axes, containers, [_index(block) for block in blocks], colours, centred=True)
+    return figure
+
+
+def _heat_map(df: pd.DataFrame, importance: str, temperature: float, threshold: float) -> Figure:
+    """Block against module kind; the colour is the Frobenius norm of what is there."""
+    import numpy as np
+
+    places = [locate(str(name)) for name in df["module"]]
+    cells: dict[tuple[str, str], float] = {}
+    for place, norm in zip(places, df[FROBENIUS_NORM], strict=True):
+        if place.block:
+            key = place.kind, place.block
+            cells[key] = cells.get(key, 0.0) + float(norm) ** 2
+    if not cells:
+        raise LoraError("there is nothing to draw: no module is part of a block")
+    blocks = sorted({block for _, block in cells}, key=network_order)
+    kinds = [kind for kind in KINDS if any((kind, block) in cells for block in blocks)]
+    grid = np.full((len(kinds), len(blocks)), np.nan)
+    for (kind, block), energy in cells.items():
+        grid[kinds.index(kind), blocks.index(block)] = energy**0.5
+    figure = new_figure()
+    axes = figure.subplots()
+    axes.set_facecolor("#E8E8E8")
+    image = axes.imshow(grid, aspect="auto", cmap="cividis", vmin=0, interpolation="nearest")
+    axes.set_yticks(range(len(kinds)), kinds)
+    axes.set_title("Size of the change, by block and kind of module")
+    axes.tick_params(left=False)
+    axes.spines[:].set_visible(False)
+    figure.colorbar(image, ax=axes, label="Frobenius norm", fraction=0.04, pad=0.015)
+    containers = [container_of(block) for block in blocks]
+    mark_groups(axes, containers, [_index(block) for block in blocks], {}, True, 720)
+    for start in range(1, len(containers)):
+        if containers[start] != containers[start - 1]:
+            axes.axvline(start - 0.5, color="white", linewidth=3)
+    if np.isnan(grid).any():
+        note(axes, "grey: nothing there")
+    return figure
+
+
+def _spectrum(df: pd.DataFrame, importance: str, temperature: float, threshold: float) -> Figure:
+    """The leading singular values of the strongest layers."""
+    columns = [f"dW.svd.s{i + 1}" for i in range(len(df.columns)) if f"dW.svd.s{i + 1}" in df]
+    strongest = df.sort_values(SPECTRAL_NORM, ascending=False, kind="stable").head(len(PALETTE))
+    figure = new_figure()
+    axes = figure.subplots()
+    steps = range(1, len(columns) + 1)
+    for number, (_, row) in enumerate(strongest.iterrows()):
+        values = [float(row[column]) for column in columns]
+        kept = float(row["dW.svd.energy_ratio_topk"])
+        # Zeros have no place on a logarithmic axis: a line ends where the rank does.
+        axes.plot(
+            steps, [value if value > 0 else float("nan") for value in values],
+            color=PALETTE[number], marker=MARKERS[number], markersize=6, linewidth=1.6,
+            label=f"{shorten(str(row['module']), 37)}  ({kept:.0%})",
+        )  # fmt: skip
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
+    axes.set_xticks(list(steps) if len(columns) <= 16 else list(steps)[:: len(columns) // 8])
+    axes.grid(which="both")
+    axes.set(
+        xlabel="number of the singular value",
+        ylabel="singular value",
+        title=f"Spectrum of the {len(strongest)} strongest of {len(df)} layers",
+    )
+    figure.legend(
+        loc="outside lower center", ncols=2, frameon=False, fontsize=11,
+        title=f"layer (energy in its first {len(columns)} singular values)",
+    )  # fmt: skip
+    return figure
+
+
+def _cumulative(df: pd.DataFrame, importance: str, temperature: float, threshold: float) -> Figure:
+    """How many blocks, strongest first, hold how much; with the threshold."""
+    figure = new_figure()
+    axes = figure.subplots()
+    for measure in sorted(MEASURES, key=lambda name: name == importance):
+        table = importance_table(df, measure, temperature)
+        shares = [0.0, *(100 * table["cumulative"])]
+        chosen = up_to(table, threshold)
+        main = measure == importance
+        colour = PALETTE[0] if main else MUTED
+        axes.plot(
+            range(len(shares)), shares, drawstyle="default", color=colour, marker=".",
+            markersize=7 if main else 4, linewidth=2 if main else 1.4,
+            linestyle="-" if main else "--", label=_measure_name(measure, temperature),
+        )  # fmt: skip
+        if main:
+            axes.plot(len(chosen), shares[len(chosen)], "o", color=PALETTE[5], markersize=10)
+            axes.vlines(len(chosen), 0, shares[len(chosen)], color=PALETTE[5], linewidth=1)
+            title = f"{100 * threshold:g} % is reached by {len(chosen)} of {len(table)} blocks"
+            lines = [shorten(str(block), 34) for block in chosen["block"]]
+            most = 10
+            if len(lines) > most:
+                lines = [*lines[:most], f"and {len(lines) - most} more"]
+    axes.axhline(100 * threshold, color=PALETTE[5], linewidth=1, linestyle=":")
+    # Shares are added from the largest on, so the curve is above the diagonal: this corner is free.
+    axes.text(
+        0.985, 0.04, "\n".join(lines), transform=axes.transAxes, ha="right", va="bottom",
+        multialignment="left", fontsize=SMALL, linespacing=1.35,
+        bbox={"facecolor": "white", "edgecolor": "#CCCCCC"},
+    )  # fmt: skip
+    axes.grid()
+    axes.set(
+        title=title,
+        xlabel="number of blocks, most important first",
+        ylabel="cumulative importance, %",
+        ylim=(0, 103),
+        xlim=(0, max(len(table) + 0.5, 1)),
+    )
+    axes.locator_params(axis="x", integer=True)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, frameon=False)
+    return figure
+
+
+CHARTS: dict[str, Callable[[pd.DataFrame, str, float, float], Figure]] = {
+    "blocks": _blocks_chart,
+    "heat map": _heat_map,
+    "spectrum": _spectrum,
+    "cumulative": _cumulative,
+}
+
+
+def _colours(containers: Sequence[str]) -> dict[str, str]:
+    names = list(dict.fromkeys(containers))
+    return {name: PALETTE[number % len(PALETTE)] for number, name in enumerate(names)}
+
+
+def _index(block: str) -> str:
+    return block.removeprefix(container_of(block)).lstrip(".")
+
+
+def _module_order(module: str) -> tuple[bool, tuple[bool, int, str, int], str]:
+    place = locate(module)
+    return place.block is None, network_order(place.block or ""), module

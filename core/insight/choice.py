@@ -1,0 +1,63 @@
+"""The few blocks in which most of a LoRA sits, and what they were chosen by."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..errors import LoraError
+from ..reading.lora import Source
+from ..running.stream import Compute
+from .analysis import analyze_lora
+from .importance import SOFTMAX, explain, importance_table, up_to
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The blocks that reach the threshold, most important first, and what they were chosen by.
+
+    `table` is the importance of all measured blocks, `analysis` what it was made of.
+    """
+
+    blocks: tuple[str, ...]
+    table: pd.DataFrame
+    analysis: pd.DataFrame
+    threshold: float
+    importance: str
+    temperature: float
+
+    @property
+    def measured(self) -> Collection[str]:
+        return set(self.table["block"])
+
+    @property
+    def text(self) -> list[str]:
+        """What the numbers mean, in plain sentences."""
+        return explain(self.table, self.importance, self.threshold, self.blocks)
+
+
+def choose_blocks(
+    lora: Source,
+    threshold: float = 0.9,
+    importance: str = SOFTMAX,
+    temperature: float = 1.0,
+    analysis: pd.DataFrame | None = None,
+    compute: Compute | None = None,
+) -> Choice:
+    """The smallest set of blocks whose importance reaches the threshold.
+
+    `analysis` saves measuring again; it must be of this LoRA or one with the same blocks. Raises
+    LoraError for an unknown measure, a threshold outside (0, 1], and where nothing was measured.
+    """
+    if analysis is None:
+        analysis = analyze_lora(lora, statistics="norms", compute=compute or Compute())
+    try:
+        table = importance_table(analysis, importance, temperature)
+    except LoraError as error:
+        raise LoraError(f"{analysis.attrs.get('lora', 'analysis')}: {error}") from error
+    chosen = tuple(str(block) for block in up_to(table, threshold)["block"])
+    return Choice(chosen, table, analysis, threshold, importance, temperature)

@@ -1,0 +1,167 @@
+"""What all charts share: the look, the small print, and writing them the same way every time."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import LoraError
+from ..naming.blocks import locate
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.transforms import Transform
+
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999", "#000000")
+MARKERS = "osD^vPX*"
+MUTED = "#8A8A8A"
+SMALL = 12  # points: what is not a heading
+LETTER = 9.7  # pixels, as wide as a letter of this size is on average
+STYLE = {
+    "figure.figsize": (10.24, 6.4),
+    "figure.dpi": 100,
+    "figure.constrained_layout.use": True,
+    "figure.constrained_layout.w_pad": 0.12,  # inches
+    "figure.constrained_layout.h_pad": 0.1,
+    # A node shows a chart at about half of its size.
+    "font.size": 13,
+    "axes.titlesize": 15,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": "#DDDDDD",
+    "svg.hashsalt": "lora-alloy",
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    import matplotlib.style
+
+    with matplotlib.style.context(["default", STYLE]):
+        yield
+
+
+def new_figure() -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure()
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def to_png(figure: Figure) -> bytes:
+    """The figure as the bytes of a PNG file; the same figure gives the same bytes."""
+    return _encode(figure, "png")
+
+
+def chart_form(path: str | os.PathLike[str]) -> str:
+    """png or svg, by a file's ending. Raises LoraError for another one."""
+    form = Path(path).suffix.lower().lstrip(".")
+    if form not in ("png", "svg"):
+        raise LoraError(f"{path}: a chart is written as .png or .svg; choose one of these endings")
+    return form
+
+
+def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
+    """Write a .png or .svg file. Raises LoraError for another ending or where it cannot."""
+    target = Path(path)
+    data = _encode(figure, chart_form(target))
+    try:
+        target.write_bytes(data)
+    except OSError as error:
+        raise LoraError(f"{path}: the chart cannot be written ({error.strerror})") from error
+    return target
+
+
+def _encode(figure: Figure, form: str) -> bytes:
+    buffer = io.BytesIO()
+    # Dates and version numbers would make every file another one.
+    absent: dict[str, Any] = {"Software": None} if form == "png" else {"Date": None}
+    with style():
+        figure.savefig(buffer, format=form, metadata=absent)
+    return buffer.getvalue()
+
+
+def note(axes: Axes, text: str) -> None:
+    """Small print to the right of the title."""
+    axes.text(
+        1, 1.016, text, transform=axes.transAxes, ha="right", va="bottom", fontsize=SMALL,
+        color="#444444",
+    )  # fmt: skip
+
+
+def mark_groups(
+    axes: Axes,
+    groups: Sequence[str],
+    labels: Sequence[str],
+    colours: Mapping[str, str],
+    centred: bool = False,
+    width: int = 900,
+) -> None:
+    """Ticks with as many labels as there is room for; below them a bracket and a name per group.
+
+    `width` is that of the axes in pixels. A position is the middle of its bar or cell if `centred`,
+    otherwise its left edge.
+    """
+    from matplotlib.lines import Line2D
+    from matplotlib.transforms import ScaledTranslation
+
+    shift = 0.5 if centred else 0.0
+    named = any(labels)
+    every = -(-len(labels) * 24 // width)
+    depth = 23 if named else 6
+    ticks, shown, start = [], [], 0
+    ends: list[float] = []  # of the last name on every line, in pixels
+
+    def under(points: float) -> Transform:
+        """Along the data from left to right, this far below the axis."""
+        down = ScaledTranslation(0, -points / 72, axes.figure.dpi_scale_trans)
+        return axes.get_xaxis_transform() + down
+
+    for name, run in groupby(groups):
+        size = len(list(run))
+        for offset in range(0, size, every):
+            if offset == 0 or size - offset >= every:
+                ticks.append(start + offset)
+                shown.append(labels[start + offset])
+        text = shorten(name, 30)
+        middle = width * (start + size / 2) / len(groups)
+        left = middle - LETTER * len(text) / 2
+        line = next((i for i, end in enumerate(ends) if end < left - LETTER), len(ends))
+        ends[line : line + 1] = [left + LETTER * len(text)]
+        # A bracket ends two pixels before its group does, where there is room.
+        gap = min(max(0.12, 2 * len(groups) / width), size / 4)
+        edges = (start + gap - shift, start + size - gap - shift)
+        axes.add_artist(
+            Line2D(
+                edges, (0, 0), transform=under(depth), clip_on=False, linewidth=3,
+                color=colours.get(name, MUTED), solid_capstyle="butt",
+            )
+        )  # fmt: skip
+        axes.text(
+            sum(edges) / 2, 0, text, transform=under(depth + 5 + 17 * line), fontsize=SMALL,
+            ha="center", va="top",
+        )  # fmt: skip
+        start += size
+    axes.set_xticks(ticks if named else [], shown if named else [], fontsize=11)
+
+
+def shorten(name: str, length: int) -> str:
+    """A dotted name without its middle where it is too long: the block and the layer stay."""
+    if len(name) <= length:
+        return name
+    place, parts = locate(name), name.split(".")
+    start = place.block or ".".join(parts[:2])
+    rest = name[len(place.prefix or start) :].strip(".").split(".")
+    shorter = (f"{start}...{'.'.join(rest[skipped:])}" for skipped in range(1, len(rest) + 1))
+    return next((short for short in shorter if len(short) <= length), name[: length - 3] + "...")

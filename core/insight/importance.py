@@ -1,0 +1,245 @@
+"""Which blocks a LoRA lives in: importance per block, and the few that hold most of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from math import ceil, exp
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from ..errors import LoraError
+from ..naming.blocks import container_of, locate, network_order
+from ..naming.recognition import recognise
+from ..naming.spelling import resolve
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SOFTMAX, ENERGY = "softmax", "energy"
+MEASURES = (SOFTMAX, ENERGY)
+SPECTRAL_NORM, FROBENIUS_NORM = "dW.svd.spectral_norm", "dW.norms.l2"
+
+
+def block_importance_from_softmax(
+    df: pd.DataFrame,
+    layer_col: str = "layer",
+    norm_col: str = SPECTRAL_NORM,
+    pattern: str | None = None,
+    temperature: float = 1.0,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(per block, per layer): the softmax of the layers' norms over `temperature`, block by block.
+
+    Per block, most important first: `block`, `block_importance` (the sum of its layers' softmax),
+    `layers` (their number), `max_norm`, `mean_norm`. Per layer, strongest first: `layer`, `norm`,
+    `block`, `softmax_norm`. The shares of all blocks add up to 1; layers outside any block have
+    none.
+
+    `pattern` None takes the table's own blocks. A regular expression is searched in the layers'
+    names and its first group is the block's number, as in the notebook: mind that
+    `transformer_blocks\\.(\\d+)` is also found in `single_transformer_blocks.3`.
+
+    Raises LoraError, a ValueError, when no layer of a block has a finite norm.
+    """
+    if not temperature > 0:
+        raise LoraError(f"temperature {temperature:g} must be above 0")
+
+    def softmax(norms: pd.Series[float]) -> pd.Series[float]:
+        exponents = ((norms - norms.max()) / temperature).map(exp)
+        return exponents / exponents.sum()
+
+    return _importance(df, layer_col, norm_col, pattern, "softmax_norm", softmax)
+
+
+def block_importance_from_energy(
+    df: pd.DataFrame,
+    layer_col: str = "layer",
+    norm_col: str = FROBENIUS_NORM,
+    pattern: str | None = None,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """As block_importance_from_softmax, with each layer's share of the sum of squared norms.
+
+    The column of the layers' shares is `energy_share`. With Frobenius norms this is the energy: all
+    singular values count, and the scale of the file does not. Where every layer is zero all layers
+    are equally important.
+    """
+
+    def energy(norms: pd.Series[float]) -> pd.Series[float]:
+        squares = norms**2
+        return squares / squares.sum() if squares.sum() > 0 else squares * 0 + 1 / len(squares)
+
+    return _importance(df, layer_col, norm_col, pattern, "energy_share", energy)
+
+
+def importance_table(
+    df: pd.DataFrame, importance: str = SOFTMAX, temperature: float = 1.0
+) -> pd.DataFrame:
+    """Importance per block, most important first, with a running `cumulative` column.
+
+    Raises LoraError for an unknown measure.
+    """
+    if importance not in MEASURES:
+        raise LoraError(f"importance {importance!r} is unknown; choose {' or '.join(MEASURES)}")
+    if importance == ENERGY:
+        blocks, _ = block_importance_from_energy(df)
+    else:
+        blocks, _ = block_importance_from_softmax(df, temperature=temperature)
+    return blocks.assign(cumulative=blocks["block_importance"].cumsum())
+
+
+@overload
+def top_blocks_by_threshold(
+    df: pd.DataFrame,
+    threshold: float = ...,
+    layer_col: str = ...,
+    norm_col: str = ...,
+    return_layers: Literal[False] = ...,
+    pattern: str | None = ...,
+    temperature: float = ...,
+) -> pd.DataFrame: ...
+
+
+@overload
+def top_blocks_by_threshold(
+    df: pd.DataFrame,
+    threshold: float = ...,
+    layer_col: str = ...,
+    norm_col: str = ...,
+    *,
+    return_layers: Literal[True],
+    pattern: str | None = ...,
+    temperature: float = ...,
+) -> tuple[pd.DataFrame, pd.DataFrame]: ...
+
+
+def top_blocks_by_threshold(
+    df: pd.DataFrame,
+    threshold: float = 0.90,
+    layer_col: str = "layer",
+    norm_col: str = SPECTRAL_NORM,
+    return_layers: bool = False,
+    pattern: str | None = None,
+    temperature: float = 1.0,
+) -> pd.DataFrame | tuple[pd.DataFrame, pd.DataFrame]:
+    """The smallest set of blocks whose softmax importance reaches the threshold.
+
+    The rows of block_importance_from_softmax up to there, with a running `cumulative` column;
+    `return_layers` adds the layers of these blocks. Raises LoraError, a ValueError, for a threshold
+    outside (0, 1].
+    """
+    blocks, layers = block_importance_from_softmax(df, layer_col, norm_col, pattern, temperature)
+    blocks = blocks.assign(cumulative=blocks["block_importance"].cumsum())
+    chosen = up_to(blocks, threshold)
+    if not return_layers:
+        return chosen
+    return chosen, layers[layers["block"].isin(chosen["block"])].reset_index(drop=True)
+
+
+def up_to(blocks: pd.DataFrame, threshold: float) -> pd.DataFrame:
+    """The first rows of an importance table whose cumulative importance reaches the threshold."""
+    if not 0 < threshold <= 1:
+        raise LoraError(f"threshold {threshold:g} must be above 0 and at most 1, such as 0.9")
+    if threshold == 1:
+        return blocks
+    # Of a sum of shares the last digits are rounding: 0.8999999999999999 reaches 0.9.
+    return blocks.head(int((blocks["cumulative"] < threshold - 1e-12).sum()) + 1)
+
+
+def _importance(
+    df: pd.DataFrame,
+    layer_col: str,
+    norm_col: str,
+    pattern: str | None,
+    share_col: str,
+    shares: Callable[[pd.Series[float]], pd.Series[float]],
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    import numpy as np
+    import pandas as pd
+
+    for column in (layer_col, norm_col):
+        if column not in df.columns:
+            raise LoraError(f"the table has no column {column!r}; it comes from analyze_lora")
+    layers = pd.DataFrame(
+        {
+            "layer": df[layer_col].to_numpy(),
+            "norm": df[norm_col].astype(float).to_numpy(),
+            "block": _blocks(df, layer_col, pattern),
+        }
+    )
+    layers = layers[np.isfinite(layers["norm"]) & layers["block"].notna()].reset_index(drop=True)
+    if layers.empty:
+        raise LoraError(
+            f"no layer of a block has a finite {norm_col}: nothing to compare. Was anything "
+            "measured, and does the pattern fit the names?"
+        )
+    layers[share_col] = shares(layers["norm"])
+    blocks = (
+        layers.groupby("block", sort=False)
+        .agg(
+            block_importance=(share_col, "sum"),
+            layers=("layer", "size"),
+            max_norm=("norm", "max"),
+            mean_norm=("norm", "mean"),
+        )
+        .reset_index()
+        .sort_values("block_importance", ascending=False, kind="stable")
+        .reset_index(drop=True)
+    )
+    layers = layers.sort_values("norm", ascending=False, kind="stable").reset_index(drop=True)
+    return blocks, layers
+
+
+def _blocks(df: pd.DataFrame, layer_col: str, pattern: str | None) -> list[Any]:
+    if pattern is not None:
+        found = (re.search(pattern, layer) for layer in df[layer_col])
+        return [int(match[1]) if match else None for match in found]
+    if "block" in df.columns:
+        return list(df["block"].where(df["block"].notna(), None))
+    family = recognise({name: () for name in df[layer_col]}).family
+    return [locate(resolve(layer, family).canonical).block for layer in df[layer_col]]
+
+
+def explain(
+    table: pd.DataFrame, importance: str, threshold: float, chosen: Sequence[str] | None = None
+) -> list[str]:
+    """What an importance table says, in a few plain sentences."""
+    blocks = list(table["block"])
+    chosen = list(up_to(table, threshold)["block"]) if chosen is None else list(chosen)
+    what = "energy" if importance == ENERGY else "softmax of the spectral norms"
+    shown = ", ".join(chosen[:6]) + (f" and {len(chosen) - 6} more" if len(chosen) > 6 else "")
+    reached = float(table["cumulative"][len(chosen) - 1])
+    lines = [
+        f"{100 * threshold:g} % of the {what} sits in {len(chosen)} of {len(blocks)} blocks "
+        f"({reached:.2%}): {shown}"
+    ]
+    if importance == SOFTMAX and len(blocks) > 2:
+        lines += _softmax_advice(table)
+    elif len(blocks) > 2 and len(chosen) > threshold * 0.75 * len(blocks):
+        lines.append("it is spread over the blocks: lower the ranks rather than drop blocks")
+    containers: dict[str, float] = {}
+    for block, share in zip(blocks, table["block_importance"], strict=True):
+        name = container_of(str(block))
+        containers[name] = containers.get(name, 0.0) + float(share)
+    if len(containers) > 1:
+        order = sorted(containers, key=network_order)
+        shares = ", ".join(f"{name} {containers[name]:.1%}" for name in order)
+        lines.append(f"{what} by container: {shares}")
+    return lines
+
+
+def _softmax_advice(table: pd.DataFrame) -> list[str]:
+    """A softmax that has collapsed to few blocks or tells none apart, and what to do."""
+    shares, norms = table["block_importance"], table["max_norm"]
+    spread = float(norms.max() - norms.median())
+    # At this temperature the strongest block counts e times as much as a middling one.
+    hint = f"temperature (about {spread:.2g})" if spread > 0 else "temperature"
+    if shares.iloc[0] > 0.9:
+        return [
+            f"the softmax has collapsed to one block ({shares.iloc[0]:.2%}): raise the {hint} or "
+            "use energy"
+        ]
+    if shares.iloc[0] < 2 / len(shares) and shares.iloc[: ceil(len(shares) / 10)].sum() < 0.2:
+        return [
+            "the softmax hardly tells the blocks apart, as the norms are small: lower the "
+            f"{hint} or use energy"
+        ]
+    return []

@@ -1,0 +1,105 @@
+"""What is in a LoRA file: read from the header alone, except for alphas."""
+
+import json
+from collections import Counter
+from typing import Any
+
+from ..naming.blocks import container_of, locate
+from ..naming.family import UNKNOWN
+from ..reading.lora import Lora
+from ..running.report import megabytes
+
+SHOWN_METADATA = (
+    "ss_output_name",
+    "ss_base_model_version",
+    "ss_sd_model_name",
+    "ss_network_module",
+    "ss_network_dim",
+    "ss_network_alpha",
+    "modelspec.title",
+    "modelspec.architecture",
+)
+
+
+def describe(lora: Lora) -> dict[str, Any]:
+    """Everything `info` knows, for JSON."""
+    return {
+        "name": lora.name,
+        "bytes": lora.bytes,
+        "family": None if lora.family is UNKNOWN else lora.family.name,
+        "confidence": lora.recognition.confidence,
+        "spelling": lora.spelling.name,
+        "modules": [
+            {
+                "name": module.canonical,
+                "stored_as": module.raw,
+                "kind": module.adapter.kind.name,
+                "rank": module.rank,
+                "alpha": module.alpha,
+                "shape": [module.out_features, module.in_features],
+                "dtype": str(module.dtype).removeprefix("torch."),
+            }
+            for module in lora.modules.values()
+        ],
+        "notes": lora.notes,
+        "other_tensors": lora.other,
+        "left_out": lora.shadowed,
+        "metadata": lora.metadata,
+    }
+
+
+def summary(lora: Lora) -> list[str]:
+    """The same for a person, as `label: text` lines."""
+    facts = describe(lora)
+    modules = facts["modules"]
+
+    def counts(key: str) -> str:
+        found = Counter(
+            "none"
+            if m[key] is None
+            else f"{m[key]:g}"
+            if isinstance(m[key], float)
+            else str(m[key])
+            for m in modules
+        )
+        return ", ".join(f"{value} ({count})" for value, count in found.most_common())
+
+    lines = [
+        f"file: {lora.name}, {megabytes(lora.bytes)}",
+        f"family: {lora.recognition}",
+        f"spelling: {lora.spelling.name}",
+        f"modules: {len(modules)}, for example {modules[0]['name']}",
+        f"blocks: {blocks(lora)}",
+        f"kinds: {counts('kind')}",
+        f"ranks: {counts('rank')}",
+        f"alphas: {counts('alpha')}",
+        f"dtypes: {counts('dtype')}",
+    ]
+    lines += [f"note: {note}" for note in lora.notes]
+    for label, keys in (("other tensors", lora.other), ("left out", lora.shadowed)):
+        if keys:
+            examples = ", ".join(f"{key} ({why})" for key, why in list(keys.items())[:3])
+            lines.append(f"{label}: {len(keys)}, for example {examples}")
+    lines += [f"{key}: {lora.metadata[key]}" for key in SHOWN_METADATA if key in lora.metadata]
+    if "lora_alloy" in lora.metadata:
+        lines.append("made by: " + made_by(lora.metadata["lora_alloy"]))
+    return lines
+
+
+def made_by(text: str) -> str:
+    """The recipe in a sentence, or as it stands where it is not one of ours."""
+    try:
+        recipe = json.loads(text)
+        names = ", ".join(str(entry["name"]) for entry in recipe["inputs"])
+        return f"LoRA Alloy {recipe['version']}, {recipe['operation']} of {names}"
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return text
+
+
+def blocks(lora: Lora) -> str:
+    """`double_blocks (19), single_blocks (38)`: the containers and how many of each are adapted."""
+    found: dict[str, set[str]] = {}
+    for canonical in lora.modules:
+        if block := locate(canonical).block:
+            found.setdefault(container_of(block), set()).add(block)
+    return ", ".join(f"{name} ({len(seen)})" for name, seen in found.items()) or "none"

@@ -1,0 +1,103 @@
+"""Dynamic weights: how strongly each of two LoRAs counts in a module, from its spectral norms.
+
+Each function makes a rule (module name, spectral norm 1, spectral norm 2) -> (multiplier 1,
+multiplier 2); a norm is None where that file lacks the module. A file that lacks the module gets
+multiplier 0 and the other one all of the strength; (1, 1) where both lack it.
+"""
+
+from collections.abc import Callable
+from math import exp
+
+from ..errors import LoraError
+
+Norm = float | None
+WeightRule = Callable[[str, Norm, Norm], tuple[float, float]]
+
+
+def softmax_spectral_weight_fn(temperature: float = 1.0, floor: float = 0.0) -> WeightRule:
+    """Shares by softmax of the norms over `temperature`, each at least `floor`. Not rescaled."""
+    _check_temperature(temperature)
+    return _rule(lambda s1, s2: _softmax(s1, s2, temperature), floor, None)
+
+
+def dyn_weights_proportional(target_total_strength: float = 1.0, floor: float = 0.02) -> WeightRule:
+    """Shares proportional to max(norm, floor), rescaled to the target strength."""
+    return _rule(
+        lambda s1, s2: _normalised(max(s1, floor), max(s2, floor)), 0.0, target_total_strength
+    )
+
+
+def dyn_weights_softmax(
+    target_total_strength: float = 1.0, temperature: float = 1.0, floor: float = 0.0
+) -> WeightRule:
+    """Shares by softmax of the norms over `temperature`, floored, rescaled to the target."""
+    _check_temperature(temperature)
+    return _rule(lambda s1, s2: _softmax(s1, s2, temperature), floor, target_total_strength)
+
+
+def dyn_weights_powerlaw(
+    target_total_strength: float = 1.0, p: float = 0.5, floor: float = 0.02
+) -> WeightRule:
+    """Shares proportional to max(norm, floor) ** p, rescaled to the target strength."""
+    return _rule(
+        lambda s1, s2: _normalised(max(s1, floor) ** p, max(s2, floor) ** p),
+        0.0,
+        target_total_strength,
+    )
+
+
+def dyn_weights_margin_sigmoid(
+    target_total_strength: float = 1.0,
+    temperature: float = 1.0,
+    bias: float = 0.0,
+    floor: float = 0.02,
+) -> WeightRule:
+    """The first share is sigmoid((norm 1 - norm 2 + bias) / temperature), floored, rescaled."""
+    _check_temperature(temperature)
+    return _rule(lambda s1, s2: _softmax(s1 + bias, s2, temperature), floor, target_total_strength)
+
+
+def _rule(
+    share: Callable[[float, float], tuple[float, float]], floor: float, target: float | None
+) -> WeightRule:
+    def weights(name: str, norm_1: Norm, norm_2: Norm) -> tuple[float, float]:
+        if norm_1 is None and norm_2 is None:
+            return 1.0, 1.0
+        if norm_1 is None or norm_2 is None:
+            first, second = (0.0, 1.0) if norm_1 is None else (1.0, 0.0)
+        else:
+            first, second = share(norm_1, norm_2)
+            first, second = _normalised(max(first, floor), max(second, floor))
+        # The family of dyn_weights: weight 1 * norm 1 + weight 2 * norm 2 == target.
+        strength = first * (norm_1 or 0.0) + second * (norm_2 or 0.0)
+        if target is not None and strength > 0:
+            first, second = first * target / strength, second * target / strength
+        return first, second
+
+    return weights
+
+
+def _normalised(first: float, second: float) -> tuple[float, float]:
+    whole = first + second
+    return (first / whole, second / whole) if whole > 0 else (0.5, 0.5)
+
+
+def _softmax(first: float, second: float, temperature: float) -> tuple[float, float]:
+    difference = (first - second) / temperature
+    # Written with the exponent that cannot overflow.
+    small = exp(-abs(difference))
+    large_share = 1 / (1 + small)
+    return (large_share, 1 - large_share) if difference >= 0 else (1 - large_share, large_share)
+
+
+def _check_temperature(temperature: float) -> None:
+    if not temperature > 0:
+        raise LoraError(f"temperature {temperature:g} must be above 0")
+
+
+BALANCES: dict[str, Callable[..., WeightRule]] = {
+    "softmax": softmax_spectral_weight_fn,
+    "proportional": dyn_weights_proportional,
+    "powerlaw": dyn_weights_powerlaw,
+    "sigmoid": dyn_weights_margin_sigmoid,
+}

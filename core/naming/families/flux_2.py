@@ -1,0 +1,34 @@
+"""Flux.2: dev and klein."""
+
+import re
+
+from ..family import Family
+from .flux import WITHOUT_MODULATION
+
+# Diffusers fuses Flux.2's linear1 as the model does, and names the gated MLPs by their ends.
+TABLE = (
+    "\n".join(line for line in WITHOUT_MODULATION.splitlines() if not re.search("mlp|linear", line))
+    + """
+double_blocks.#.{img,txt}_mlp.0 = transformer_blocks.#.{ff,ff_context}.linear_in | transformer_blocks.#.{ff,ff_context}.net.0.proj
+double_blocks.#.{img,txt}_mlp.2 = transformer_blocks.#.{ff,ff_context}.linear_out | transformer_blocks.#.{ff,ff_context}.net.2
+single_blocks.#.linear1 = single_transformer_blocks.#.attn.to_qkv_mlp_proj | single_transformer_blocks.#.{attn.to_q,attn.to_k,attn.to_v,proj_mlp}
+single_blocks.#.linear1[0:3] = single_blocks.#.linear1_qkv
+single_blocks.#.linear2 = single_transformer_blocks.#.attn.to_out | single_transformer_blocks.#.proj_out
+double_stream_modulation_{img,txt}.lin = ?double_stream_modulation_{img,txt}.linear
+single_stream_modulation.lin = ?single_stream_modulation.linear
+time_in.{in_layer,out_layer} = ?time_guidance_embed.timestep_embedder.{linear_1,linear_2} | time_text_embed.timestep_embedder.{linear_1,linear_2}
+guidance_in.{in_layer,out_layer} = ?time_guidance_embed.guidance_embedder.{linear_1,linear_2} | time_text_embed.guidance_embedder.{linear_1,linear_2}
+final_layer.linear = proj_out
+final_layer.adaLN_modulation.1 = ~norm_out.linear
+"""  # noqa: E501
+)
+
+
+FAMILY = Family(
+    name="Flux.2",
+    order=10,
+    table=TABLE,
+    blocks={"double_blocks": (5, 8), "single_blocks": (20, 24, 48)},
+    metadata="flux2",
+    rows_per_column={"single_blocks.#.linear1": 9, "double_blocks.#.img_mlp.0": 6},
+)

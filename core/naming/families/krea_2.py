@@ -1,0 +1,30 @@
+"""Krea 2."""
+
+from ..family import Family
+
+TABLE = """
+blocks.#.attn.{wq,wk,wv,gate} = transformer_blocks.#.attn.{to_q,to_k,to_v,to_gate}
+blocks.#.attn.wo = transformer_blocks.#.attn.to_out.0 | transformer_blocks.#.attn.to_out
+blocks.#.mlp.{gate,up,down} = transformer_blocks.#.ff.{gate,up,down}
+txtfusion.{layerwise,refiner}_blocks.#.attn.{wq,wk,wv,gate} = text_fusion.{layerwise,refiner}_blocks.#.attn.{to_q,to_k,to_v,to_gate}
+txtfusion.{layerwise,refiner}_blocks.#.attn.wo = text_fusion.{layerwise,refiner}_blocks.#.attn.to_out.0 | text_fusion.{layerwise,refiner}_blocks.#.attn.to_out
+txtfusion.{layerwise,refiner}_blocks.#.mlp.{gate,up,down} = text_fusion.{layerwise,refiner}_blocks.#.ff.{gate,up,down}
+txtfusion.projector = text_fusion.projector
+first = img_in
+tmlp.{0,2} = time_embed.{linear_1,linear_2}
+tproj.1 = time_mod_proj
+txtmlp.{1,3} = txt_in.{linear_1,linear_2}
+last.linear = final_layer.linear
+*{blocks,txtfusion.layerwise_blocks,txtfusion.refiner_blocks}.#.{prenorm,postnorm,attn.qknorm.qnorm,attn.qknorm.knorm}.scale
+*{blocks.#.mod.lin,last.modulation.lin,last.norm.scale,txtmlp.0.scale}
+"""  # noqa: E501
+
+
+FAMILY = Family(
+    name="Krea 2",
+    order=160,
+    table=TABLE,
+    blocks={"blocks": (28,)},
+    metadata="krea2",
+    prefixes=("diffusion_model.", "transformer.", "lycoris_", ""),
+)

@@ -1,0 +1,23 @@
+"""OmniGen2."""
+
+from ..family import Family
+
+TABLE = """
+{layers,noise_refiner,ref_image_refiner,context_refiner}.#.attn.{to_q,to_k,to_v,to_out.0,norm_q,norm_k}
+{layers,noise_refiner,ref_image_refiner,context_refiner}.#.feed_forward.{linear_1,linear_2,linear_3}
+{layers,noise_refiner,ref_image_refiner,context_refiner}.#.{norm1,norm1.linear,norm1.norm,norm2,ffn_norm1,ffn_norm2}
+time_caption_embed.timestep_embedder.{linear_1,linear_2}
+time_caption_embed.caption_embedder.{0,1}
+{x_embedder,ref_image_patch_embedder}
+*image_index_embedding
+norm_out.{linear_1,linear_2}
+"""
+
+FAMILY = Family(
+    name="OmniGen2",
+    order=190,
+    table=TABLE,
+    blocks={"layers": (32,)},
+    metadata="omnigen2",
+    prefixes=("",),
+)

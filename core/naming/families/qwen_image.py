@@ -1,0 +1,27 @@
+"""Qwen-Image."""
+
+from ..family import Family
+
+TABLE = """
+transformer_blocks.#.attn.{to_q,to_k,to_v,to_out.0}
+transformer_blocks.#.attn.{add_q_proj,add_k_proj,add_v_proj,to_add_out}
+transformer_blocks.#.attn.{norm_q,norm_k,norm_added_q,norm_added_k}
+transformer_blocks.#.{img,txt}_mlp.net.{0.proj,2}
+transformer_blocks.#.{img,txt}_mod.1
+img_in
+txt_in
+txt_norm
+time_text_embed.timestep_embedder.linear_1
+time_text_embed.timestep_embedder.linear_2
+norm_out.linear
+proj_out
+"""
+
+FAMILY = Family(
+    name="Qwen-Image",
+    order=40,
+    table=TABLE,
+    blocks={"transformer_blocks": (60,)},
+    metadata="qwenimage",
+    prefixes=("", "transformer.", "lycoris_"),
+)

@@ -1,0 +1,76 @@
+"""The small language that says which layers.
+
+Patterns separated by commas or lines: `double_blocks.0-9, single_blocks.*, -*mod*`. A pattern is a
+canonical name or the beginning of one up to a dot; `*` stands for any text; `0-9` as a whole
+segment is a range of indices; a leading `-` excludes. What matches any pattern and no exclusion is
+selected; with exclusions only, everything else is. An empty selector selects everything.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..errors import LoraError
+
+
+def compile_pattern(pattern: str) -> re.Pattern[str]:
+    """One pattern as a regular expression over whole canonical names."""
+    segments = []
+    for segment in pattern.split("."):
+        if bounds := re.fullmatch(r"(\d+)-(\d+)", segment):
+            low, high = int(bounds[1]), int(bounds[2])
+            if low > high:
+                raise LoraError(f"selector {pattern!r}: the range {segment} runs backwards")
+            if high - low > 10_000:
+                raise LoraError(f"selector {pattern!r}: the range {segment} is too long")
+            segments.append("(?:" + "|".join(map(str, range(low, high + 1))) + ")")
+        else:
+            segments.append("*".join(map(re.escape, segment.split("*"))))
+    first, *rest = re.split(r"\*+", r"\.".join(segments))
+    # The first place where a piece fits is as good as any later one: what comes after it can only
+    # gain. So nothing is tried twice (a group in a lookahead does that), whatever the pattern.
+    middle = "".join(f"(?=(?P<g{i}>.*?{piece}))(?P=g{i})" for i, piece in enumerate(rest[:-1]))
+    last = "".join(f".*{piece}" for piece in rest[-1:])
+    return re.compile(first + middle + last + r"(?:\..*)?", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Selector:
+    """A parsed selector. `includes` and `excludes` hold the patterns as they were written."""
+
+    includes: tuple[str, ...] = ()
+    excludes: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str | None) -> "Selector":
+        patterns = [p.strip() for p in re.split(r"[,\n]", text or "") if p.strip()]
+        if any(pattern in ("-", "- ") for pattern in patterns):
+            raise LoraError(f"selector {text!r}: a lone '-' excludes nothing; write -pattern")
+        return cls(
+            tuple(p for p in patterns if not p.startswith("-")),
+            tuple(p[1:].strip() for p in patterns if p.startswith("-")),
+        )
+
+    def select(self, names: Iterable[str]) -> set[str]:
+        """The selected names. Raises LoraError for a pattern that matches none of them."""
+        names = list(names)
+        chosen: set[str] = set()
+        for pattern in self.includes:
+            chosen |= self._matching(pattern, names)
+        if not self.includes:
+            chosen = set(names)
+        for pattern in self.excludes:
+            chosen -= self._matching(pattern, names)
+        return chosen
+
+    @staticmethod
+    def _matching(pattern: str, names: list[str]) -> set[str]:
+        expression = compile_pattern(pattern)
+        found = {name for name in names if expression.fullmatch(name)}
+        if not found:
+            example = f"such as {names[0]}" if names else "there are none"
+            raise LoraError(
+                f"selector {pattern!r} matches no layer; the names are those that `info` lists, "
+                f"{example}"
+            )
+        return found

@@ -1,0 +1,75 @@
+"""Where an edit's result goes and how it is written: the settings that all edits share."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ..errors import LoraError
+from ..naming.spelling import SPELLINGS, Spelling, standard_spelling
+from ..reading.lora import Lora
+from ..storage.atomic import real_target
+
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+# Writing fp8 factors again would cost 3 % of error each time.
+MATCHED = {
+    torch.float8_e4m3fn: torch.bfloat16,
+    torch.float8_e5m2: torch.bfloat16,
+    torch.float64: torch.float32,
+}
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where an edit's result goes and how it is written.
+
+    `path` None returns a state dict. `dtype` is match (the first input's) or one of DTYPES;
+    `spelling` is match or one of SPELLINGS. Raises LoraError for another word.
+    """
+
+    path: str | os.PathLike[str] | None = None
+    dtype: str = "match"
+    spelling: str = "match"
+
+    def __post_init__(self) -> None:
+        if self.dtype not in ("match", *DTYPES):
+            known = ", ".join(("match", *DTYPES))
+            raise LoraError(f"output dtype {self.dtype!r} is unknown; choose one of {known}")
+        if self.spelling not in ("match", *SPELLINGS):
+            known = ", ".join(("match", *SPELLINGS))
+            raise LoraError(f"spelling {self.spelling!r} is unknown; choose one of {known}")
+
+    def spelling_for(self, lora: Lora) -> Spelling | None:
+        """The spelling to write, None for the first input's own."""
+        if self.spelling == "match":
+            return None
+        return standard_spelling(self.spelling, lora.family)
+
+    def dtype_for(self, first: Lora) -> torch.dtype:
+        if self.dtype != "match":
+            return DTYPES[self.dtype]
+        counts: dict[torch.dtype, int] = {}
+        for module in first.modules.values():
+            if module.dtype.is_floating_point:
+                counts[module.dtype] = counts.get(module.dtype, 0) + module.bytes
+        dtype = max(counts, key=lambda d: counts[d], default=torch.float32)
+        return MATCHED.get(dtype, dtype)
+
+    def check(self, loras: Iterable[Lora]) -> None:
+        """Raises LoraError where no file can be written, or it would replace an input."""
+        if self.path is None:
+            return
+        target = real_target(self.path)
+        for lora in loras:
+            path = lora.tensors.path
+            if path is not None and (target == path or _same_file(target, path)):
+                raise LoraError(f"{self.path}: the output is one of the inputs; choose another")
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return False

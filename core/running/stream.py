@@ -1,0 +1,186 @@
+"""The loop over modules: written once, used by every edit and every analysis.
+
+On the CPU several modules are computed at once, each by one worker with one thread of its own:
+modules are small and independent, so this uses all cores where threads inside a matrix product
+would mostly wait for each other, reading and writing overlap with arithmetic, and the result does
+not depend on the number of cores. Results come in order; in memory are at most the inputs of one
+module per worker and the results of two.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from threading import Barrier
+from typing import TypeVar
+
+import torch
+
+from ..algebra.lapack import LinAlgError
+from ..errors import Cancelled, LoraError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+CPU = torch.device("cpu")
+# One moves tensors or decomposes a core matrix on the CPU while the device computes for the other.
+CUDA_WORKERS = 2
+# Modules under way for each worker: a large one does not keep the others waiting for their turn.
+AHEAD = 2
+# More workers than this gain little: reading and writing the files becomes the limit.
+MOST_WORKERS = 8
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where and how to compute.
+
+    `progress` is called after every module with (done, total, name of the module); `cancelled` is
+    asked before every module and stops the run by raising Cancelled. `workers` is the number of
+    modules computed at once on the CPU, None for one per core. A module that does not fit into the
+    memory of another device is computed on the CPU, and `fell_back` called with its name.
+    """
+
+    device: torch.device = CPU
+    dtype: torch.dtype = torch.float32
+    progress: Callable[[int, int, str], None] | None = None
+    cancelled: Callable[[], bool] | None = None
+    workers: int | None = None
+    fell_back: Callable[[str], None] | None = None
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is the first CUDA device, or the CPU. Raises LoraError for a device not at hand."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise LoraError(f"device {name!r} cannot be used ({reason}); try --device cpu") from error
+    return device
+
+
+def stream(
+    items: Sequence[Item],
+    name: Callable[[Item], str],
+    function: Callable[[Item, Compute], Result],
+    compute: Compute,
+    files: Sequence[str] = (),
+) -> Iterator[Result]:
+    """function(item, compute) for every item, in order, a bounded number of them in memory.
+
+    An exception of `function` comes out in the item's turn; where it is about the item, its message
+    names the item and its `files`. Leaving the loop early waits for the modules that are being
+    computed and starts no more.
+    """
+    workers = worker_count(compute, len(items))
+    running: deque[Future[Result]] = deque()
+    waiting = iter(items)
+
+    def one(item: Item) -> Result:
+        # Gradients are per thread. No inference mode: results must work in autograd code too.
+        try:
+            with torch.no_grad():
+                try:
+                    return function(item, compute)
+                except RuntimeError as error:
+                    if compute.device.type == "cpu" or not out_of_memory(error):
+                        raise
+                # Here the exception is gone, and with it the tensors that its frames held.
+                if compute.fell_back:
+                    compute.fell_back(name(item))
+                return function(item, replace(compute, device=CPU))
+        except LinAlgError as error:
+            problem = (
+                f"module {name(item)}: its singular values cannot be computed ({error}); try "
+                "smaller weights, or compute in float64"
+            )
+            raise LoraError(told_of(files, problem)) from error
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and "DefaultCPUAllocator" not in str(error):
+                raise
+            problem = (
+                f"module {name(item)}: needs more memory than this machine has free; close other "
+                "programs and run again"
+            )
+            raise LoraError(told_of(files, problem)) from error
+        except LoraError as error:
+            problem = str(error)
+            if name(item) not in problem:
+                problem = f"module {name(item)}: {problem}"
+            raise LoraError(told_of(files, problem)) from error
+
+    def start() -> None:
+        if compute.cancelled and compute.cancelled():
+            raise Cancelled("cancelled; nothing was written")
+        for item in waiting:
+            running.append(pool.submit(one, item))
+            break
+
+    pool = single_thread_pool(workers, compute.device)
+    try:
+        for _ in range(AHEAD * workers):
+            start()
+        for done, item in enumerate(items):
+            result = running.popleft().result()
+            start()
+            yield result
+            del result
+            if compute.progress:
+                compute.progress(done + 1, len(items), name(item))
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether a device's memory ran out, in torch itself or in a library below it."""
+    full = isinstance(error, torch.cuda.OutOfMemoryError)
+    return full or any(text in str(error) for text in ("out of memory", "ALLOC_FAILED"))
+
+
+def told_of(files: Sequence[str], problem: str) -> str:
+    """The problem with the names of the files in front, unless it names one of them itself."""
+    if not files or any(file in problem for file in files):
+        return problem
+    return f"{' and '.join(files)}: {problem}"
+
+
+def worker_count(compute: Compute, items: int) -> int:
+    """One per core; two for a CUDA device; one for others, which take one stream of work."""
+    if compute.device.type != "cpu":
+        return max(1, min(CUDA_WORKERS, items)) if compute.device.type == "cuda" else 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(compute.workers or cores or 1, MOST_WORKERS, items))
+
+
+def single_thread_pool(workers: int, device: torch.device = CPU) -> ThreadPoolExecutor:
+    """A pool whose threads each compute with one thread, leaving everybody else's number alone.
+
+    On a CUDA device each has a stream of its own, which begins when the work queued so far (inputs
+    may be part of it) is done; what a worker returns must be on the CPU.
+    """
+    before = torch.get_num_threads()
+    cuda = device.type == "cuda" and torch.cuda.is_available()
+    queued = torch.cuda.current_stream(device) if cuda else None
+    started = Barrier(workers + 1)
+
+    def begin() -> None:
+        # The first question makes torch set the thread's number, which would undo ours later.
+        torch.get_num_threads()
+        # This sets the number for the calling thread, and for threads that torch sees later.
+        torch.set_num_threads(1)
+        if queued is not None:
+            own = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            own.wait_stream(queued)
+            torch.cuda.set_stream(own)
+        started.wait()
+
+    pool = ThreadPoolExecutor(workers)
+    for _ in range(workers):
+        pool.submit(begin)
+    started.wait()
+    torch.set_num_threads(before)
+    return pool

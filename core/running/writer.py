@@ -1,0 +1,109 @@
+"""The tensors of an edit, module by module, into a state dict or a file."""
+
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..adapters.full import NORM_BIAS
+from ..adapters.lora import LORA
+from ..reading.lora import Lora
+from ..storage.files import DictSink, FileSink, StateDict, TensorInfo, header_bound
+from .layout import Target
+from .metadata import output_metadata
+from .output import Output
+from .report import Report
+
+(NORM_BIAS_SUFFIX,) = NORM_BIAS.suffixes
+
+
+def described(lora: Lora) -> dict[str, Any]:
+    """An input, as the report names it."""
+    return {
+        "name": lora.name,
+        "bytes": lora.bytes,
+        "modules": len(lora.modules),
+        "family": str(lora.recognition),
+        "spelling": lora.spelling.name,
+    }
+
+
+def header_reserve(loras: Sequence[Lora], targets: Sequence[Target], report: Report) -> int:
+    """Bytes to keep free for the header of an edit's output. More than it needs, but not much."""
+    keys = [key for lora in loras for key in lora.other]
+    for target in targets:
+        style = target.spelling
+        suffixes = [style.up, style.down, *([".alpha"] if style.alpha else [])]
+        only = target.only
+        if only is not None and only.adapter.kind is not LORA:
+            suffixes = [*only.adapter.suffixes.values(), ".alpha"]
+        keys += [target.raw + suffix for suffix in suffixes]
+    metadata = [len(json.dumps(pair)) for pair in loras[0].metadata.items()]
+    inputs = sum(len(json.dumps(lora.name)) + 120 for lora in loras)
+    # The settings are JSON inside a JSON string: every quote in them is written escaped.
+    settings = 2 * len(json.dumps(report.settings)) + 200
+    return header_bound(keys, sum(metadata) + inputs + settings)
+
+
+class Writer:
+    """Takes the tensors of an edit and turns them into a state dict or a file, with a report.
+
+    A context manager: leaving it with an error removes whatever was written so far. The hashes of
+    the inputs are computed beside the edit, in a thread.
+    """
+
+    def __init__(
+        self, output: Output, loras: list[Lora], targets: Sequence[Target], report: Report
+    ) -> None:
+        output.check(loras)
+        self.loras = loras
+        self.report = report
+        self.alphas: set[float] = set()
+        self.written: dict[str, TensorInfo] = {}
+        self.norm_biases: dict[str, Tensor] = {}
+        report.output = None if output.path is None else str(output.path)
+        report.inputs = [described(lora) for lora in loras]
+        self.sink: DictSink | FileSink = DictSink()
+        if output.path is not None:
+            # From here on there is a temporary file: nothing below may fail before __enter__.
+            self.sink = FileSink(output.path, header_reserve(loras, targets, report))
+        self.pool = ThreadPoolExecutor(1)
+        self.hashes = [self.pool.submit(lora.tensors.sha256) for lora in loras]
+
+    def put(self, tensors: Mapping[str, Tensor]) -> None:
+        for key, tensor in tensors.items():
+            if key.endswith(NORM_BIAS_SUFFIX):
+                self.norm_biases[key] = tensor
+            else:
+                self._put(key, tensor)
+
+    def _put(self, key: str, tensor: Tensor) -> None:
+        self.sink.put(key, tensor)
+        self.written[key] = TensorInfo(tensor.dtype, tuple(tensor.shape))
+        self.report.output_bytes += tensor.numel() * tensor.element_size()
+
+    def finish(self) -> StateDict | Path:
+        for key, tensor in self.norm_biases.items():
+            # Without its weight beside it ComfyUI reads it as an ordinary bias only.
+            raw = key.removesuffix(NORM_BIAS_SUFFIX)
+            self._put(key if raw + NORM_BIAS.beside in self.written else f"{raw}.diff_b", tensor)
+        hashes = [future.result() for future in self.hashes]
+        for lora in self.loras:
+            lora.tensors.check_unchanged()
+        same = self.written == self.loras[0].tensors.info
+        metadata = output_metadata(self.loras[0], self.report, self.alphas, same, hashes)
+        self.sink.finish(metadata)
+        return self.sink.result if isinstance(self.sink, DictSink) else self.sink.path
+
+    def __enter__(self) -> "Writer":
+        self.sink.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        try:
+            self.pool.shutdown(wait=True, cancel_futures=True)
+        finally:  # Whatever interrupts the waiting.
+            self.sink.__exit__(*error)

@@ -1,0 +1,139 @@
+"""A file that is whole or not there, however the program that writes it ends."""
+
+import contextlib
+import errno
+import os
+import secrets
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from ..errors import LoraError
+
+HINTS = {
+    errno.ENOSPC: "free some disk space",
+    errno.EDQUOT: "free some disk space",
+    errno.EACCES: "choose a folder that you may write to",
+    errno.EPERM: "choose a folder that you may write to",
+    errno.EROFS: "choose a folder that you may write to",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EFBIG: "choose another disk, this one takes no file of that size",
+}
+
+
+def real_target(path: str | os.PathLike[str]) -> Path:
+    """The file that a path means when links are followed, which need not be there yet.
+
+    Raises LoraError for what no file can take the place of: folders, devices, pipes.
+    """
+    text = os.fspath(path)
+    if "\0" in text:
+        raise LoraError(f"{path!r}: a file name cannot contain a null character")
+    target = Path(os.path.realpath(text))
+    if os.path.isdir(target) or text.endswith((os.sep, "/")):
+        raise LoraError(f"{path}: is a folder; give a file name ending in .safetensors")
+    if not os.path.isdir(target.parent):
+        raise LoraError(f"{path}: the folder {target.parent} does not exist; create it")
+    if os.path.lexists(target) and not os.path.isfile(target):
+        raise LoraError(
+            f"{path}: is a device, a pipe or a link that leads nowhere; choose another name"
+        )
+    return target
+
+
+class AtomicFile:
+    """`file` is to become the file at `path`, when it is complete and closed without an error.
+
+    Until then it has no name and vanishes with the process, even a killed one. Systems without
+    nameless files (only Linux has them, not on network drives) get a hidden one beside the target:
+    `temporary` is its path, or None. Links are followed: the file that a link points to is replaced
+    and the link stays. The mode is that of any new file (umask).
+
+    Raises LoraError when the target cannot be written: missing folder, no permission, disk full.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = real_target(path)
+        self.temporary: Path | None = None
+        self.whole = False
+        with self.errors():
+            with contextlib.suppress(FileNotFoundError):
+                os.lstat(self.path)  # A name that is too long is said now, not at the end.
+            self.file = self._begin()
+
+    @contextlib.contextmanager
+    def errors(self) -> Iterator[None]:
+        """Inside, an error of the system is a LoraError that names the target and a way out."""
+        try:
+            yield
+        except OSError as error:
+            hint = HINTS.get(error.errno or 0, "check the path")
+            raise LoraError(
+                f"{self.path}: cannot be written ({error.strerror or error}); {hint}"
+            ) from error
+
+    def complete(self) -> None:
+        """Everything is written.
+
+        What replaces another file is on the disk before that one goes. A new file has nothing to
+        lose but itself, and does not wait for the disk.
+        """
+        self.file.flush()
+        if self.path.exists():
+            os.fsync(self.file.fileno())
+        self.whole = True
+
+    def close(self, keep: bool) -> None:
+        """Put a complete file in its place, if it is to be kept; of any other nothing stays."""
+        try:
+            if self.whole and keep:
+                with self.errors():
+                    self._put_in_place()
+        finally:
+            # A full disk can fail again when the buffer is flushed; the file goes anyway.
+            with contextlib.suppress(OSError):
+                self.file.close()
+            if self.temporary is not None:
+                self.remove()
+
+    def _begin(self) -> BinaryIO:
+        # Not tempfile: its files are private to the user, ours get the usual permissions.
+        if hasattr(os, "O_TMPFILE") and os.path.isdir("/proc/self/fd"):
+            with contextlib.suppress(OSError):
+                return open(self.path.parent, "w+b", opener=_nameless)
+        self.temporary = self._hidden()
+        return open(self.temporary, "x+b")
+
+    def _hidden(self) -> Path:
+        """A name beside the target. What has it goes when this object does, or the program ends."""
+        path = self.path.with_name(f".{self.path.name[:64]}.{secrets.token_hex(6)}.part")
+        self.remove = weakref.finalize(self, _remove, path)
+        return path
+
+    def _put_in_place(self) -> None:
+        if self.temporary is None:
+            try:
+                return _link(self.file.fileno(), self.path)
+            except FileExistsError:
+                # Only a named file can replace another: this one has a name between two calls.
+                self.temporary = self._hidden()
+                _link(self.file.fileno(), self.temporary)
+        self.file.close()
+        os.replace(self.temporary, self.path)
+
+
+def _nameless(folder: str, _: int) -> int:
+    return os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o666)
+
+
+def _link(descriptor: int, path: Path) -> None:
+    """Give an open file without a name this one. Raises FileExistsError where it is taken."""
+    # Given a folder's descriptor (here any), os.link takes the call that can follow the first link.
+    os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor, follow_symlinks=True)
+
+
+def _remove(path: Path) -> None:
+    # Where the folder was locked meanwhile, the error on its way says so.
+    with contextlib.suppress(OSError):
+        path.unlink()

@@ -1,0 +1,344 @@
+"""Bytes: lazy reading of safetensors files and streaming writing of new ones.
+
+Reading opens the header only; a tensor is a view of the memory-mapped file until it is used, so
+what was not asked for is never read. Writing appends tensor after tensor to a file without a name
+and gives it the target's at the end: a failed, cancelled or killed run leaves nothing behind.
+"""
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from math import prod
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from ..errors import LoraError
+from .atomic import AtomicFile
+
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+# Torch computes with no more.
+MOST_DIMENSIONS = 64
+PICKLES = {".pt", ".pth", ".ckpt", ".bin", ".pkl"}
+
+
+class TensorInfo(NamedTuple):
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+
+    @property
+    def bytes(self) -> int:
+        return self.dtype.itemsize * int(torch.Size(self.shape).numel())
+
+
+class Tensors:
+    """A read-only mapping of tensors with metadata: a file or an in-memory state dict.
+
+    `name` is what messages call it, `path` its real path or None. `info` knows dtype and shape
+    without reading the tensor.
+    """
+
+    def __init__(
+        self, name: str, path: Path | None, info: dict[str, TensorInfo], metadata: dict[str, str]
+    ) -> None:
+        self.name = name
+        self.path = path
+        self.info = info
+        self.metadata = metadata
+
+    def __getitem__(self, key: str) -> Tensor:
+        raise KeyError(key)
+
+    def sha256(self) -> str | None:
+        """The hash of the file's bytes; None for a state dict, which has no file."""
+        return None
+
+    def check_unchanged(self) -> None:
+        """Raises LoraError when the file is not the one that was opened any more.
+
+        What a memory map shows then is a mixture, and reading behind a new end kills the process.
+        """
+
+
+class FileTensors(Tensors):
+    """A safetensors file. Raises LoraError for anything that is not one."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        given = Path(path)
+        if given.suffix.lower() in PICKLES:
+            raise LoraError(
+                f"{given}: pickle files (.pt, .ckpt, ...) can run code when opened and are not "
+                "read. Convert it first, in an environment you trust: read it with torch.load and "
+                "weights_only=True, write it with safetensors.torch.save_file"
+            )
+        try:
+            self.state = _state(given)
+            mode = os.stat(given).st_mode
+        except FileNotFoundError as error:
+            raise LoraError(f"{given}: no such file; check the path") from error
+        except (OSError, ValueError) as error:
+            raise LoraError(f"{given}: cannot be opened ({error}); check the path") from error
+        if stat.S_ISDIR(mode):
+            raise LoraError(f"{given}: is a folder; give the path of a .safetensors file in it")
+        if not stat.S_ISREG(mode):  # Opening a pipe would wait for somebody to write into it.
+            raise LoraError(f"{given}: is a device or a pipe; save what it holds as a file first")
+        try:
+            handle: Any = safe_open(str(given), framework="pt")
+            self.handle = handle
+            metadata = dict(handle.metadata() or {})
+            info = {}
+            for key in handle.keys():  # noqa: SIM118 - not a mapping
+                tensor = handle.get_slice(key)
+                dtype = DTYPES.get(tensor.get_dtype())
+                if dtype is None:
+                    raise LoraError(
+                        f"{given}: tensor {key} has dtype {tensor.get_dtype()}, which is not "
+                        "supported; save it as F32, F16 or BF16"
+                    )
+                shape = tuple(tensor.get_shape())
+                # Where one dimension is 0, the others are limited by nothing in the file.
+                empty = 0 in shape and prod(n or 1 for n in shape) >= 2**62
+                if len(shape) > MOST_DIMENSIONS or empty:
+                    raise LoraError(
+                        f"{given}: tensor {key} has {len(shape)} dimensions of up to {max(shape)}, "
+                        "more than any weight; the file is damaged: download or save it again"
+                    )
+                info[key] = TensorInfo(dtype, shape)
+        except FileNotFoundError as error:
+            # The file is there: this is what safetensors says of one that may not be read.
+            raise LoraError(f"{given}: cannot be opened; check its permissions") from error
+        except (RuntimeError, MemoryError) as error:
+            raise LoraError(
+                f"{given}: cannot be mapped into memory ({error}); close other programs and files"
+            ) from error
+        except (SafetensorError, OSError, ValueError, OverflowError) as error:
+            if isinstance(error, LoraError):
+                raise
+            raise LoraError(
+                f"{given}: not a readable safetensors file ({error}); download or save it again"
+            ) from error
+        super().__init__(given.name, given.resolve(), info, metadata)
+
+    def __getitem__(self, key: str) -> Tensor:
+        self.check_unchanged()
+        try:
+            tensor: Tensor = self.handle.get_tensor(key)
+            return tensor
+        except (SafetensorError, OSError, RuntimeError) as error:
+            raise LoraError(f"{self.path}: tensor {key} cannot be read ({error})") from error
+
+    def check_unchanged(self) -> None:
+        assert self.path is not None
+        try:
+            unchanged = _state(self.path) == self.state
+        except OSError as error:
+            raise LoraError(f"{self.path}: cannot be read any more ({error.strerror})") from error
+        if not unchanged:
+            raise LoraError(
+                f"{self.path}: was changed while it was read; run again when nothing writes to it"
+            )
+
+    def sha256(self) -> str:
+        assert self.path is not None
+        self.check_unchanged()
+        try:
+            # Large blocks: hashlib and other threads hand the interpreter over once a block.
+            digest, block = hashlib.sha256(), memoryview(bytearray(1 << 20))
+            with open(self.path, "rb") as file:
+                while size := file.readinto(block):
+                    digest.update(block[:size])
+            return digest.hexdigest()
+        except OSError as error:
+            raise LoraError(f"{self.path}: cannot be read to the end ({error.strerror})") from error
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    """Differs when another file is in the path's place, or the file was written to."""
+    found = os.stat(path)
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+class DictTensors(Tensors):
+    """A state dict, such as ComfyUI's LORA_MODEL; a `metadata` attribute is used."""
+
+    def __init__(self, state_dict: Mapping[str, Tensor], name: str | None = None) -> None:
+        info = {}
+        for key, tensor in state_dict.items():
+            if not isinstance(key, str) or not isinstance(tensor, Tensor):
+                raise LoraError(
+                    f"state dict entry {key!r} is a {type(tensor).__name__}, not a tensor; "
+                    "pass a dict of name -> torch.Tensor"
+                )
+            info[key] = TensorInfo(tensor.dtype, tuple(tensor.shape))
+        metadata = getattr(state_dict, "metadata", None)
+        items = metadata.items() if isinstance(metadata, Mapping) else ()
+        # A file can only hold text there; other people's dicts hold anything.
+        texts = {str(key): str(value) for key, value in items}
+        super().__init__(
+            name or getattr(state_dict, "name", None) or "state dict", None, info, texts
+        )
+        self.state_dict = state_dict
+
+    def __getitem__(self, key: str) -> Tensor:
+        return self.state_dict[key]
+
+
+def open_tensors(source: "str | os.PathLike[str] | Mapping[str, Tensor] | Tensors") -> Tensors:
+    """A path or a state dict as lazy tensors. Raises LoraError for what is neither."""
+    if isinstance(source, Tensors):
+        return source
+    if isinstance(source, str | os.PathLike):
+        return FileTensors(source)
+    if isinstance(source, Mapping):
+        return DictTensors(source)
+    raise LoraError(f"expected a path or a state dict, got {type(source).__name__}")
+
+
+class StateDict(dict[str, Tensor]):
+    """A state dict that carries the file's metadata and name along."""
+
+    def __init__(
+        self,
+        tensors: Mapping[str, Tensor] | None = None,
+        metadata: Mapping[str, str] | None = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(tensors or {})
+        self.metadata = dict(metadata or {})
+        self.name = name
+
+
+def header_bound(keys: Iterable[str], metadata_bytes: int) -> int:
+    """An upper bound of the bytes of a header with these tensors, of up to five dimensions."""
+    return sum(len(json.dumps(key)) + 130 for key in keys) + metadata_bytes + 64
+
+
+class DictSink:
+    """Collects an edit's output in memory, as contiguous CPU tensors that share no storage."""
+
+    def __init__(self) -> None:
+        self.result = StateDict()
+
+    def put(self, key: str, tensor: Tensor) -> None:
+        # The clone keeps the result independent of the inputs, which may be memory maps.
+        copied = tensor.detach().to("cpu", copy=True)
+        self.result[key] = copied.contiguous()
+
+    def finish(self, metadata: Mapping[str, str]) -> None:
+        self.result.metadata = dict(metadata)
+
+    def __enter__(self) -> "DictSink":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+class FileSink:
+    """Writes a safetensors file tensor by tensor; the target appears whole, at the end, or never.
+
+    The size of the header is only known at the end, so `reserve` bytes are left free for it; a
+    header that turns out larger costs one copy of the data. Tensors whose size is not a multiple of
+    8 bytes (alphas, above all) are kept until the end, so that every tensor starts aligned.
+
+    Raises LoraError when the target cannot be written: missing folder, no permission, disk full.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], reserve: int = 1 << 16) -> None:
+        self.target = AtomicFile(path)
+        self.header_bytes = -(-reserve // 8) * 8
+        self.entries: dict[str, TensorInfo] = {}
+        self.offsets: dict[str, int] = {}
+        self.position = 0
+        # As bytes: such small tensors, kept among large ones that come and go, would lie between
+        # them in memory, which then grows with the number of modules.
+        self.unaligned: dict[str, bytes] = {}
+        self.file = self.target.file
+        with self.target.errors():
+            self.file.seek(8 + self.header_bytes)
+
+    @property
+    def path(self) -> Path:
+        return self.target.path
+
+    def put(self, key: str, tensor: Tensor) -> None:
+        tensor = tensor.detach().cpu().contiguous()
+        info = TensorInfo(tensor.dtype, tuple(tensor.shape))
+        if key in self.entries:
+            raise LoraError(f"{self.path}: tensor {key} would be written twice")
+        if info.dtype not in DTYPE_NAMES:
+            raise LoraError(f"{self.path}: tensor {key} is {info.dtype}; this cannot be written")
+        self.entries[key] = info
+        data = tensor.reshape(-1).view(torch.uint8).numpy().data
+        if info.bytes % 8:
+            self.unaligned[key] = bytes(data)
+        else:
+            self._append(key, data)
+
+    def _append(self, key: str, data: bytes | memoryview) -> None:
+        self.offsets[key] = self.position
+        with self.target.errors():
+            self.position += self.file.write(data)
+
+    def finish(self, metadata: Mapping[str, str]) -> None:
+        """Write what is left and the header; leaving the block puts the file in its place."""
+        # Wide items first: each then starts at a multiple of its own item size.
+        for key in sorted(self.unaligned, key=lambda k: -self.entries[k].dtype.itemsize):
+            self._append(key, self.unaligned[key])
+        header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
+        for key in sorted(self.offsets, key=self.offsets.__getitem__):
+            info, start = self.entries[key], self.offsets[key]
+            header[key] = {
+                "dtype": DTYPE_NAMES[info.dtype],
+                "shape": list(info.shape),
+                "data_offsets": [start, start + info.bytes],
+            }
+        text = json.dumps(header, separators=(",", ":")).encode()
+        with self.target.errors():
+            if len(text) > self.header_bytes:
+                self._make_room(len(text))
+            self.file.seek(0)
+            self.file.write(self.header_bytes.to_bytes(8, "little"))
+            self.file.write(text.ljust(self.header_bytes))
+            self.target.complete()
+
+    def _make_room(self, needed: int) -> None:
+        """Move the data towards the end of the file, last block first."""
+        old, self.header_bytes = self.header_bytes, -(-needed // 8) * 8
+        shift, block = self.header_bytes - old, 1 << 20
+        for start in reversed(range(0, self.position, block)):
+            self.file.seek(8 + old + start)
+            data = self.file.read(min(block, self.position - start))
+            self.file.seek(8 + old + start + shift)
+            self.file.write(data)
+
+    def __enter__(self) -> "FileSink":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.target.close(keep=kind is None)

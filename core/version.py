@@ -1,0 +1,19 @@
+"""Which version of LoRA Alloy this is."""
+
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+
+@cache
+def version() -> str:
+    """The installed package's version, or the one in pyproject.toml of a plain folder."""
+    project = Path(__file__).parents[1] / "pyproject.toml"
+    if project.is_file():
+        for line in project.read_text(encoding="utf-8").splitlines():
+            if line.startswith("version = "):
+                return line.split('"')[1]
+    try:
+        return metadata.version("lora-alloy")
+    except metadata.PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,188 @@
+"""The commands analyze and top-blocks."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from core.cli.common import say
+from core.cli.main import main
+from core.insight.analysis import EXTRA_COLUMNS, notebook_columns
+from core.storage.files import open_tensors
+from tests.helpers import files_in, lora, same_bits, save
+
+SAMPLE = str(Path(__file__).parents[3] / "core" / "samples" / "character_kohya.safetensors")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "140")
+    return tmp_path
+
+
+def read(path) -> dict:
+    tensors = open_tensors(path)
+    return {key: tensors[key] for key in tensors.info}
+
+
+def test_analyze_prints_the_strongest_layers_and_what_they_mean(folder, capsys):
+    assert main(["analyze", SAMPLE, "--top", "3"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["spectral", "effective", "Frobenius", "stable"]
+    assert lines[1].split() == [
+        "layer",
+        "rank",
+        "norm",
+        "energy",
+        "rank",
+        "norm",
+        "rank",
+        "softmax",
+    ]
+    assert [line.split()[0] for line in lines[2:5]] == [
+        "double_blocks.0.img_mod.lin",
+        "single_blocks.0.linear1",
+        "double_blocks.1.img_mod.lin",
+    ]
+    # Columns stand under each other.
+    assert len({len(line) for line in lines[1:5]}) == 1
+    assert lines[5] == "(25 more layers: --top, --csv)"
+    assert lines[6].startswith("90 % of the energy sits in 5 of 6 blocks (91.42%)")
+    assert any(line.startswith("90 % of the softmax") for line in lines)
+
+
+@pytest.mark.parametrize("width", [40, 80, 100, 120])
+def test_a_narrow_terminal_has_fewer_columns_and_names_keep_block_and_layer(
+    width, folder, capsys, monkeypatch
+):
+    monkeypatch.setenv("COLUMNS", str(width))
+    name = "input_blocks.8.1.transformer_blocks.9.attn2.to_out.0"
+    save(lora("diffusion_model." + name), "long.safetensors")
+    assert main(["analyze", "long.safetensors"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    shown, *values = lines[2].split()
+    assert shown.startswith("input_blocks.8") and shown.endswith(".0")
+    assert len(lines[2]) == len(lines[1]) <= max(width, 45)
+    hidden = [line for line in lines if line.startswith("(no room for ")]
+    assert len(values) + sum(line.count(",") for line in hidden) == 7
+    assert not hidden or width < 100
+
+
+def test_analyze_writes_all_columns(folder, capsys):
+    arguments = ["--statistics", "full", "--csv", "a.csv", "--chart", "a.svg", "--chart-kind"]
+    assert main(["analyze", SAMPLE, *arguments, "heat map"]) == 0
+    out = capsys.readouterr().out
+    assert "written: a.csv" in out and "written: a.svg" in out
+    table = pd.read_csv("a.csv")
+    assert list(table) == [*notebook_columns(), *EXTRA_COLUMNS]
+    assert table["dW.svd.spectral_norm"].is_monotonic_decreasing
+    assert (folder / "a.svg").read_text().startswith("<?xml")
+
+
+def test_analyze_sorts_by_any_column(folder, capsys):
+    arguments = ["--statistics", "full", "--sort-by", "dW.percentiles.p99", "--ascending"]
+    assert main(["analyze", SAMPLE, *arguments, "--top", "4"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split()[1] == "dW.percentiles.p99"
+    values = [float(line.split()[1]) for line in lines[2:6]]
+    assert values == sorted(values)
+
+
+def test_analyze_for_machines(folder, capsys):
+    state = lora("blocks.0.attn.q") | lora("blocks.1.attn.q")
+    state["blocks.1.attn.q.dora_scale"] = state["blocks.1.attn.q.lora_B.weight"][:, :1]
+    save(state, "dora.safetensors")
+    assert main(["analyze", "dora.safetensors", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["statistics"] == "spectral" and "family" in result
+    first, second = result["rows"]
+    assert first["A.shape"] == [4, 12] and first["dW.svd.spectral_norm"] > 0
+    assert second["dW.svd.spectral_norm"] is None and "DoRA" in second["not_measured"]
+    assert "not measured: 1 of 2 layers" in result["text"][0]
+
+
+def test_top_blocks_writes_both_sides(folder, capsys):
+    arguments = ["--threshold", "0.4", "--importance", "energy", "-o", "a.safetensors"]
+    assert main(["top-blocks", SAMPLE, *arguments, "--rest", "b.safetensors"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^block +importance +cumulative", out)
+    assert "40 % of the energy sits in 2 of 6 blocks" in out
+    kept, rest = read("a.safetensors"), read("b.safetensors")
+    assert same_bits(kept | rest, read(SAMPLE))
+    assert {re.search(r"(double|single)_blocks_\d", key)[0] for key in kept} == {
+        "double_blocks_0",
+        "double_blocks_1",
+    }
+    assert main(["top-blocks", SAMPLE, *arguments[:-1], "c.safetensors", "--remove"]) == 0
+    assert same_bits(read("c.safetensors"), rest)
+
+
+def test_top_blocks_without_output_only_tells(folder, capsys):
+    assert main(["top-blocks", SAMPLE, "--trainer", "ai-toolkit", "--chart", "c.png"]) == 0
+    out = capsys.readouterr().out
+    assert '- ".transformer_blocks.0."' in out and '- ".single_transformer_blocks.0."' in out
+    assert files_in(folder) == {"c.png"}
+
+
+def test_top_blocks_for_machines(folder, capsys):
+    arguments = ["--temperature", "3", "--always", "single_blocks.3", "-o", "k.safetensors"]
+    assert main(["top-blocks", SAMPLE, "--json", "--trainer", "peft", *arguments]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["blocks"][0] == result["importance"][0]["block"]
+    assert result["trainer_config"].startswith("peft.LoraConfig(")
+    assert result["rest"] is None
+    modules = {row["module"] for row in result["kept"]["modules"] if row["action"] != "dropped"}
+    assert "single_blocks.3.linear1" in modules
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["analyze", "none.safetensors"], 1, "no such file"),
+        (["analyze", SAMPLE, "--sort-by", "size"], 1, "no such column"),
+        (["analyze", SAMPLE, "--chart", "a.jpg"], 1, "written as .png or .svg"),
+        (["analyze", SAMPLE, "--csv", "no/a.csv"], 1, "cannot be written"),
+        (["top-blocks", SAMPLE, "--threshold", "2"], 1, "must be above 0 and at most 1"),
+        (["top-blocks", SAMPLE, "--threshold", "1", "-o", "a.safetensors", "--rest", "b"], 1,
+         "there is no rest"),
+        (["top-blocks", SAMPLE, "--rest", "b.safetensors"], 2, "--rest needs -o"),
+        (["top-blocks", SAMPLE, "--keep", "--remove"], 2, "not allowed with"),
+        (["top-blocks", SAMPLE, "--trainer", "onetrainer"], 2, "invalid choice"),
+    ],
+)  # fmt: skip
+def test_errors(folder, capsys, arguments, code, message):
+    try:
+        found = main(arguments)
+    except SystemExit as exit:
+        found = exit.code
+    assert found == code
+    assert message in capsys.readouterr().err
+    assert files_in(folder) == set()
+
+
+@pytest.mark.parametrize("command", ["analyze", "top-blocks"])
+def test_a_chart_that_cannot_be_written_is_refused_before_anything_is_read(command, capsys):
+    assert main([command, "no such file", "--chart", "a.gif"]) == 1
+    assert "choose one of these endings" in capsys.readouterr().err
+
+
+def test_a_negative_number_of_rows_is_a_mistake(capsys):
+    with pytest.raises(SystemExit):
+        main(["analyze", SAMPLE, "--top", "-1"])
+    assert "--top -1 must be 0 or more" in capsys.readouterr().err
+
+
+def test_sentences_break_between_words_on_a_terminal_only(capsys, monkeypatch):
+    line = "90 % of the energy sits in 2 of 6 blocks (94.69%): double_blocks.1, double_blocks.0"
+    say([line])
+    assert capsys.readouterr().out == line + "\n"
+    monkeypatch.setenv("COLUMNS", "50")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    say([line])
+    first, second = capsys.readouterr().out.splitlines()
+    assert len(first) <= 50 and second.startswith("  ")
+    assert f"{first} {second.strip()}" == line

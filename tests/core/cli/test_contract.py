@@ -1,0 +1,98 @@
+"""What scripts depend on never changes: commands, options, defaults, choices, and the keys of JSON.
+
+`contract.json` beside this file pins them; CONTRIBUTING.md says how each may change. What a test
+prints when it fails is what the file has to say after something was appended.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from core.cli.main import build_parser, main
+from tests.helpers import KOHYA, flux_file, lora, save
+
+CONTRACT = json.loads((Path(__file__).parents[1] / "contract.json").read_text("ascii"))
+
+
+def option(action: argparse.Action) -> dict:
+    """What a script can write for an option or argument, and what it gets when it does not."""
+    kind = getattr(action.type, "__name__", "str" if action.nargs != 0 else "flag")
+    found = {
+        "names": action.option_strings or [action.dest],
+        "type": kind.strip("_"),
+        "number": action.nargs,
+        "default": action.default,
+        "choices": list(action.choices) if action.choices else None,
+        "required": action.required,
+    }
+    return {key: value for key, value in found.items() if value is not None and value is not False}
+
+
+def commands() -> dict[str, argparse.ArgumentParser]:
+    actions = build_parser()._actions
+    return next(a.choices for a in actions if isinstance(a, argparse._SubParsersAction))
+
+
+def test_commands_and_options_are_those_of_the_contract():
+    found = {
+        command: [option(a) for a in parser._actions if a.dest != "help"]
+        for command, parser in commands().items()
+    }
+    assert found == CONTRACT["options"], json.dumps(found, indent=1)
+
+
+# Objects whose keys are names of tensors, modules or other people's metadata.
+NAMED = {"carried", "dropped", "other_tensors", "left_out", "metadata"}
+
+
+def keys(value, name=""):
+    """The shape of a JSON value: keys of objects and types; lists by their first entry."""
+    if isinstance(value, dict):
+        if name in NAMED:
+            return {"*": "str"}
+        return {key: keys(one, key) for key, one in value.items()}
+    if isinstance(value, list):
+        return [keys(value[0])] if value else []
+    return type(value).__name__
+
+
+JSON_COMMANDS = {
+    "info": "info A",
+    "analyze": "analyze A",
+    "top-blocks": "top-blocks A -o O --rest R --threshold 0.5 --trainer kohya",
+    "blend": "blend A B --layers -*modulation* -o O --verify",
+    "resize": "resize A --rank 2 -o O",
+    "select": "select A --layers double_blocks -o O --rest R",
+    "convert": "convert A --spelling generic -o O",
+    "verify": "verify A --inputs A B --weights 1 0",
+}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    odd = {"odd": torch.ones(2)}
+    save(flux_file("kohya") | odd, tmp_path / "A", {"title": "x"})
+    save(flux_file("diffusers", seed=1) | lora("x.y", pair=KOHYA, alpha=1), tmp_path / "B")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("command", JSON_COMMANDS)
+def test_json_has_the_keys_of_the_contract(folder, capsys, command):
+    assert main([*JSON_COMMANDS[command].split(), "--json"]) == 0
+    found = keys(json.loads(capsys.readouterr().out))
+    assert found == CONTRACT["json"].get(command), json.dumps({command: found}, indent=1)
+
+
+def test_every_command_that_reports_has_json():
+    found = {c for c, p in commands().items() if "--json" in p._option_string_actions}
+    assert found == JSON_COMMANDS.keys() == CONTRACT["json"].keys()
+
+
+def test_status_is_0_for_done_1_for_refused_2_for_wrong_usage(folder, capsys):
+    assert main(["info", "A"]) == 0 and main(["info", "missing"]) == 1
+    with pytest.raises(SystemExit) as caught:
+        main(["info"])
+    assert caught.value.code == 2

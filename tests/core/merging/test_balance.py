@@ -1,0 +1,119 @@
+"""The dynamic weights: formulas by hand, and what all of them share."""
+
+from math import exp
+
+import pytest
+
+from core import (
+    LoraError,
+    dyn_weights_margin_sigmoid,
+    dyn_weights_powerlaw,
+    dyn_weights_proportional,
+    dyn_weights_softmax,
+    softmax_spectral_weight_fn,
+)
+from core.merging.balance import BALANCES
+
+RESCALED = [
+    dyn_weights_proportional,
+    dyn_weights_softmax,
+    dyn_weights_powerlaw,
+    dyn_weights_margin_sigmoid,
+]
+ALL = [softmax_spectral_weight_fn, *RESCALED]
+NORMS = [(3.0, 1.0), (1.0, 3.0), (2.0, 2.0), (1e-3, 5.0), (400.0, 900.0), (0.0, 1.0)]
+
+
+def ratio(pair) -> float:
+    return pair[0] / pair[1]
+
+
+@pytest.mark.parametrize("s1, s2", NORMS)
+@pytest.mark.parametrize("make", RESCALED)
+@pytest.mark.parametrize("target", [1.0, 0.25, 3.0])
+def test_weighted_norms_add_up_to_the_target(make, target, s1, s2):
+    w1, w2 = make(target_total_strength=target)("layer", s1, s2)
+    assert w1 * s1 + w2 * s2 == pytest.approx(target)
+    assert w1 >= 0 and w2 >= 0
+
+
+@pytest.mark.parametrize("s1, s2", NORMS)
+@pytest.mark.parametrize("make", ALL)
+def test_equal_norms_and_swapped_files_are_treated_alike(make, s1, s2):
+    rule = make()
+    assert rule("layer", s1, s2) == pytest.approx(rule("layer", s2, s1)[::-1])
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_a_file_that_lacks_the_layer_leaves_it_to_the_other(make):
+    rule = make()
+    assert rule("layer", None, None) == (1.0, 1.0)
+    expected = 1.0 if make is softmax_spectral_weight_fn else 1 / 4
+    if "floor" not in str(make.__defaults__) and make in (softmax_spectral_weight_fn,):
+        assert rule("layer", 4.0, None) == (1.0, 0.0)
+    assert rule("layer", 4.0, None) == pytest.approx((expected, 0.0))
+    assert rule("layer", None, 4.0) == pytest.approx((0.0, expected))
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_zero_norms_give_finite_weights(make):
+    assert make()("layer", 0.0, 0.0) == pytest.approx((0.5, 0.5))
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_huge_norms_do_not_overflow(make):
+    w1, w2 = make()("layer", 1e6, 2e6)
+    assert 0 <= w1 < w2 < float("inf") or make is dyn_weights_powerlaw
+
+
+def test_softmax_by_hand():
+    share = exp(3 / 2) / (exp(3 / 2) + exp(1 / 2))
+    plain = softmax_spectral_weight_fn(temperature=2.0)("layer", 3.0, 1.0)
+    assert plain == pytest.approx((share, 1 - share))
+    rescaled = dyn_weights_softmax(temperature=2.0)("layer", 3.0, 1.0)
+    strength = share * 3 + (1 - share)
+    assert rescaled == pytest.approx((share / strength, (1 - share) / strength))
+
+
+def test_the_floor_of_a_softmax_is_a_least_share():
+    w1, w2 = softmax_spectral_weight_fn(floor=0.1)("layer", 50.0, 0.0)
+    assert (w1, w2) == pytest.approx((1 / 1.1, 0.1 / 1.1))
+
+
+def test_proportional_by_hand():
+    assert ratio(dyn_weights_proportional()("layer", 3.0, 1.5)) == pytest.approx(2)
+    # The floor is a least norm.
+    assert ratio(dyn_weights_proportional(floor=0.5)("layer", 3.0, 0.1)) == pytest.approx(6)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.5, 1.0, 2.0])
+def test_powerlaw_by_hand(p):
+    assert ratio(dyn_weights_powerlaw(p=p)("layer", 8.0, 2.0)) == pytest.approx(4**p)
+    floored = dyn_weights_powerlaw(p=p, floor=0.5)("layer", 8.0, 0.0)
+    assert ratio(floored) == pytest.approx(16**p)
+
+
+@pytest.mark.parametrize("bias", [0.0, 1.0, -2.0])
+def test_sigmoid_by_hand(bias):
+    share = 1 / (1 + exp(-(3.0 - 1.0 + bias) / 2))
+    pair = dyn_weights_margin_sigmoid(temperature=2.0, bias=bias)("layer", 3.0, 1.0)
+    assert ratio(pair) == pytest.approx(share / (1 - share))
+
+
+def test_a_positive_bias_favours_the_first():
+    pairs = [dyn_weights_margin_sigmoid(bias=b)("layer", 2.0, 2.0) for b in (-1, 0, 1)]
+    assert ratio(pairs[0]) < ratio(pairs[1]) == 1 < ratio(pairs[2])
+
+
+@pytest.mark.parametrize("temperature", [0, -1, float("nan")])
+@pytest.mark.parametrize(
+    "make", [softmax_spectral_weight_fn, dyn_weights_softmax, dyn_weights_margin_sigmoid]
+)
+def test_a_temperature_must_be_above_zero(make, temperature):
+    with pytest.raises(LoraError, match="temperature"):
+        make(temperature=temperature)
+
+
+def test_all_five_rules_can_be_asked_for_by_name():
+    # Four names for five rules: softmax comes plain; the rescaled one has a target.
+    assert set(BALANCES.values()) <= set(ALL)
