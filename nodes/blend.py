@@ -4,8 +4,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..core import Blend, LoraError, Output
-from ..core.edits import blend
+from ..core import Blend, LoraError, Output, blend
 from ..core.merging.balance import BALANCES, WeightRule
 from . import comfy_bridge, inputs
 from .inputs import ADVANCED, CATEGORY, options_of

@@ -4,8 +4,7 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
-from ..core import Output, RankRule
-from ..core.edits import resize
+from ..core import Output, RankRule, resize
 from . import comfy_bridge, inputs
 from .inputs import CATEGORY, options_of
 from .pictures import image_of
