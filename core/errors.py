@@ -1,6 +1,6 @@
 """What goes wrong in ways that users can mend, and where it did."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 
@@ -38,12 +38,24 @@ class SettingError(LoraError):
     """A setting, selector or name that means nothing, or nothing here."""
 
 
+class EmptyRest(SettingError):
+    """A second part was asked for, and the first one is everything."""
+
+
 class MismatchError(LoraError):
     """Inputs that do not belong together."""
 
 
 class Cancelled(Exception):
     """The caller's cancel check said stop. No output is left behind."""
+
+
+def one_of(name: str, value: object, choices: Collection[str]) -> None:
+    """Raises SettingError where a setting is none of its choices."""
+    if value not in choices:
+        raise SettingError(
+            f"{name} {value!r} is unknown", fix=f"choose one of {', '.join(choices)}"
+        )
 
 
 @contextmanager

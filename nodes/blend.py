@@ -4,13 +4,12 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..core import Blend, LoraError, Output, blend
-from ..core.merging.balance import BALANCES, WeightRule
+from ..core import METHODS, Balance, Blend, Output, blend
+from ..core import balance as named_balance
 from . import comfy_bridge, inputs
 from .inputs import ADVANCED, CATEGORY, options_of
 from .wires import edited, named
 
-METHODS = ["svd", "pca"]
 # The widget's words -> the library's.
 BALANCE_NAMES = {
     "none": "none",
@@ -88,8 +87,7 @@ class LoraAlloyBlend(io.ComfyNode):
         method: dict[str, Any] | None = None,
         balance: dict[str, Any] | None = None,
     ) -> io.NodeOutput:
-        chosen = options_of(method, "method", METHODS)
-        rule, rule_text = balance_rule(balance)
+        chosen = options_of(method, "method", list(METHODS))
         settings = Blend(
             weights=(weight_1, weight_2),
             rank=target_rank or None,
@@ -100,8 +98,7 @@ class LoraAlloyBlend(io.ComfyNode):
             oversampling=chosen.get("oversampling", 8),
             power_iterations=chosen.get("power_iterations", 2),
             seed=chosen.get("seed", 0),
-            balance=rule,
-            balance_name=rule_text,
+            balance=balance_of(balance),
         )
         output = Output(dtype=output_dtype, spelling=spelling)
         loras = [named(lora_1, "lora_1")]
@@ -118,22 +115,11 @@ class LoraAlloyBlend(io.ComfyNode):
         return io.NodeOutput(*edited(cls, result, notes, f"blend of {names}"))
 
 
-def balance_rule(balance: dict[str, Any] | None) -> tuple[WeightRule | None, str]:
-    """The rule that the balance widget describes, and its words for the report."""
-    chosen = options_of(balance, "balance", list(BALANCE_NAMES))
-    name = BALANCE_NAMES[chosen["balance"]]
-    if name == "none":
-        return None, name
-    arguments = {key: value for key, value in chosen.items() if key != "balance"}
-    # The library's name for it; the widget's is shorter.
-    if "target_strength" in arguments:
-        arguments["target_total_strength"] = arguments.pop("target_strength")
-    if "power" in arguments:
-        arguments["p"] = arguments.pop("power")
-    if arguments.get("temperature", 1.0) <= 0:
-        raise LoraError("balance: the temperature must be above 0, such as 1.0")
-    text = ", ".join(f"{key}={value:g}" for key, value in arguments.items())
-    return BALANCES[name](**arguments), f"{name}({text})"
+def balance_of(widget: dict[str, Any] | None) -> Balance | None:
+    """What the balance widget describes."""
+    chosen = dict(options_of(widget, "balance", list(BALANCE_NAMES)))
+    name = BALANCE_NAMES[chosen.pop("balance")]
+    return None if name == "none" else named_balance(name, **chosen)
 
 
 def _method() -> Any:

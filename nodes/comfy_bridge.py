@@ -26,8 +26,7 @@ from comfy.cli_args import args
 from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
 
-from ..core import Compute, LoraError, StateDict
-from ..core.storage.files import FileTensors
+from ..core import Compute, LoraError, StateDict, load
 
 Result = TypeVar("Result")
 LoraModel = Mapping[str, Tensor]  # what travels on LORA_MODEL wires
@@ -89,7 +88,7 @@ def compute(
     if device.type != "cpu":
         memory.free_memory(_working_memory(loras, dtype), device)
     full: list[str] = []
-    result = function(replace(_with_progress(device, dtype), fell_back=full.append))
+    result = function(replace(interruptible(device, dtype), fell_back=full.append))
     if not full:
         return result, []
     more = f" and {len(full) - 1} more" if len(full) > 1 else ""
@@ -98,22 +97,19 @@ def compute(
     return result, [note]
 
 
-def _with_progress(device: torch.device, dtype: torch.dtype) -> Compute:
+def interruptible(device: torch.device = CPU, dtype: torch.dtype = torch.float32) -> Compute:
+    """Compute settings that stop when the page's user says so, with a progress bar on the node."""
     bar = comfy.utils.ProgressBar(1)
 
     def progress(done: int, total: int, name: str) -> None:
         bar.update_absolute(done, total)
 
     def interrupted() -> bool:
-        stop_if_interrupted()
+        # Raises ComfyUI's own exception, which ends the run the way its page expects.
+        memory.throw_exception_if_processing_interrupted()
         return False
 
     return Compute(device, dtype, progress, interrupted)
-
-
-def stop_if_interrupted() -> None:
-    """Raise ComfyUI's own exception, which ends the run the way its page expects."""
-    memory.throw_exception_if_processing_interrupted()
 
 
 def _working_memory(loras: Sequence[LoraModel], dtype: torch.dtype) -> int:
@@ -162,8 +158,7 @@ def load_lora(name: str) -> StateDict:
     path = lora_path(name)
     if path is None:
         raise LoraError(f"{name}: not in the lora folders any more; press R and choose again")
-    tensors = FileTensors(path)
-    return StateDict({key: tensors[key] for key in tensors.info}, tensors.metadata, name)
+    return load(path, name)
 
 
 def new_output_path(prefix: str) -> Path:

@@ -4,10 +4,7 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
-from ..core import Lora, LoraError, StateDict
-from ..core.adapters.lora import LORA
-from ..core.naming.family import UNKNOWN
-from ..core.reading.lora import Module
+from ..core import UNKNOWN, Lora, LoraError, Module, StateDict
 from . import comfy_bridge
 
 SHOWN = 5
@@ -72,7 +69,7 @@ def check_fit(lora: StateDict, model: Any, clip: Any) -> Fit:
 def _numbers(module: Module) -> int:
     """How many numbers the weight has that this module is for; 0 where that is not plain."""
     keys, info = module.adapter.keys, module.tensors.info
-    if module.adapter.kind is not LORA or "mid" in keys or module.parameter == "bias":
+    if not module.adapter.kind.factors or "mid" in keys or module.parameter == "bias":
         return 0
     return info[keys["up"]].shape[0] * prod(info[keys["down"]].shape[1:])
 

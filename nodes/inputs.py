@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ..core import LoraError
+from ..core import DTYPE_CHOICES, SPELLING_CHOICES, one_of
 from . import comfy_bridge
 
 CATEGORY = "LoRA Alloy"
@@ -16,8 +16,6 @@ LoraModel = io.Custom("LORA_MODEL")
 Analysis = io.Custom("LORA_ANALYSIS")
 
 COMPUTE_DTYPES = ("float32", "float64")
-OUTPUT_DTYPES = ("match", "fp32", "fp16", "bf16")
-SPELLINGS = ("match", "kohya", "diffusers", "generic")
 
 LAYERS_TOOLTIP = (
     "Which layers, by their names as Load LoRA for Editing and Layer Analysis list them. Patterns "
@@ -76,7 +74,7 @@ def compute_dtype() -> Any:
 def output_dtype() -> Any:
     return io.Combo.Input(
         "output_dtype",
-        options=list(OUTPUT_DTYPES),
+        options=list(DTYPE_CHOICES),
         default="match",
         advanced=True,
         tooltip="The number format of the result: match keeps that of the (first) LoRA.",
@@ -86,7 +84,7 @@ def output_dtype() -> Any:
 def spelling() -> Any:
     return io.Combo.Input(
         "spelling",
-        options=list(SPELLINGS),
+        options=list(SPELLING_CHOICES),
         default="match",
         advanced=True,
         tooltip="How the result names its layers: match keeps the names of the (first) LoRA; the "
@@ -99,14 +97,12 @@ def options_of(value: dict[str, Any] | None, name: str, keys: list[str]) -> dict
 
     ComfyUI leaves the argument out altogether where a saved key is not one of the options.
     """
-    if not value or value.get(name) not in keys:
-        raise LoraError(f"{name} is not one of its choices; choose one of {', '.join(keys)}")
+    one_of(name, (value or {}).get(name), keys)
+    assert value is not None
     return value
 
 
 def dtype_of(name: str) -> torch.dtype:
     """The torch dtype of a compute_dtype."""
-    if name not in COMPUTE_DTYPES:
-        known = ", ".join(COMPUTE_DTYPES)
-        raise LoraError(f"compute dtype {name!r} is unknown; choose one of {known}")
+    one_of("compute dtype", name, COMPUTE_DTYPES)
     return torch.float64 if name == "float64" else torch.float32

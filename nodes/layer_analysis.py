@@ -4,7 +4,17 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io, ui
 
-from ..core.running.report import markdown_table
+from ..core import (
+    CHARTS,
+    ENERGY,
+    STATISTICS,
+    analyze_lora,
+    explain,
+    importance_table,
+    markdown_table,
+    sort_table,
+)
+from ..core import chart as draw
 from . import comfy_bridge, inputs
 from .inputs import CATEGORY, Analysis
 from .pictures import image_of
@@ -13,8 +23,6 @@ from .wires import named
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-STATISTICS = ["spectral", "full"]
-CHARTS = ["blocks", "heat map", "spectrum", "cumulative"]
 FILE_ORDER = "file order"
 # Columns worth sorting by, the notebook's default first.
 SORT_BY = [
@@ -59,7 +67,7 @@ class LoraAlloyLayerAnalysis(io.ComfyNode):
             is_output_node=True,
             inputs=[
                 inputs.lora_input(tooltip="The LoRA to measure."),
-                io.Combo.Input("statistics", options=STATISTICS, default="spectral",
+                io.Combo.Input("statistics", options=list(STATISTICS), default="spectral",
                                tooltip="spectral takes seconds for any file. full adds exact "
                                "percentiles, extremes and signs of every layer's change, which "
                                "takes minutes for large files."),
@@ -67,7 +75,7 @@ class LoraAlloyLayerAnalysis(io.ComfyNode):
                                tooltip="The column by which the table is sorted, largest first."),
                 io.Int.Input("rows", default=20, min=1, max=10000,
                              tooltip="How many layers the table shows. The csv has all of them."),
-                io.Combo.Input("chart", options=CHARTS, default="blocks",
+                io.Combo.Input("chart", options=list(CHARTS), default="blocks",
                                tooltip="blocks: importance of every block in the network's order. "
                                "heat map: blocks against kinds of layers. spectrum: singular "
                                "values of the strongest layers. cumulative: how few blocks hold "
@@ -103,9 +111,6 @@ class LoraAlloyLayerAnalysis(io.ComfyNode):
         compute_device: str,
         compute_dtype: str,
     ) -> io.NodeOutput:
-        from ..core.insight.analysis import analyze_lora
-        from ..core.insight.charts import chart as draw
-
         source = named(lora, "lora")
         table, notes = comfy_bridge.compute(
             lambda compute: analyze_lora(
@@ -127,9 +132,6 @@ class LoraAlloyLayerAnalysis(io.ComfyNode):
 
 def markdown(table: "DataFrame", sort_by: str, rows: int, notes: list[str]) -> str:
     """What the analysis says in a few lines, and the first rows of the table."""
-    from ..core.insight.analysis import sort_table
-    from ..core.insight.importance import ENERGY, explain, importance_table
-
     lines = [f"## {table.attrs.get('lora', 'LoRA')}: {len(table)} layers"]
     if table["block"].notna().any() and "dW.norms.l2" in table.columns:
         # The softmax has advice of its own; shares of the energy can always be compared.

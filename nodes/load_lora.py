@@ -2,8 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..core import Lora
-from ..core.insight.info import summary
+from ..core import Lora, summary
 from . import comfy_bridge
 from .inputs import CATEGORY, lora_output
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
-from ..core import Output, RankRule, resize
+from ..core import Output, RankRule, rank_chart, resize
 from . import comfy_bridge, inputs
 from .inputs import CATEGORY, options_of
 from .pictures import image_of
@@ -84,8 +84,6 @@ class LoraAlloyRankResize(io.ComfyNode):
             [source],
         )
         smaller, report = edited(cls, result, notes, f"{source.name} resized")
-
-        from ..core.insight.charts import rank_chart
 
         chart = image_of(rank_chart(result.report))
         return io.NodeOutput(smaller, report, chart, ui=ui.PreviewImage(chart, cls=cls))

@@ -6,15 +6,26 @@ from typing import Any
 import torch
 from comfy_api.latest import io, ui
 
-from ..core import Edited, Lora, LoraError, Output, StateDict
-from ..core.naming.blocks import locate
+from ..core import (
+    TRAINERS,
+    Edited,
+    EmptyRest,
+    Lora,
+    LoraError,
+    Output,
+    StateDict,
+    chart,
+    choose_blocks,
+    top_blocks,
+    trainer_config,
+)
 from . import comfy_bridge, inputs
 from .inputs import CATEGORY, Analysis, options_of
 from .pictures import image_of
 from .wires import named
 
 # The widget's words -> the library's.
-MEASURES = {"softmax": "softmax", "energy share": "energy"}
+IMPORTANCES = {"softmax": "softmax", "energy share": "energy"}
 
 
 class LoraAlloyTopBlocks(io.ComfyNode):
@@ -92,17 +103,13 @@ class LoraAlloyTopBlocks(io.ComfyNode):
         analysis: Any = None,
         importance: dict[str, Any] | None = None,
     ) -> io.NodeOutput:
-        from ..core.edits.top_blocks import top_blocks
-        from ..core.insight.charts import chart
-        from ..core.insight.choice import choose_blocks
 
-        chosen = options_of(importance, "importance", list(MEASURES))
-        measure, temperature = MEASURES[chosen["importance"]], chosen.get("temperature", 1.0)
+        chosen = options_of(importance, "importance", list(IMPORTANCES))
+        by, temperature = IMPORTANCES[chosen["importance"]], chosen.get("temperature", 1.0)
         source = named(lora, "lora")
+        opened = Lora(source)
         choice, notes = comfy_bridge.compute(
-            lambda compute: choose_blocks(
-                source, threshold, measure, temperature, analysis, compute
-            ),
+            lambda compute: choose_blocks(opened, threshold, by, temperature, analysis, compute),
             compute_device,
             torch.float32,
             [source],
@@ -110,20 +117,21 @@ class LoraAlloyTopBlocks(io.ComfyNode):
         for note in notes:
             comfy_bridge.log.warning(note)
         settings: dict[str, Any] = {"mode": mode, "always": always, "other_layers": other_layers}
+        kept: Edited
         rest: Any
         try:
-            parts = top_blocks(source, choice, rest=Output(), **settings)
-            kept, rest = (_named(part, source) for part in parts)
-        except LoraError as error:
-            # Without a rest there may still be a LoRA; only what needs the rest then fails.
-            kept = _named(top_blocks(source, choice, **settings)[0], source)
+            kept, remaining = top_blocks(opened, choice, rest=Output(), **settings)
+            rest = _named(remaining, source)
+        except EmptyRest as error:
+            # Without a rest there is still a LoRA; only what needs the rest fails.
+            kept, _ = top_blocks(opened, choice, **settings)
             rest = comfy_bridge.blocked(f"Top Blocks Filter has no rest: {error}")
-        picture = image_of(chart(choice.analysis, "cumulative", measure, temperature, threshold))
+        picture = image_of(chart(choice.analysis, "cumulative", by, temperature, threshold))
         return io.NodeOutput(
-            kept,
+            _named(kept, source),
             rest,
-            selector(source, choice.blocks),
-            trainer_configs(source, choice.blocks),
+            choice.selector,
+            trainer_configs(opened, choice.blocks),
             picture,
             ui=ui.PreviewImage(picture, cls=cls),
         )
@@ -135,21 +143,12 @@ def _named(part: Edited | None, source: StateDict) -> StateDict:
     return part.lora
 
 
-def selector(lora: StateDict, blocks: Sequence[str]) -> str:
-    """The blocks as the layers inputs take them, in the same order."""
-    places = map(locate, Lora(lora).modules)
-    spelled = {place.block: place.prefix for place in places}
-    return ", ".join(spelled[block] or block for block in blocks)
-
-
-def trainer_configs(lora: StateDict, blocks: Sequence[str]) -> str:
+def trainer_configs(lora: Lora, blocks: Sequence[str]) -> str:
     """What to paste into each trainer to train only these blocks, as Markdown."""
-    from ..core.insight.trainer_configs import TRAINERS, trainer_config
-
     parts = []
     for trainer in TRAINERS:
         try:
-            text = f"```\n{trainer_config(trainer, Lora(lora), blocks)}\n```"
+            text = f"```\n{trainer_config(trainer, lora, blocks)}\n```"
         except LoraError as error:
             text = str(error)  # not every trainer can do it for every model
         parts.append(f"### {trainer}\n\n{text}")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from math import isfinite
+from math import isfinite, nan
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch import Tensor
 from ..algebra.low_rank import LowRank, Update
 from ..errors import LoraError
 from ..storage.files import TensorInfo
-from .kind import Kind, Measure
+from .kind import Dimensions, Kind
 
 # Of these every entry is one of float32, and torch can do with them what updates need.
 HANDY = (torch.float32, torch.float16, torch.bfloat16)
@@ -29,13 +29,24 @@ class Adapter:
     suffixes: dict[str, str] = field(default_factory=dict)
     modified: Kind | None = None
 
-    def measure(self, info: Mapping[str, TensorInfo]) -> Measure:
+    @property
+    def factors(self) -> bool:
+        """Whether its update is up @ down of the stored rank, whatever modifies it."""
+        return (self.modified or self.kind).factors
+
+    def dimensions(self, info: Mapping[str, TensorInfo]) -> Dimensions:
         """What the shapes of its tensors tell; nothing where they are damaged."""
         shapes = {role: info[key].shape for role, key in self.keys.items()}
         try:
-            return (self.modified or self.kind).measure(shapes)
+            return (self.modified or self.kind).dimensions(shapes)
         except IndexError:
-            return Measure()
+            return Dimensions()
+
+    def scale(self, info: Mapping[str, TensorInfo], alpha: float | None) -> float:
+        """What the product of its tensors is multiplied by; NaN where its kind does not tell."""
+        if self.kind.scale is None:
+            return 1.0 if alpha is None else nan
+        return self.kind.scale({role: info[key].shape for role, key in self.keys.items()}, alpha)
 
     def update(
         self, read: Callable[[str], Tensor], device: torch.device, dtype: torch.dtype
@@ -48,7 +59,7 @@ class Adapter:
                 alpha = scalar(read(key), key)
                 continue
             tensor = read(key).to(device)
-            stored = role in self.kind.as_stored and tensor.dtype in HANDY
+            stored = self.kind.factors and role in ("up", "down") and tensor.dtype in HANDY
             tensor = roles[role] = tensor if stored else tensor.to(dtype)
             if not finite(tensor):
                 raise LoraError(

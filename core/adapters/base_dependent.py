@@ -2,14 +2,14 @@
 
 from dataclasses import replace
 
-from .kind import Kind, Measure, Shapes, register
+from .kind import Dimensions, Kind, Shapes, register
 from .loha import LOHA
 from .lokr import LOKR
 from .lora import LORA
 
 
-def measure_glora(shapes: Shapes) -> Measure:
-    return Measure((shapes["b1"][0], *shapes["b2"][1:]))
+def glora_dimensions(shapes: Shapes) -> Dimensions:
+    return Dimensions((shapes["b1"][0], *shapes["b2"][1:]))
 
 
 GLORA = register(
@@ -17,7 +17,7 @@ GLORA = register(
         "GLoRA",
         ({".a1.weight": "a1", ".a2.weight": "a2", ".b1.weight": "b1", ".b2.weight": "b2"},),
         ("a1", "a2", "b1", "b2"),
-        measure=measure_glora,
+        dimensions=glora_dimensions,
         needs_base="it multiplies the base weight",
         precedence=4,
     )
@@ -39,6 +39,7 @@ SET = register(
         ({".set_weight": "values"},),
         ("values",),
         needs_base="it replaces the base weight",
+        ranked=False,
         precedence=8,
     )
 )

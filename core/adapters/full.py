@@ -1,7 +1,7 @@
 """Full differences: the change of a weight, norm or bias stored as it is."""
 
 from ..algebra.low_rank import Dense
-from .kind import Kind, Measure, Roles, Shapes, register
+from .kind import Dimensions, Kind, Roles, Shapes, register
 
 
 def update(roles: Roles, alpha: float | None) -> Dense:
@@ -9,8 +9,8 @@ def update(roles: Roles, alpha: float | None) -> Dense:
     return Dense(roles["values"])
 
 
-def measure(shapes: Shapes) -> Measure:
-    return Measure(shapes["values"])
+def dimensions(shapes: Shapes) -> Dimensions:
+    return Dimensions(shapes["values"])
 
 
 def stored(name: str, suffix: str, parameter: str, precedence: int, beside: str = "") -> Kind:
@@ -20,10 +20,11 @@ def stored(name: str, suffix: str, parameter: str, precedence: int, beside: str 
             ({suffix: "values"},),
             ("values",),
             update,
-            measure,
+            dimensions,
             parameter=parameter,
             beside=beside,
             precedence=precedence,
+            scale=lambda shapes, alpha: 1.0,
         )
     )
 

@@ -15,7 +15,7 @@ Roles = Mapping[str, Tensor]
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-class Measure(NamedTuple):
+class Dimensions(NamedTuple):
     """What the shapes of a module's tensors tell without reading them.
 
     `shape` is that of the update (out, in, *kernel), empty where they do not tell; the kernel can
@@ -28,8 +28,8 @@ class Measure(NamedTuple):
     note: str = ""
 
 
-def unknown(shapes: Shapes) -> Measure:
-    return Measure()
+def unknown(shapes: Shapes) -> Dimensions:
+    return Dimensions()
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,9 +44,13 @@ class Kind:
     * `update` turns the tensors and alpha (None where the file has none) into the change of the
       weight at strength 1, as ComfyUI applies it. A kind whose meaning needs the base weight has
       none: it says why in `needs_base`, and in `way_out` what can be done beside baking it.
-    * `as_stored` lists the roles that are factors as they stand: `update` gets them in the dtype of
-      the file, and nothing is converted before it is needed.
-    * `measure` says what the shapes tell.
+    * `factors` says that `up` and `down` are the update's factors as they stand, under suffixes
+      that belong to the spelling: `update` gets them in the dtype of the file, and what is computed
+      anew is written like this.
+    * `scale` tells by what the product of its tensors is multiplied, from shapes and alpha; None
+      for kinds that scale in ways of their own.
+    * `ranked` is False where a rank means nothing for what it stores.
+    * `dimensions` says what the shapes tell.
     * `modifies` lists the kinds that it modifies instead of standing alone.
     * `parameter` is what it changes.
     * `beside` is a suffix that the module must have, too, for ComfyUI to read it.
@@ -56,14 +60,16 @@ class Kind:
     forms: tuple[Mapping[str, str], ...]
     required: tuple[str, ...]
     update: Callable[[Roles, float | None], Update] | None = None
-    measure: Callable[[Shapes], Measure] = unknown
+    dimensions: Callable[[Shapes], Dimensions] = unknown
     needs_base: str = ""
     way_out: str = ""
     modifies: "tuple[Kind, ...]" = ()
     parameter: str = "weight"
     beside: str = ""
     precedence: int = 0
-    as_stored: tuple[str, ...] = ()
+    factors: bool = False
+    scale: Callable[[Shapes, float | None], float] | None = None
+    ranked: bool = True
 
     @property
     def suffixes(self) -> set[str]:
@@ -102,10 +108,10 @@ def is_thin(rank: int, shape: tuple[int, ...]) -> bool:
     return 2 * rank <= min(shape[0], prod(shape[1:]))
 
 
-def measure_product(name: str, rank: int, shape: tuple[int, ...]) -> Measure:
+def product_dimensions(name: str, rank: int, shape: tuple[int, ...]) -> Dimensions:
     """The measure of a product that is kept as factors while it is thin, made whole otherwise."""
     full = min(shape[0], prod(shape[1:]))
     if is_thin(rank, shape):
-        return Measure(shape, rank)
+        return Dimensions(shape, rank)
     note = f"{name} of more than half the full rank: computed as a whole matrix"
-    return Measure(shape, min(rank, full), note)
+    return Dimensions(shape, min(rank, full), note)

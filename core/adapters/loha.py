@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..algebra.low_rank import Dense, LowRank, Update
 from ..errors import LoraError
-from .kind import Kind, Measure, Roles, Shapes, is_thin, measure_product, register
+from .kind import Dimensions, Kind, Roles, Shapes, is_thin, product_dimensions, register
 
 
 def update(roles: Roles, alpha: float | None) -> Update:
@@ -30,7 +30,7 @@ def update(roles: Roles, alpha: float | None) -> Update:
         return Dense(((a1 @ b1) * (a2 @ b2)).reshape(shape)).scaled(scale)
     up = (a1[:, :, None] * a2[:, None, :]).flatten(1)
     down = (b1[:, None, :] * b2[None, :, :]).flatten(0, 1)
-    return LowRank(up, down, shape).scaled(scale)
+    return LowRank.of(up, down, shape).scaled(scale)
 
 
 def factors(a: Tensor, b: Tensor, middle: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -49,10 +49,10 @@ def factors(a: Tensor, b: Tensor, middle: Tensor | None) -> tuple[Tensor, Tensor
     return a, b
 
 
-def measure(shapes: Shapes) -> Measure:
+def dimensions(shapes: Shapes) -> Dimensions:
     rows, columns, kernel, r1 = sizes(shapes["w1_a"], shapes["w1_b"], shapes.get("t1"))
     *_, r2 = sizes(shapes["w2_a"], shapes["w2_b"], shapes.get("t2"))
-    return measure_product("LoHa", r1 * r2, (rows, columns, *kernel))
+    return product_dimensions("LoHa", r1 * r2, (rows, columns, *kernel))
 
 
 def sizes(
@@ -70,7 +70,7 @@ LOHA = register(
         ({f".hada_{name}": name for name in NAMES},),
         ("w1_a", "w1_b", "w2_a", "w2_b"),
         update,
-        measure,
+        dimensions,
         precedence=2,
     )
 )

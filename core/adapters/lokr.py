@@ -9,7 +9,7 @@ the products of both factors' singular values, its singular vectors the Kronecke
 (Horn and Johnson, Topics in Matrix Analysis, 4.2.15): milliseconds instead of most of a minute.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor
 from ..algebra import lapack
 from ..algebra.low_rank import Dense, LowRank, Svd, Update
 from ..errors import LoraError
-from .kind import Kind, Measure, Roles, Shapes, is_thin, measure_product, register
+from .kind import Dimensions, Kind, Roles, Shapes, is_thin, product_dimensions, register
 from .loha import factors, sizes
 
 TUCKER = "LoKr with t2: ComfyUI 0.33 fails on it and leaves the layer as it is; here it counts"
@@ -43,7 +43,7 @@ def update(roles: Roles, alpha: float | None) -> Update:
     if factored and alpha is not None:
         scale = alpha / roles[f"{factored}_b"].shape[0]
     if is_thin(rank, shape):
-        return LowRank(kron(left[0], a), kron(left[1], b), shape).scaled(scale)
+        return LowRank.of(kron(left[0], a), kron(left[1], b), shape).scaled(scale)
     return Kronecker.of(left[0] @ left[1], a @ b, shape).scaled(scale)
 
 
@@ -78,7 +78,8 @@ class Kronecker(Dense):
         down = kron(v1, v2)[order] * root[:, None]
         # up @ diag(root) = U S, diag(root) @ down = S V^T.
         scale = torch.diag(root).cpu()
-        return LowRank(up, down, self.shape).knowing(Svd(values.double().cpu(), scale, scale))
+        known = Svd(values.double().cpu(), scale, scale)
+        return replace(LowRank.of(up, down, self.shape), known=known)
 
 
 def kron(one: Tensor, other: Tensor) -> Tensor:
@@ -101,10 +102,10 @@ def _product(roles: Roles, name: str, middle: Tensor | None) -> tuple[Tensor, Te
     return whole.flatten(1), identity.reshape(columns, *whole.shape[1:])
 
 
-def measure(shapes: Shapes) -> Measure:
+def dimensions(shapes: Shapes) -> Dimensions:
     o1, i1, _, r1 = _sizes(shapes, "w1", None)
     o2, i2, kernel, r2 = _sizes(shapes, "w2", shapes.get("t2"))
-    found = measure_product("LoKr", r1 * r2, (o1 * o2, i1 * i2, *kernel))
+    found = product_dimensions("LoKr", r1 * r2, (o1 * o2, i1 * i2, *kernel))
     if "t2" in shapes and "w2" not in shapes:
         found = found._replace(note="; ".join(filter(None, (found.note, TUCKER))))
     return found
@@ -128,7 +129,7 @@ LOKR = register(
         ({f".lokr_{name}": name for name in NAMES},),
         ("w1 | w1_a w1_b", "w2 | w2_a w2_b"),
         update,
-        measure,
+        dimensions,
         precedence=3,
     )
 )

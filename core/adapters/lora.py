@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ..algebra.low_rank import LowRank
 from ..errors import LoraError
-from .kind import Kind, Measure, Roles, Shapes, register
+from .kind import Dimensions, Kind, Roles, Shapes, register
 
 # (up, down) in the order in which ComfyUI looks for them.
 SUFFIX_PAIRS = (
@@ -36,8 +36,16 @@ def update(roles: Roles, alpha: float | None) -> LowRank:
             f"up {tuple(up.shape)} and down {tuple(down.shape)} do not fit: their ranks differ"
         )
     shape = (up.shape[0], *down.shape[1:])
-    scale = 1.0 if alpha is None or rank == 0 else alpha / rank
-    return LowRank(matrix, down.flatten(1), shape, scale)
+    return LowRank.of(matrix, down.flatten(1), shape, _scale(alpha, rank))
+
+
+def scale(shapes: Shapes, alpha: float | None) -> float:
+    """alpha / rank, 1.0 without an alpha."""
+    return _scale(alpha, shapes["down"][0])
+
+
+def _scale(alpha: float | None, rank: int) -> float:
+    return 1.0 if alpha is None or rank == 0 else alpha / rank
 
 
 def fold_mid(mid: Tensor, down: Tensor) -> Tensor:
@@ -50,9 +58,9 @@ def fold_mid(mid: Tensor, down: Tensor) -> Tensor:
     return torch.einsum("ab...,bi->ai...", mid, down.flatten(1).to(mid))
 
 
-def measure(shapes: Shapes) -> Measure:
+def dimensions(shapes: Shapes) -> Dimensions:
     up, down, mid = shapes["up"], shapes["down"], shapes.get("mid")
-    return Measure((up[0], down[1], *(mid or down)[2:]), down[0])
+    return Dimensions((up[0], down[1], *(mid or down)[2:]), down[0])
 
 
 # Only kohya's form has a middle kernel.
@@ -64,8 +72,9 @@ LORA = register(
         (KOHYA | {".lora_mid.weight": "mid"}, *OTHERS),
         ("up", "down"),
         update,
-        measure,
+        dimensions,
         precedence=1,
-        as_stored=("up", "down"),
+        factors=True,
+        scale=scale,
     )
 )

@@ -35,6 +35,7 @@ class Term(NamedTuple):
     scale: float
 
 
+@dataclass(frozen=True, eq=False)
 class LowRank:
     """dW = up @ down of a weight of `shape` (out, in, *kernel).
 
@@ -43,15 +44,18 @@ class LowRank:
 
     A sum is its `terms` side by side. They stay as they are stored until a factor is asked for:
     sums and scales cost nothing, and each number is converted once, on its way to its place.
+    `known` is the decomposition, where somebody has computed it already.
     """
 
-    def __init__(self, up: Tensor, down: Tensor, shape: tuple[int, ...], scale: float = 1.0):
-        self.terms, self.shape, self.dtype = [Term(up, down, scale)], shape, up.dtype
+    terms: tuple[Term, ...]
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    known: "Svd | None" = None
 
-    def _with(self, terms: Iterable[Term], shape: tuple[int, ...] | None = None) -> "LowRank":
-        result = LowRank.__new__(LowRank)
-        result.terms, result.shape, result.dtype = list(terms), shape or self.shape, self.dtype
-        return result
+    @classmethod
+    def of(cls, up: Tensor, down: Tensor, shape: tuple[int, ...], scale: float = 1.0) -> "LowRank":
+        """scale * up @ down, computed in the dtype of `up`."""
+        return cls((Term(up, down, scale),), shape, up.dtype)
 
     @staticmethod
     def sum(updates: Iterable["LowRank"]) -> "LowRank":
@@ -60,13 +64,12 @@ class LowRank:
         if len(updates) == 1:
             return updates[0]
         shape = max((update.shape for update in updates), key=len)
-        return updates[0]._with((term for update in updates for term in update.terms), shape)
+        terms = tuple(term for update in updates for term in update.terms)
+        return LowRank(terms, shape, updates[0].dtype)
 
     def computed_in(self, dtype: torch.dtype) -> "LowRank":
         """The same update with its factors in another dtype, float32 or float64."""
-        result = self._with(self.terms)
-        result.dtype = dtype
-        return result
+        return LowRank(self.terms, self.shape, dtype)
 
     @property
     def rank(self) -> int:
@@ -107,13 +110,14 @@ class LowRank:
         """weight * dW."""
         if weight == 1.0:
             return self
-        return self._with(term._replace(scale=term.scale * weight) for term in self.terms)
+        terms = tuple(term._replace(scale=term.scale * weight) for term in self.terms)
+        return LowRank(terms, self.shape, self.dtype)
 
     def balanced(self) -> "LowRank":
         """The same update with each column of `up` as long as its row of `down`."""
         up, down = (torch.linalg.vector_norm(f, dim=d) for f, d in ((self.up, 0), (self.down, 1)))
         ratio = torch.where((up > 0) & (down > 0), (down / up).sqrt(), 1.0)
-        return LowRank(self.up * ratio, self.down / ratio[:, None], self.shape)
+        return LowRank.of(self.up * ratio, self.down / ratio[:, None], self.shape)
 
     def rows(self, start: int, stop: int) -> "LowRank":
         """Rows [start, stop) of dW: rows of `up`, the same `down`."""
@@ -128,22 +132,32 @@ class LowRank:
         return self._of_rows(lambda up: up.roll(up.shape[0] // 2, 0))
 
     def _of_rows(self, change: Callable[[Tensor], Tensor]) -> "LowRank":
-        terms = [term._replace(up=change(term.up)) for term in self.terms]
-        return self._with(terms, (terms[0].up.shape[0], *self.shape[1:]))
+        terms = tuple(term._replace(up=change(term.up)) for term in self.terms)
+        return LowRank(terms, (terms[0].up.shape[0], *self.shape[1:]), self.dtype)
 
     def reshaped(self, shape: tuple[int, ...]) -> "LowRank":
         """The same update of a weight of another shape with the same rows."""
-        return self._with(self.terms, shape)
+        return replace(self, shape=shape)
+
+    def zero(self) -> "LowRank":
+        """The zero update of the same weight, of rank 1: a file has at least that."""
+        return LowRank.of(self.up[:, :1] * 0, self.down[:1] * 0, self.shape)
 
     def dense(self) -> Tensor:
         """dW as one [out, in * kernel] tensor. For small weights and tests."""
         return self.up @ self.down
 
     def tiles(self, elements: int = TILE_ELEMENTS) -> Iterator[Tensor]:
-        """dW in blocks of whole rows with about `elements` entries each, top to bottom."""
-        height = max(1, elements // max(1, self.down.shape[1]))
-        for start in range(0, self.up.shape[0], height):
-            yield self.up[start : start + height] @ self.down
+        """dW in blocks of whole rows with about `elements` entries each, top to bottom.
+
+        All in the same memory: each is valid until the next one.
+        """
+        rows, columns = len(self.up), self.down.shape[1]
+        height = min(rows, max(1, elements // max(1, columns)))
+        memory = self.up.new_empty(height, columns)
+        for start in range(0, rows, height or 1):
+            block = self.up[start : start + height]
+            yield torch.mm(block, self.down, out=memory[: len(block)])
 
     def inner(self, other: "LowRank") -> float:
         """<dW, dW'> = trace((up^T up') (down' down^T)), accumulated in float64."""
@@ -152,11 +166,6 @@ class LowRank:
         up = self.up.double().T @ other.up.double()
         down = self.down.double() @ other.down.double().T
         return float((up * down).sum())
-
-    def cosine(self, other: "LowRank") -> float:
-        """The cosine between two updates as vectors; 0.0 where one of them is zero."""
-        norms = self.frobenius_norm() * other.frobenius_norm()
-        return self.inner(other) / norms if norms > 0 else 0.0
 
     def frobenius_norm(self) -> float:
         """sqrt(<dW, dW>), from the Gram matrices, without a decomposition."""
@@ -170,10 +179,6 @@ class LowRank:
         """The largest singular value."""
         return max(self.singular_values.tolist(), default=0.0)
 
-    def nuclear_norm(self) -> float:
-        """The sum of the singular values."""
-        return float(self.singular_values.sum())
-
     @property
     def thin(self) -> "LowRank":
         """The same update with no more columns than dW can have rank."""
@@ -186,22 +191,12 @@ class LowRank:
     @cached_property
     def singular_values(self) -> Tensor:
         """Float64, on the CPU, descending, without those that are rounding noise."""
-        return self.svd.values if "svd" in self.__dict__ else singular_values(self)
+        return self.known.values if self.known else singular_values(self)
 
     @cached_property
     def svd(self) -> "Svd":
         """The exact singular value decomposition; computed once. See the module's text."""
-        core = Core.of(self)
-        u, values, vh = lapack.svd(core.matrix)
-        kept = core.above_noise(values)
-        left, right = core.r_down.T @ vh[:kept].T, u[:, :kept].T @ core.r_up
-        return Svd(values[:kept].double(), left, right)
-
-    def knowing(self, svd: "Svd") -> "LowRank":
-        """The same update with its decomposition at hand."""
-        result = self._with(self.terms)
-        result.__dict__["svd"] = svd
-        return result
+        return self.known or decompose(self)
 
     def truncated(self, rank: int) -> "LowRank":
         """The best update of at most this rank (Eckart and Young 1936), S split evenly."""
@@ -209,7 +204,7 @@ class LowRank:
         root = svd.values[:rank].rsqrt()
         left = (svd.left[:, :rank] * root).to(up)
         right = (root[:, None] * svd.right[:rank]).to(down)
-        return LowRank(up @ left, right @ down, self.shape)
+        return LowRank.of(up @ left, right @ down, self.shape)
 
 
 class Svd(NamedTuple):
@@ -222,6 +217,18 @@ class Svd(NamedTuple):
     values: Tensor
     left: Tensor
     right: Tensor
+
+
+def decompose(update: LowRank) -> Svd:
+    """The exact decomposition: with R_up, R_down of the thin factors, R_up R_down^T = U S V^T and
+
+    up (R_down^T V) = (Q_up U) S,   (U^T R_up) down = S (Q_down V)^T.
+    """
+    core = Core.of(update)
+    u, values, vh = lapack.svd(core.matrix)
+    kept = core.above_noise(values)
+    left, right = core.r_down.T @ vh[:kept].T, u[:, :kept].T @ core.r_up
+    return Svd(values[:kept].double(), left, right)
 
 
 def singular_values(update: LowRank, precise: bool = False) -> Tensor:
@@ -307,7 +314,7 @@ class Dense:
         out, inner = self.matrix.shape
         identity = torch.eye(min(out, inner), dtype=self.values.dtype, device=self.values.device)
         factors = (self.matrix, identity) if inner <= out else (identity, self.matrix)
-        return LowRank(*factors, self.shape)
+        return LowRank.of(*factors, self.shape)
 
 
 Update = LowRank | Dense

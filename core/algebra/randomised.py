@@ -22,4 +22,4 @@ def randomised(
         basis = torch.linalg.qr(down.T @ (up.T @ basis)).Q
         basis = torch.linalg.qr(up @ (down @ basis)).Q
     # dW ~ basis basis^T dW
-    return LowRank(basis, (basis.T @ up) @ down, update.shape)
+    return LowRank.of(basis, (basis.T @ up) @ down, update.shape)

@@ -13,15 +13,14 @@ from ..errors import LoraError
 from ..insight.analysis import STATISTICS, analyze_lora, sort_table
 from ..insight.charts import CHARTS, chart
 from ..insight.choice import Choice, choose_blocks
-from ..insight.drawing import chart_form, save, shorten
-from ..insight.importance import MEASURES, SOFTMAX, explain, importance_table
+from ..insight.drawing import chart_form, save_chart, shorten
+from ..insight.importance import IMPORTANCES, SOFTMAX, explain, importance_table
 from ..insight.trainer_configs import TRAINERS, trainer_config
 from .common import (
     SELECTOR_HELP,
     add_command,
-    checked,
     compute_options,
-    compute_settings,
+    computing,
     json_option,
     opened,
     output_options,
@@ -29,6 +28,7 @@ from .common import (
     reading_options,
     say,
     show,
+    verify_written,
 )
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def _add_top_blocks(commands: Any) -> None:
     )
     parser.add_argument(
         "--importance",
-        choices=MEASURES,
+        choices=IMPORTANCES,
         default=SOFTMAX,
         help="softmax of spectral norms, or share of the energy (default softmax)",
     )
@@ -140,8 +140,7 @@ def _analyze(options: argparse.Namespace) -> None:
     if options.chart:
         chart_form(options.chart)
     lora = opened(options.lora, options)
-    compute, close = compute_settings(options, "analyze")
-    try:
+    with computing(options, "analyze") as compute:
         table = analyze_lora(
             lora,
             svd_topk=options.singular_values,
@@ -149,8 +148,6 @@ def _analyze(options: argparse.Namespace) -> None:
             layers=options.layers,
             compute=compute,
         )
-    finally:
-        close()
     table = sort_table(table, options.sort_by, options.ascending)
     if options.csv:
         try:
@@ -159,7 +156,7 @@ def _analyze(options: argparse.Namespace) -> None:
             reason = error.strerror or error  # pandas has its own words for a missing folder
             raise LoraError(f"{options.csv}: cannot be written ({reason})") from error
     if options.chart:
-        save(chart(table, options.chart_kind), options.chart)
+        save_chart(chart(table, options.chart_kind), options.chart)
     texts = [*_texts(table), *lora.notes]
     if options.json:
         print(
@@ -178,9 +175,8 @@ def _top_blocks(options: argparse.Namespace) -> None:
     if options.chart:
         chart_form(options.chart)
     lora = opened(options.lora, options)
-    compute, close = compute_settings(options, "top-blocks")
     edited = rest = None
-    try:
+    with computing(options, "top-blocks") as compute:
         choice = choose_blocks(
             lora, options.threshold, options.importance, options.temperature, compute=compute
         )
@@ -198,10 +194,8 @@ def _top_blocks(options: argparse.Namespace) -> None:
                 output_settings(options, options.rest) if options.rest else None,
                 compute,
             )
-    finally:
-        close()
     for one in filter(None, (edited, rest)):
-        checked(one, [lora], options)
+        verify_written(one, [lora], options)
     if options.chart:
         figure = chart(
             choice.analysis,
@@ -210,7 +204,7 @@ def _top_blocks(options: argparse.Namespace) -> None:
             options.temperature,
             options.threshold,
         )
-        save(figure, options.chart)
+        save_chart(figure, options.chart)
     if options.json:
         result = {
             "blocks": choice.blocks,
@@ -242,8 +236,8 @@ def _texts(table: pd.DataFrame) -> list[str]:
         reason = missing["not_measured"].iloc[0]
         lines.append(f"not measured: {len(missing)} of {len(table)} layers, the first: {reason}")
     if table["block"].notna().any() and len(missing) < len(table):
-        for measure in reversed(MEASURES):
-            lines += explain(importance_table(table, measure), measure, 0.9)
+        for importance in reversed(IMPORTANCES):
+            lines += explain(importance_table(table, importance), importance, 0.9)
     return list(dict.fromkeys(lines))
 
 

@@ -5,16 +5,16 @@ import json
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 
 from ..edits.edit import Edited
 from ..edits.verify import check
-from ..naming.spelling import SPELLINGS
 from ..reading.lora import Lora, Reading
-from ..running.output import DTYPES, Output
+from ..running.output import DTYPE_CHOICES, SPELLING_CHOICES, Output
 from ..running.report import ModuleReport, Report
 from ..running.stream import Compute, choose_device
 
@@ -37,13 +37,13 @@ def output_options(parser: argparse.ArgumentParser, required: bool) -> None:
     group.add_argument("-o", "--output", required=required, metavar="OUT", help="file to write")
     group.add_argument(
         "--dtype",
-        choices=("match", *DTYPES),
+        choices=DTYPE_CHOICES,
         default="match",
         help="of the written factors (default: as in A)",
     )
     group.add_argument(
         "--spelling",
-        choices=("match", *SPELLINGS),
+        choices=SPELLING_CHOICES,
         default="match",
         help="key names of the result (default: as in A)",
     )
@@ -114,8 +114,9 @@ def weights_for(options: argparse.Namespace, files: int) -> tuple[float, float]:
     return given[0], given[-1] if len(given) > 1 else 1.0
 
 
-def compute_settings(options: argparse.Namespace, label: str) -> tuple[Compute, Callable[[], None]]:
-    """The compute settings with a progress bar on a terminal, and what closes the bar."""
+@contextmanager
+def computing(options: argparse.Namespace, label: str) -> Iterator[Compute]:
+    """The compute settings, with a progress bar on a terminal while the block runs."""
     from tqdm import tqdm
 
     bar = tqdm(desc=label, unit="module", leave=False, disable=not sys.stderr.isatty())
@@ -128,15 +129,15 @@ def compute_settings(options: argparse.Namespace, label: str) -> tuple[Compute, 
         bar.write(f"{name}: no room on {options.device}; computed on the CPU", file=sys.stderr)
 
     dtype = getattr(torch, getattr(options, "compute_dtype", "float64"))
-    device = choose_device(options.device)
-    return Compute(device, dtype, progress, fell_back=fell_back), bar.close
+    with bar:
+        yield Compute(choose_device(options.device), dtype, progress, fell_back=fell_back)
 
 
 def output_settings(options: argparse.Namespace, path: str | None) -> Output:
     return Output(path, options.dtype, options.spelling)
 
 
-def checked(
+def verify_written(
     edited: Edited,
     inputs: Sequence[Lora],
     options: argparse.Namespace,

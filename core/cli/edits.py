@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from inspect import signature
 from typing import Any
 
 from ..algebra.rank_rules import RankRule
@@ -9,17 +10,17 @@ from ..edits.blend import METHODS, Blend, blend
 from ..edits.convert import convert
 from ..edits.resize import resize
 from ..edits.select import select
-from ..merging.balance import BALANCES, dyn_weights_softmax
+from ..merging.balance import ARGUMENTS, BALANCES, Balance, balance
 from .common import (
     SELECTOR_HELP,
     add_command,
-    checked,
-    compute_settings,
+    computing,
     opened,
     output_options,
     output_settings,
     reading_options,
     show,
+    verify_written,
     weights_for,
     weights_option,
 )
@@ -156,7 +157,6 @@ def _blend(options: argparse.Namespace) -> None:
     files = 2 if options.second else 1
     if options.verify and options.balance != "none":
         options.parser.error("--verify knows fixed weights only, not those of --balance")
-    balance, balance_name = _balance(options)
     settings = Blend(
         weights_for(options, files),
         options.rank,
@@ -167,11 +167,9 @@ def _blend(options: argparse.Namespace) -> None:
         oversampling=options.oversampling,
         power_iterations=options.power_iterations,
         seed=options.seed,
-        balance=balance,
-        balance_name=balance_name,
+        balance=_balance(options),
     )
-    compute, close = compute_settings(options, "blend")
-    try:
+    with computing(options, "blend") as compute:
         loras = [opened(path, options) for path in (options.first, options.second) if path]
         edited = blend(
             loras[0],
@@ -180,33 +178,17 @@ def _blend(options: argparse.Namespace) -> None:
             output_settings(options, options.output),
             compute,
         )
-    finally:
-        close()
-    checked(edited, loras, options, settings.weights[:files], options.block_weights)
+    verify_written(edited, loras, options, settings.weights[:files], options.block_weights)
     show(edited.report, options)
 
 
-def _balance(options: argparse.Namespace) -> tuple[Any, str]:
-    """The rule, and its name with its settings for the recipe."""
-    floor = {} if options.floor is None else {"floor": options.floor}
-    strength = 1.0 if options.target_strength is None else options.target_strength
-    settings: dict[str, dict[str, float]] = {
-        "softmax": {"temperature": options.temperature},
-        "proportional": {"target_total_strength": strength},
-        "powerlaw": {"target_total_strength": strength, "p": options.power},
-        "sigmoid": {
-            "target_total_strength": strength,
-            "temperature": options.temperature,
-            "bias": options.bias,
-        },
-    }
+def _balance(options: argparse.Namespace) -> Balance | None:
     if options.balance == "none":
-        return None, "none"
-    chosen, rule = settings[options.balance] | floor, BALANCES[options.balance]
-    if options.balance == "softmax" and options.target_strength is not None:
-        chosen, rule = {"target_total_strength": strength} | chosen, dyn_weights_softmax
-    text = ", ".join(f"{name} {value:g}" for name, value in chosen.items())
-    return rule(**chosen), f"{options.balance}: {text}"
+        return None
+    known = signature(BALANCES[options.balance]).parameters
+    names = ("temperature", "floor", "power", "bias", "target_strength")
+    usable = [n for n in names if ARGUMENTS.get(n, n) in known or n == "target_strength"]
+    return balance(options.balance, **{name: getattr(options, name) for name in usable})
 
 
 def _resize(options: argparse.Namespace) -> None:
@@ -219,8 +201,7 @@ def _resize(options: argparse.Namespace) -> None:
         options.min_rank,
         options.max_rank,
     )
-    compute, close = compute_settings(options, "resize")
-    try:
+    with computing(options, "resize") as compute:
         lora = opened(options.lora, options)
         edited = resize(
             lora,
@@ -230,16 +211,13 @@ def _resize(options: argparse.Namespace) -> None:
             compute,
             options.preview,
         )
-    finally:
-        close()
-    checked(edited, [lora], options)
+    verify_written(edited, [lora], options)
     show(edited.report, options, every_row=options.preview)
 
 
 def _select(options: argparse.Namespace) -> None:
-    compute, close = compute_settings(options, "select")
     rest = output_settings(options, options.rest) if options.rest else None
-    try:
+    with computing(options, "select") as compute:
         lora = opened(options.lora, options)
         kept, others = select(
             lora,
@@ -248,10 +226,8 @@ def _select(options: argparse.Namespace) -> None:
             rest,
             compute,
         )
-    finally:
-        close()
     for edited in filter(None, (kept, others)):
-        checked(edited, [lora], options)
+        verify_written(edited, [lora], options)
     if options.json:
         both = {"kept": kept.report.as_dict(), "rest": others.report.as_dict() if others else None}
         print(json.dumps(both, indent=1))
@@ -263,11 +239,8 @@ def _select(options: argparse.Namespace) -> None:
 
 
 def _convert(options: argparse.Namespace) -> None:
-    compute, close = compute_settings(options, "convert")
-    try:
+    with computing(options, "convert") as compute:
         lora = opened(options.lora, options)
         edited = convert(lora, output_settings(options, options.output), compute)
-    finally:
-        close()
-    checked(edited, [lora], options)
+    verify_written(edited, [lora], options)
     show(edited.report, options)

@@ -9,7 +9,7 @@ from ..errors import LoraError
 from ..insight.info import describe, summary
 from .common import (
     add_command,
-    compute_settings,
+    computing,
     json_option,
     opened,
     print_rows,
@@ -72,12 +72,9 @@ def _verify(options: argparse.Namespace) -> None:
     if len(options.inputs) > 2:
         options.parser.error("verify takes one or two inputs")
     weights = weights_for(options, len(options.inputs))[: len(options.inputs)]
-    compute, close = compute_settings(options, "verify")
-    try:
+    with computing(options, "verify") as compute:
         inputs = [opened(path, options) for path in options.inputs]
         report = verify(options.written, inputs, weights, options.block_weights, compute)
-    finally:
-        close()
     if options.json:
         print(json.dumps(report.as_dict(), indent=1))
     else:

@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, fields, replace
 from math import hypot, isfinite
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -12,18 +12,19 @@ from ..algebra import lapack
 from ..algebra.low_rank import Dense, LowRank, Update, total
 from ..algebra.randomised import randomised
 from ..algebra.rank_rules import retained
-from ..errors import LoraError
-from ..merging.balance import WeightRule
+from ..errors import LoraError, SettingError, one_of
+from ..merging.balance import Balance, WeightRule
 from ..naming.selectors import Selector
+from ..reading.inputs import check_families, open_pair
 from ..reading.lora import Lora, Source
 from ..running.encoding import encode
-from ..running.layout import Target, check_families, lay_out, open_pair
+from ..running.layout import Target, lay_out
 from ..running.output import Output
-from ..running.report import ModuleReport, Report
+from ..running.report import Action, ModuleReport, Report
 from ..running.stream import Compute
 from .block_weights import BlockRule, parse_block_weights
 from .edit import Edited, Outcome, run
-from .unchanged import copy, explained
+from .unchanged import copy, notes_of
 
 METHODS = ("svd", "pca")
 
@@ -35,8 +36,8 @@ class Blend:
     `rank` None keeps everything, exactly. `method` is svd (exact) or pca (randomised, with
     `oversampling`, `power_iterations` and `seed`). `layers` selects the modules of the result.
     `block_weights` is text, one `pattern: w1, w2` per line, multiplied onto the weights; the last
-    line that matches a module counts. `balance` is a rule from the `balance` module. Modules whose
-    spectral norm is at most `zero_tolerance` are dropped if `drop_near_zero`.
+    line that matches a module counts. `balance` weighs the files anew in every module. Modules
+    whose spectral norm is at most `zero_tolerance` are dropped if `drop_near_zero`.
     Raises LoraError for settings that make no sense.
     """
 
@@ -50,16 +51,12 @@ class Blend:
     oversampling: int = 8
     power_iterations: int = 2
     seed: int = 0
-    balance: WeightRule | None = field(default=None, compare=False)
-    balance_name: str = "none"
+    balance: WeightRule | None = None
 
     def __post_init__(self) -> None:
         if self.rank is not None and self.rank < 1:
             raise LoraError(f"rank {self.rank} must be 1 or more, or 'full' to keep everything")
-        if self.method not in METHODS:
-            raise LoraError(
-                f"method {self.method!r} is unknown; choose one of {', '.join(METHODS)}"
-            )
+        one_of("method", self.method, METHODS)
         if not all(map(isfinite, self.weights)):
             raise LoraError(f"weights {self.weights} must be finite numbers")
         if self.oversampling < 0 or self.power_iterations < 0:
@@ -96,7 +93,7 @@ def blend(
     if not kept:
         raise LoraError(f"no module of {loras[0].name} is selected; nothing is written")
     rule = block_rule or parse_block_weights(settings.block_weights, names)
-    recipe = described(settings, output) | {
+    recipe = recipe_of(settings, output) | {
         name: "a function"
         for name, given in (("block_weights", block_rule), ("layers", keep))
         if given is not None
@@ -130,12 +127,12 @@ def speed_notes(loras: Sequence[Lora], weights: Sequence[float]) -> list[str]:
     return result
 
 
-def described(settings: Blend, output: Output) -> dict[str, Any]:
+def recipe_of(settings: Blend, output: Output) -> dict[str, Any]:
     """The settings as the recipe in the written file names them."""
-    result = {name: value for name, value in asdict(settings).items() if name != "balance"}
-    if settings.balance is not None and settings.balance_name == "none":
-        result["balance_name"] = "a function"
-    return result | {"dtype": output.dtype, "spelling": output.spelling}
+    values = {field.name: getattr(settings, field.name) for field in fields(settings)}
+    rule = settings.balance
+    text = str(rule) if isinstance(rule, Balance) else "none" if rule is None else "a function"
+    return values | {"balance": text, "dtype": output.dtype, "spelling": output.spelling}
 
 
 def raw_names(target: Target) -> list[str]:
@@ -147,18 +144,36 @@ def _blend_module(
 ) -> Outcome:
     name = target.canonical
     ranks = [c.module.rank for c in target.contributions]
-    weights = _weights(target, settings, rule, compute)
-    counting = tuple(c for c in target.contributions if weights[c.input] != 0.0)
+    multipliers = rule(name, raw_names(target))
+    weights = [w * m for w, m in zip(settings.weights, multipliers, strict=True)]
+    updates = None
+    if settings.balance is not None:
+        updates = target.updates(compute.device, compute.dtype)
+        balanced = settings.balance(name, *_spectral_norms(target, updates))
+        weights = [w * b for w, b in zip(weights, balanced, strict=True)]
+    if not all(map(isfinite, weights)):
+        raise SettingError(f"its weights {weights} must be finite numbers")
+    counting = [i for i, c in enumerate(target.contributions) if weights[c.input] != 0.0]
     if not counting and settings.drop_near_zero:
         return ModuleReport(name, "dropped", ranks, note="its weight is zero"), {}
-    target = replace(target, contributions=counting or target.contributions[:1])
+    counting = counting or [0]
+    target = replace(target, contributions=tuple(target.contributions[i] for i in counting))
     only = target.only
     if only is not None and weights[target.contributions[0].input] == 1.0:
         fits = only.rank is None or settings.rank is None or only.rank <= settings.rank
         if fits and (copied := copy(target, dtype, compute)):
             return copied
-    update = _weighted_sum(target, weights, compute)
-    action = "blended" if len(target.contributions) > 1 else "scaled"
+    if updates is None:
+        updates = target.updates(compute.device, compute.dtype)
+    else:
+        updates = [updates[i] for i in counting]
+    update = total(
+        [
+            update.scaled(weights[contribution.input])
+            for update, contribution in zip(updates, target.contributions, strict=True)
+        ]
+    )
+    action: Action = "blended" if len(target.contributions) > 1 else "scaled"
     product = any(c.module.rank is not None for c in target.contributions)
     if isinstance(update, Dense) and product and settings.rank is not None:
         # Too much for factors as a whole, such as a LoRA and a difference: at a rank, LoRA it is.
@@ -169,45 +184,26 @@ def _blend_module(
         if settings.drop_near_zero and largest <= settings.zero_tolerance:
             return ModuleReport(name, "dropped", ranks, note="zero"), {}
     else:
-        update, row = _truncate(name, update, settings)
-        row.ranks = ranks
-        row.action = row.action or action
-        if row.action == "dropped":
-            return row, {}
-    row = explained(row, target)
+        cut = _truncate(update, settings)
+        if cut is None:
+            return ModuleReport(name, "dropped", ranks, note="zero"), {}
+        update = cut.update
+        row = ModuleReport(
+            name, action, ranks, update.rank, cut.norm, cut.energy, cut.error, cut.note
+        )
+    row.note = notes_of(row, target)
     return row, encode(update, target, dtype, target.contributions[0].module)
 
 
-def _weighted_sum(target: Target, weights: tuple[float, float], compute: Compute) -> Update:
-    updates = target.updates(compute.device, compute.dtype)
-    return total(
-        [
-            update.scaled(weights[contribution.input])
-            for update, contribution in zip(updates, target.contributions, strict=True)
-        ]
-    )
-
-
-def _weights(
-    target: Target, settings: Blend, rule: BlockRule, compute: Compute
-) -> tuple[float, float]:
-    multipliers = rule(target.canonical, raw_names(target))
-    weights = [w * m for w, m in zip(settings.weights, multipliers, strict=True)]
-    if settings.balance is not None:
-        norms: list[float | None] = [None, None]
-        for index in (0, 1):
-            terms = [
-                c.update(compute.device, compute.dtype)
-                for c in target.contributions
-                if c.input == index
-            ]
-            if terms:
-                norms[index] = _spectral_norm(total(terms))
-        balanced = settings.balance(target.canonical, norms[0], norms[1])
-        weights = [w * b for w, b in zip(weights, balanced, strict=True)]
-    if not all(map(isfinite, weights)):
-        raise LoraError(f"module {target.canonical}: its weights {weights} must be finite numbers")
-    return weights[0], weights[1]
+def _spectral_norms(target: Target, updates: Sequence[Update]) -> list[float | None]:
+    """The spectral norm of what each of two inputs adds to a module, None where it lacks it."""
+    norms: list[float | None] = [None, None]
+    for index in (0, 1):
+        pairs = zip(target.contributions, updates, strict=True)
+        terms = [update for contribution, update in pairs if contribution.input == index]
+        if terms:
+            norms[index] = _spectral_norm(total(terms))
+    return norms
 
 
 def _spectral_norm(update: Update) -> float:
@@ -218,14 +214,28 @@ def _spectral_norm(update: Update) -> float:
     return float(lapack.svdvals(update.values.flatten(1))[0])
 
 
-def _truncate(name: str, update: LowRank, settings: Blend) -> tuple[LowRank, ModuleReport]:
-    """The update at the target rank, and its row: what was kept of it."""
+class Cut(NamedTuple):
+    """An update at the rank that was asked for, and what was kept of the exact one.
+
+    `norm` is the Frobenius norm of the exact update, `energy` the share of its square that was
+    kept, `error` what is lost relative to `norm`.
+    """
+
+    update: LowRank
+    norm: float
+    energy: float = 1.0
+    error: float = 0.0
+    note: str = ""
+
+
+def _truncate(update: LowRank, settings: Blend) -> Cut | None:
+    """The update at the target rank; None where nothing of it is left and such are dropped."""
     rank = settings.rank
     if rank is None and update.rank <= min(update.up.shape[0], update.down.shape[1]):
         norm = update.frobenius_norm()
         if norm > 1e-3 * update.magnitude():
             # Nothing to cut, nothing that cancels: the factors side by side are the exact sum.
-            return update.balanced(), ModuleReport(name, "", [], update.rank, norm)
+            return Cut(update.balanced(), norm)
     whole = update
     if settings.method == "pca" and rank is not None and rank < update.rank:
         generator = torch.Generator().manual_seed(settings.seed)
@@ -235,13 +245,7 @@ def _truncate(name: str, update: LowRank, settings: Blend) -> tuple[LowRank, Mod
     values = update.svd.values.tolist()
     norm = hypot(*values) if update is whole else whole.frobenius_norm()
     if not values or values[0] <= settings.zero_tolerance:
-        if settings.drop_near_zero:
-            return update, ModuleReport(name, "dropped", [], note="zero")
-        zero = LowRank(update.up[:, :1] * 0, update.down[:1] * 0, update.shape)
-        return zero, ModuleReport(name, "", [], zero.rank, 0.0)
+        return None if settings.drop_near_zero else Cut(update.zero(), 0.0)
     kept = min(rank or len(values), len(values))
-    row = ModuleReport(name, "", [], kept, norm)
-    row.retained_energy, row.relative_error = retained(values, kept, norm)
-    if rank is not None and kept < rank:
-        row.note = f"has rank {kept} only"
-    return update.truncated(kept), row
+    note = f"has rank {kept} only" if rank is not None and kept < rank else ""
+    return Cut(update.truncated(kept), norm, *retained(values, kept, norm), note)

@@ -26,6 +26,6 @@ def convert(
     cast = output.dtype != "match"
 
     def one(target: Target, compute: Compute) -> Outcome:
-        return unchanged(target, dtype, compute, cast, measured=False)
+        return unchanged(target, dtype, compute, cast, with_norm=False)
 
     return run([source], targets, one, output, report, compute)

@@ -42,13 +42,14 @@ def run(
     report: Report,
     compute: Compute,
     others: Iterable[str] | None = None,
+    preview: bool = False,
 ) -> Edited:
     """Apply `function` to every target and write what it returns.
 
-    `others` selects which tensors that belong to no module are carried (None: all). Raises
-    LoraError when nothing is left to write.
+    `others` selects which tensors that belong to no module are carried (None: all). `preview` only
+    reports: nothing is kept or written. Raises LoraError when nothing is left to write.
     """
-    with prepared(loras, targets, function, output, report, compute, others) as edited:
+    with prepared(loras, targets, function, output, report, compute, others, preview) as edited:
         return edited
 
 
@@ -61,12 +62,13 @@ def prepared(
     report: Report,
     compute: Compute,
     others: Iterable[str] | None = None,
+    preview: bool = False,
 ) -> Iterator[Edited]:
     """As `run`, but the file gets its place only when the block is left, and not with an error."""
     account(loras, targets, report, others)
     faint: list[str] = []
     files = [lora.name for lora in loras]
-    with Writer(output, loras, targets, report) as writer:
+    with Writer(output, loras, targets, report, preview) as writer:
         for row, tensors in stream(targets, lambda t: t.canonical, function, compute, files):
             report.modules.append(row)
             writer.put(tensors)

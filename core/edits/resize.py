@@ -7,8 +7,6 @@ from typing import NamedTuple
 
 import torch
 
-from ..adapters.base_dependent import SET
-from ..adapters.lora import LORA
 from ..algebra.low_rank import Dense, LowRank, Svd
 from ..algebra.rank_rules import RankRule, Spectrum, budget_ranks, retained
 from ..errors import LoraError
@@ -19,10 +17,9 @@ from ..running.layout import Target, lay_out
 from ..running.output import Output
 from ..running.report import ModuleReport, Report
 from ..running.stream import Compute, stream
-from ..running.writer import described, header_reserve
-from ..storage.files import StateDict
-from .edit import Edited, Outcome, account, run
-from .unchanged import copy, explained, unchanged
+from ..running.writer import header_reserve
+from .edit import Edited, Outcome, run
+from .unchanged import copy, notes_of, unchanged
 
 
 def resize(
@@ -55,14 +52,7 @@ def resize(
             return unchanged(target, dtype, compute)
         return _resize_module(target, rule, planned.get(target.canonical), dtype, compute)
 
-    if preview:
-        report.inputs = [described(source)]
-        account([source], targets, report, None)
-        for row, tensors in stream(targets, lambda t: t.canonical, one, compute, [source.name]):
-            report.modules.append(row)
-            report.output_bytes += sum(t.numel() * t.element_size() for t in tensors.values())
-        return Edited(StateDict(), report)
-    return run([source], targets, one, output, report, compute)
+    return run([source], targets, one, output, report, compute, preview=preview)
 
 
 def _matrix(target: Target, compute: Compute) -> LowRank | None:
@@ -72,9 +62,9 @@ def _matrix(target: Target, compute: Compute) -> LowRank | None:
     """
     module = target.contributions[0].module
     kind = module.adapter.kind
-    if kind is SET or target.parameter == "bias":
+    if not kind.ranked or target.parameter == "bias":
         return None
-    if kind.update and kind is not LORA and min(module.out_features, module.in_features) < 2:
+    if kind.update and not kind.factors and min(module.out_features, module.in_features) < 2:
         return None
     terms = target.updates(compute.device, compute.dtype)
     products = [term.low_rank() if isinstance(term, Dense) else term for term in terms]
@@ -99,7 +89,7 @@ def _resize_module(
     only = target.only
     limit = int(rule.value) if rule.name == "rank" else planned.rank if planned else None
     stored_rank = None
-    if only is not None and LORA in (only.adapter.kind, only.adapter.modified):
+    if only is not None and only.adapter.factors:
         stored_rank = only.rank
     if limit is not None and stored_rank is not None:
         # Nothing to cut: the stored tensors are the answer, to the bit.
@@ -110,12 +100,12 @@ def _resize_module(
     if update is None:
         return unchanged(target, dtype, compute, cast=True)
     if planned is not None and planned.svd is not None:
-        update = update.knowing(planned.svd)
+        update = replace(update, known=planned.svd)
     values = update.svd.values.tolist()
     norm = hypot(*values)
     rank = min(planned.rank, len(values)) if planned else rule.rank(update.svd.values)
     whole = stored_rank is not None and rank >= stored_rank
-    if whole and (copied := copy(target, dtype, compute, measured=False)):
+    if whole and (copied := copy(target, dtype, compute, with_norm=False)):
         copied[0].norm = norm
         return copied
     out, inner = update.up.shape[0], update.down.shape[1]
@@ -124,13 +114,11 @@ def _resize_module(
         return replace(row, norm=norm, note="smaller as it is"), tensors
     if rank == 0:
         # A layer that does nothing: one rank of zeros keeps it loadable.
-        zero = LowRank(update.up[:, :1] * 0, update.down[:1] * 0, update.shape)
-        return ModuleReport(name, "truncated", stored, 1, 0.0, note="zero"), encode(
-            zero, target, dtype, None
-        )
-    row = ModuleReport(name, "truncated", stored, rank, norm)
-    row.retained_energy, row.relative_error = retained(values, rank, norm)
-    return explained(row, target), encode(update.truncated(rank), target, dtype, None)
+        row = ModuleReport(name, "truncated", stored, 1, 0.0, note="zero")
+        return row, encode(update.zero(), target, dtype, None)
+    row = ModuleReport(name, "truncated", stored, rank, norm, *retained(values, rank, norm))
+    row.note = notes_of(row, target)
+    return row, encode(update.truncated(rank), target, dtype, None)
 
 
 # Bytes of decompositions that are kept from choosing the ranks until the modules' turn; the rest is
@@ -147,7 +135,7 @@ def decompositions_to_keep(targets: Sequence[Target]) -> set[str]:
     for target in targets:
         modules = [contribution.module for contribution in target.contributions]
         size = 2 * 8 * sum(module.rank or 0 for module in modules) ** 2  # Two matrices in float64.
-        if size <= room and all(module.adapter.kind is LORA for module in modules):
+        if size <= room and all(module.adapter.kind.factors for module in modules):
             kept.add(target.canonical)
             room -= size
     return kept
@@ -182,7 +170,7 @@ def _budget(
             return target.canonical, sum(sizes), None
         cost = update.up.shape[0] + update.down.shape[1]
         svd = update.svd if target.canonical in kept else None
-        values = update.singular_values.tolist() or [0.0]
+        values = (svd.values if svd else update.singular_values).tolist() or [0.0]
         return target.canonical, Spectrum(values, cost * (dtype.itemsize if in_bytes else 1)), svd
 
     quiet = replace(compute, progress=None)

@@ -3,14 +3,14 @@
 import os
 from contextlib import AbstractContextManager
 
-from ..errors import LoraError
+from ..errors import EmptyRest, LoraError, SettingError
 from ..naming.selectors import Selector
 from ..reading.lora import Lora, Source
 from ..running.layout import Target, lay_out
 from ..running.output import Output
 from ..running.report import Report
 from ..running.stream import Compute
-from ..storage.files import FileSink
+from ..storage.sinks import FileSink
 from .edit import Edited, Outcome, prepared
 from .unchanged import unchanged
 
@@ -32,22 +32,25 @@ def select(
     names = [target.canonical for target in targets] + sorted(source.other)
     chosen = Selector.parse(layers).select(names)
     others = set(names) - chosen
-    _check_modules(source, targets, chosen, layers)
+    if not any(target.canonical in chosen for target in targets):
+        raise SettingError(
+            f"selector {layers!r} leaves no module", fix="widen it", file=source.name
+        )
     part = _part(source, targets, chosen, layers, output, compute)
     if rest is None:
         with part as kept:
             return kept, None
-    _check_modules(source, targets, others, f"rest of {layers}")
+    if not any(target.canonical in others for target in targets):
+        raise EmptyRest(
+            f"selector {layers!r} takes every module, so there is no rest to write",
+            fix="leave layers out",
+            file=source.name,
+        )
     _check_rest(source, output, rest)
     # Neither file gets its place before both are complete.
     other_part = _part(source, targets, others, f"rest of {layers}", rest, compute)
     with part as kept, other_part as remaining:
         return kept, remaining
-
-
-def _check_modules(source: Lora, targets: list[Target], names: set[str], layers: str) -> None:
-    if not any(target.canonical in names for target in targets):
-        raise LoraError(f"selector {layers!r} leaves no module of {source.name}; widen it")
 
 
 def _check_rest(source: Lora, output: Output, rest: Output) -> None:
@@ -77,6 +80,6 @@ def _part(
     cast = output.dtype != "match"
 
     def one(target: Target, compute: Compute) -> Outcome:
-        return unchanged(target, dtype, compute, cast, measured=False)
+        return unchanged(target, dtype, compute, cast, with_norm=False)
 
     return prepared([source], chosen, one, output, report, compute, names & set(source.other))

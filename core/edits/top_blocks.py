@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Protocol
 
-from ..errors import LoraError
+from ..errors import EmptyRest, LoraError, one_of
 from ..naming.blocks import locate
 from ..naming.selectors import Selector
 from ..reading.lora import Lora, Source
@@ -42,8 +42,7 @@ def top_blocks(
     bit. Raises LoraError for blocks that this LoRA lacks and where either side would be empty.
     """
     for name, value in (("mode", mode), ("other_layers", other_layers)):
-        if value not in (KEEP, REMOVE):
-            raise LoraError(f"{name} {value!r} is unknown; choose {KEEP} or {REMOVE}")
+        one_of(name, value, (KEEP, REMOVE))
     if Selector.parse(always).excludes:
         raise LoraError(
             f"always {always!r}: it lists what stays, an exclusion has no meaning there"
@@ -72,8 +71,9 @@ def top_blocks(
     if not selected:
         raise LoraError(f"nothing is left of {source.name}: keep other layers, or fewer blocks go")
     if rest is not None and len(stay) == len(prefixes) and (other_layers == KEEP or not outside):
-        raise LoraError(
-            f"all {len(stay)} blocks of {source.name} stay, so there is no rest to write; change "
-            "the threshold"
+        raise EmptyRest(
+            f"all {len(stay)} blocks stay, so there is no rest to write",
+            fix="change the threshold",
+            file=source.name,
         )
     return select(source, ", ".join(selected), output, rest, compute)

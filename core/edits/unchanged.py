@@ -2,11 +2,10 @@
 
 import torch
 
-from ..adapters.lora import LORA
 from ..algebra.low_rank import Dense, LowRank, total
 from ..running.encoding import encode, stored_tensors
 from ..running.layout import Target
-from ..running.report import ModuleReport
+from ..running.report import Action, ModuleReport
 from ..running.stream import Compute
 from .edit import Outcome
 
@@ -16,47 +15,47 @@ def unchanged(
     dtype: torch.dtype,
     compute: Compute,
     cast: bool = False,
-    measured: bool = True,
+    with_norm: bool = True,
 ) -> Outcome:
     """The target's exact update: copied where it can be, in another spelling where it must be.
 
     `dtype` is that of what has to be computed anew; `cast` gives it to what is copied, too.
     """
     same = dtype if cast else None
-    return copy(target, same, compute, measured) or converted(target, dtype, compute)
+    return copy(target, same, compute, with_norm) or converted(target, dtype, compute)
 
 
 def copy(
-    target: Target, dtype: torch.dtype | None, compute: Compute, measured: bool = True
+    target: Target, dtype: torch.dtype | None, compute: Compute, with_norm: bool = True
 ) -> Outcome | None:
     """The target's only module as it stands, or None where it has to be computed.
 
-    A module can be copied when nothing cuts it, its row order stays and, for LoRA, its factors keep
-    their suffixes; other kinds only need the new name in front. `measured` gives the row its norm:
-    what is copied counts in the total error, too. Raises LoraError where the numbers are damaged.
+    A module can be copied when nothing cuts it, its row order stays and, for kinds whose suffixes
+    belong to the spelling, its factors keep them; others only need the new name in front.
+    `with_norm` gives the row its norm: what is copied counts in the total error, too. Raises
+    LoraError where the numbers are damaged.
     """
     module = target.only
     if module is None or module.name.swapped != target.name.swapped or module.scale != 1.0:
         return None
     style, adapter = target.spelling, module.adapter
-    if adapter.kind is LORA:
+    if adapter.kind.factors:
         same = (adapter.suffixes["up"], adapter.suffixes["down"]) == (style.up, style.down)
         renamed_mid = "mid" in adapter.keys and target.raw != module.raw
         if not same or ("alpha" in adapter.keys) != style.alpha or renamed_mid:
             return None
-    action = "copied" if target.raw == module.raw else "converted"
+    action: Action = "copied" if target.raw == module.raw else "converted"
     row = ModuleReport(target.canonical, action, [module.rank], module.rank)
     if adapter.kind.update is not None:
         update = module.update(compute.device, compute.dtype)
-        row.norm = update.frobenius_norm() if measured else None
+        row.norm = update.frobenius_norm() if with_norm else None
     return row, stored_tensors(module, target.raw, dtype)
 
 
-def explained(row: ModuleReport, target: Target) -> ModuleReport:
-    """The row with what is to know about how its module was computed."""
-    notes = [row.note, *(c.module.measure.note for c in target.contributions)]
-    row.note = "; ".join(dict.fromkeys(filter(None, notes)))
-    return row
+def notes_of(row: ModuleReport, target: Target) -> str:
+    """The row's note with what is to know about how its module was computed."""
+    notes = [row.note, *(c.module.dimensions.note for c in target.contributions)]
+    return "; ".join(dict.fromkeys(filter(None, notes)))
 
 
 def converted(target: Target, dtype: torch.dtype, compute: Compute) -> Outcome:
@@ -68,7 +67,8 @@ def converted(target: Target, dtype: torch.dtype, compute: Compute) -> Outcome:
         update = thinned(update)
         row.rank = update.rank
     source = modules[0] if isinstance(update, Dense) else None
-    return explained(row, target), encode(update, target, dtype, source)
+    row.note = notes_of(row, target)
+    return row, encode(update, target, dtype, source)
 
 
 def thinned(update: LowRank) -> LowRank:
@@ -83,7 +83,7 @@ def thinned(update: LowRank) -> LowRank:
     rows, place = torch.unique(down, dim=0, return_inverse=True)
     if len(rows) < len(down):
         up, down = up.new_zeros(len(up), len(rows)).index_add_(1, place, up), rows
-    update = LowRank(up, down, update.shape)
+    update = LowRank.of(up, down, update.shape)
     if update.rank > min(update.up.shape[0], update.down.shape[1]):
         update = update.truncated(update.rank)
     return update

@@ -7,9 +7,10 @@ import torch
 
 from ..algebra.low_rank import Dense, Update, total
 from ..errors import LoraError
+from ..reading.inputs import open_pair
 from ..reading.lora import Lora, Source
-from ..running.layout import Target, lay_out, open_pair
-from ..running.report import ModuleReport, Report
+from ..running.layout import Target, lay_out
+from ..running.report import Action, ModuleReport, Report
 from ..running.stream import Compute, stream
 from .block_weights import BlockRule, parse_block_weights
 from .edit import Edited, same_bits
@@ -47,7 +48,7 @@ def verify(
     report.output_bytes = result.bytes
 
     def one(target: Target, compute: Compute) -> ModuleReport:
-        return _measure(target, factors, rule, compute)
+        return _compare(target, factors, rule, compute)
 
     names = [lora.name for lora in (result, *loras)]
     report.modules = list(stream(targets, lambda t: t.canonical, one, compute, names))
@@ -122,7 +123,7 @@ def _magnitude(loras: Sequence[Lora], name: str, compute: Compute) -> float:
     return sum(m.update(compute.device, compute.dtype).frobenius_norm() for m in found)
 
 
-def _measure(
+def _compare(
     target: Target, factors: list[float], rule: BlockRule, compute: Compute
 ) -> ModuleReport:
     multipliers = rule(target.canonical, [c.module.raw for c in target.contributions])
@@ -142,7 +143,7 @@ def _measure(
         else:
             rank = c.module.rank
     norm, error = norm_of(exact), norm_of(difference)
-    action = "measured" if any(c.input == 0 for c in target.contributions) else "missing"
+    action: Action = "measured" if any(c.input == 0 for c in target.contributions) else "missing"
     # An update that should be zero and is not is infinitely wrong.
     relative = error / norm if norm > 0 else (0.0 if error == 0 else float("inf"))
     ranks = [c.module.rank for c in target.contributions if c.input]

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 
-from ..adapters.full import DIFFERENCE
-from ..adapters.lora import LORA
 from ..errors import LoraError
 from ..naming.blocks import locate
 from ..naming.selectors import Selector
@@ -21,8 +19,8 @@ from .statistics import (
     TENSOR_STATISTICS,
     UPDATE_STATISTICS,
     Measured,
+    columns_of,
     effective_rank,
-    measure,
     stable_rank,
 )
 
@@ -210,12 +208,12 @@ def _row(module: Module, statistics: str, top: int, compute: Compute) -> dict[st
     measured = Measured(update, top)
     row["deltaW.shape"] = update.shape
     row["out_dim"], row["in_dim"] = (*update.shape, 1, 1)[:2]
-    row |= measure(UPDATE_STATISTICS, measured, "dW")
+    row |= columns_of(UPDATE_STATISTICS, measured, "dW")
     if "dW.svd.spectral_norm" in row:
         row["effective_rank"] = effective_rank(measured.values)
         row["stable_rank"] = stable_rank(measured.values)
     if statistics == "full":
-        row |= measure(TENSOR_STATISTICS, measured.entries, "dW")
+        row |= columns_of(TENSOR_STATISTICS, measured.entries, "dW")
     return row
 
 
@@ -235,7 +233,7 @@ def _stored(module: Module, statistics: str, compute: Compute) -> dict[str, Any]
     if statistics != "norms":
         for tensor, role in (("A", "down"), ("B", "up")):
             stored = module.tensors[keys[role]].to(compute.device)
-            row |= measure(TENSOR_STATISTICS, Entries.of_tensor(stored), tensor)
+            row |= columns_of(TENSOR_STATISTICS, Entries.of_tensor(stored), tensor)
     return row
 
 
@@ -245,11 +243,8 @@ def _scaling(module: Module) -> dict[str, float]:
         alpha = module.alpha
     except LoraError:
         return {"alpha": nan, "scale": nan}  # The update cannot be told either, and says why.
-    scale = module.scale
-    if alpha is not None and module.adapter.kind is not DIFFERENCE:
-        known = module.adapter.kind is LORA and module.rank
-        scale *= alpha / module.rank if known and module.rank else nan
-    return {"alpha": nan if alpha is None else alpha, "scale": scale}
+    own = module.adapter.scale(module.tensors.info, alpha)
+    return {"alpha": nan if alpha is None else alpha, "scale": module.scale * own}
 
 
 def _add_shares(rows: list[dict[str, Any]]) -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from ..errors import LoraError
-from ..naming.blocks import KINDS, container_of, locate, network_order
+from ..errors import LoraError, one_of
+from ..naming.blocks import LAYER_TYPES, container_of, locate, network_order
 from ..running.report import Report
 from .drawing import (
     MARKERS,
@@ -20,14 +20,14 @@ from .drawing import (
     mark_groups,
     new_figure,
     note,
-    save,
+    save_chart,
     shorten,
     style,
     to_png,
 )
-from .importance import ENERGY, FROBENIUS_NORM, MEASURES, SPECTRAL_NORM, importance_table, up_to
+from .importance import ENERGY, FROBENIUS_NORM, IMPORTANCES, SPECTRAL_NORM, importance_table, up_to
 
-__all__ = ["CHARTS", "chart", "rank_chart", "save", "to_png"]
+__all__ = ["CHARTS", "chart", "rank_chart", "save_chart", "to_png"]
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,23 +36,22 @@ if TYPE_CHECKING:
 
 def chart(
     df: pd.DataFrame,
-    kind: str,
+    name: str,
     importance: str = ENERGY,
     temperature: float = 1.0,
     threshold: float = 0.9,
 ) -> Figure:
-    """A figure of an analysis; `kind` is one of CHARTS.
+    """A figure of an analysis; `name` is one of CHARTS.
 
     `importance` and `temperature` say how blocks are weighed, `threshold` where the cumulative
-    chart draws its line. Raises LoraError for an unknown kind and where nothing was measured.
+    chart draws its line. Raises LoraError for an unknown name and where nothing was measured.
     """
-    if kind not in CHARTS:
-        raise LoraError(f"chart {kind!r} is unknown; choose one of {', '.join(CHARTS)}")
+    one_of("chart", name, CHARTS)
     measured = df[df[SPECTRAL_NORM].notna()] if SPECTRAL_NORM in df.columns else df.head(0)
     if measured.empty:
         raise LoraError("there is nothing to draw: no module was measured")
     with style():
-        return CHARTS[kind](measured, importance, temperature, threshold)
+        return CHARTS[name](measured, importance, temperature, threshold)
 
 
 def rank_chart(report: Report) -> Figure:
@@ -84,7 +83,7 @@ def rank_chart(report: Report) -> Figure:
         return figure
 
 
-def _measure_name(importance: str, temperature: float) -> str:
+def _importance_name(importance: str, temperature: float) -> str:
     if importance == ENERGY:
         return "share of the energy"
     return f"softmax of spectral norms, temperature {temperature:g}"
@@ -110,7 +109,7 @@ def _blocks_chart(
     axes.bar(range(len(blocks)), heights, width=0.85, color=[colours[name] for name in containers])
     axes.grid(axis="y")
     axes.set(
-        ylabel=f"{_measure_name(importance, temperature)}, %",
+        ylabel=f"{_importance_name(importance, temperature)}, %",
         title=f"Importance of {len(blocks)} blocks",
         xlim=(-0.7, len(blocks) - 0.3),
         ylim=(0, 1.05 * max(heights) or 1),
@@ -128,12 +127,12 @@ def _heat_map(df: pd.DataFrame, importance: str, temperature: float, threshold: 
     cells: dict[tuple[str, str], float] = {}
     for place, norm in zip(places, df[FROBENIUS_NORM], strict=True):
         if place.block:
-            key = place.kind, place.block
+            key = place.layer_type, place.block
             cells[key] = cells.get(key, 0.0) + float(norm) ** 2
     if not cells:
         raise LoraError("there is nothing to draw: no module is part of a block")
     blocks = sorted({block for _, block in cells}, key=network_order)
-    kinds = [kind for kind in KINDS if any((kind, block) in cells for block in blocks)]
+    kinds = [kind for kind in LAYER_TYPES if any((kind, block) in cells for block in blocks)]
     grid = np.full((len(kinds), len(blocks)), np.nan)
     for (kind, block), energy in cells.items():
         grid[kinds.index(kind), blocks.index(block)] = energy**0.5
@@ -193,16 +192,16 @@ def _cumulative(df: pd.DataFrame, importance: str, temperature: float, threshold
     """How many blocks, strongest first, hold how much; with the threshold."""
     figure = new_figure()
     axes = figure.subplots()
-    for measure in sorted(MEASURES, key=lambda name: name == importance):
-        table = importance_table(df, measure, temperature)
+    for each in sorted(IMPORTANCES, key=lambda name: name == importance):
+        table = importance_table(df, each, temperature)
         shares = [0.0, *(100 * table["cumulative"])]
         chosen = up_to(table, threshold)
-        main = measure == importance
+        main = each == importance
         colour = PALETTE[0] if main else MUTED
         axes.plot(
             range(len(shares)), shares, drawstyle="default", color=colour, marker=".",
             markersize=7 if main else 4, linewidth=2 if main else 1.4,
-            linestyle="-" if main else "--", label=_measure_name(measure, temperature),
+            linestyle="-" if main else "--", label=_importance_name(each, temperature),
         )  # fmt: skip
         if main:
             axes.plot(len(chosen), shares[len(chosen)], "o", color=PALETTE[5], markersize=10)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import LoraError
+from ..naming.blocks import locate
 from ..reading.lora import Source
 from ..running.stream import Compute
 from .analysis import analyze_lora
@@ -33,6 +34,13 @@ class Choice:
     @property
     def measured(self) -> Collection[str]:
         return set(self.table["block"])
+
+    @property
+    def selector(self) -> str:
+        """The blocks as a selector of layers, most important first."""
+        places = map(locate, self.analysis["module"])
+        spelled = {place.block: place.prefix for place in places}
+        return ", ".join(spelled[block] or block for block in self.blocks)
 
     @property
     def text(self) -> list[str]:

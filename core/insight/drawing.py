@@ -72,7 +72,7 @@ def chart_form(path: str | os.PathLike[str]) -> str:
     return form
 
 
-def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
+def save_chart(figure: Figure, path: str | os.PathLike[str]) -> Path:
     """Write a .png or .svg file. Raises LoraError for another ending or where it cannot."""
     target = Path(path)
     data = _encode(figure, chart_form(target))

@@ -65,7 +65,7 @@ class Entries:
     def of_update(update: Update, mean: float | None = None, l2: float | None = None) -> Entries:
         if isinstance(update, LowRank):
             count = update.up.shape[0] * update.down.shape[1]
-            return Entries(lambda: _products(update), count, mean, l2)
+            return Entries(lambda: update.tiles(TILE), count, mean, l2)
         values = update.values
         return Entries(lambda: _pieces(values), values.numel(), mean, l2)
 
@@ -230,16 +230,6 @@ def _pieces(tensor: Tensor) -> Iterator[Tensor]:
     for start in range(0, flat.numel(), TILE):
         piece = flat[start : start + TILE]
         yield piece if piece.dtype in (torch.float32, torch.float64) else piece.float()
-
-
-def _products(update: LowRank) -> Iterator[Tensor]:
-    """As update.tiles(), every tile in the same memory."""
-    out, inner = update.up.shape[0], update.down.shape[1]
-    height = max(1, TILE // max(1, inner))
-    memory = update.up.new_empty(min(height, out), inner)
-    for start in range(0, out, height):
-        up = update.up[start : start + height]
-        yield torch.mm(up, update.down, out=memory[: len(up)])
 
 
 @dataclass

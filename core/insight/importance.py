@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from math import ceil, exp
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from ..errors import LoraError
+from ..errors import LoraError, one_of
 from ..naming.blocks import container_of, locate, network_order
 from ..naming.recognition import recognise
 from ..naming.spelling import resolve
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SOFTMAX, ENERGY = "softmax", "energy"
-MEASURES = (SOFTMAX, ENERGY)
+IMPORTANCES = (SOFTMAX, ENERGY)
 SPECTRAL_NORM, FROBENIUS_NORM = "dW.svd.spectral_norm", "dW.norms.l2"
 
 
@@ -75,10 +75,9 @@ def importance_table(
 ) -> pd.DataFrame:
     """Importance per block, most important first, with a running `cumulative` column.
 
-    Raises LoraError for an unknown measure.
+    Raises LoraError for an unknown importance.
     """
-    if importance not in MEASURES:
-        raise LoraError(f"importance {importance!r} is unknown; choose {' or '.join(MEASURES)}")
+    one_of("importance", importance, IMPORTANCES)
     if importance == ENERGY:
         blocks, _ = block_importance_from_energy(df)
     else:

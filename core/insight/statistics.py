@@ -106,7 +106,7 @@ def _register(registry: dict[str, Any], name: str) -> Callable[[Function], Funct
     return keep
 
 
-def measure(registry: Mapping[str, Callable[[Any], Columns]], of: Any, tensor: str) -> Columns:
+def columns_of(registry: Mapping[str, Callable[[Any], Columns]], of: Any, tensor: str) -> Columns:
     """Every statistic of a registry as `<tensor>.<name>.<key>` columns."""
     row: dict[str, Any] = {}
     for name, function in registry.items():

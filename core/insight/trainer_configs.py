@@ -27,7 +27,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from ..errors import LoraError
+from ..errors import LoraError, one_of
 from ..naming.blocks import DIFFUSION_MODEL, container_of, locate, network_order
 from ..naming.family import UNKNOWN, fill
 from ..reading.lora import Lora, Module
@@ -76,8 +76,7 @@ def trainer_config(trainer: str, lora: Lora, blocks: Sequence[str]) -> str:
     left out, and for which other model the file could be. Raises LoraError for an unknown trainer,
     for blocks that the file does not have, and where the trainer has no way to say it.
     """
-    if trainer not in TRAINERS:
-        raise LoraError(f"trainer {trainer!r} is unknown; choose one of {', '.join(TRAINERS)}")
+    one_of("trainer", trainer, TRAINERS)
     places = [(module, locate(module.canonical)) for module in lora.modules.values()]
     known = {place.block for _, place in places if place.block}
     if missing := [block for block in blocks if block not in known]:

@@ -5,45 +5,73 @@ multiplier 2); a norm is None where that file lacks the module. A file that lack
 multiplier 0 and the other one all of the strength; (1, 1) where both lack it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from math import exp
 
-from ..errors import LoraError
+from ..errors import SettingError, one_of
 
 Norm = float | None
 WeightRule = Callable[[str, Norm, Norm], tuple[float, float]]
 
 
-def softmax_spectral_weight_fn(temperature: float = 1.0, floor: float = 0.0) -> WeightRule:
+@dataclass(frozen=True)
+class Balance:
+    """A rule with its name and its settings.
+
+    As text it is `name(setting=value, ...)`, every setting named: equal rules read alike, wherever
+    they were asked for.
+    """
+
+    name: str
+    settings: Mapping[str, float]
+    rule: WeightRule = field(compare=False)
+
+    def __call__(self, name: str, norm_1: Norm, norm_2: Norm) -> tuple[float, float]:
+        return self.rule(name, norm_1, norm_2)
+
+    def __str__(self) -> str:
+        settings = ", ".join(f"{key}={value:g}" for key, value in self.settings.items())
+        return f"{self.name}({settings})"
+
+
+def softmax_spectral_weight_fn(temperature: float = 1.0, floor: float = 0.0) -> Balance:
     """Shares by softmax of the norms over `temperature`, each at least `floor`. Not rescaled."""
     _check_temperature(temperature)
-    return _rule(lambda s1, s2: _softmax(s1, s2, temperature), floor, None)
+    rule = _rule(lambda s1, s2: _softmax(s1, s2, temperature), floor, None)
+    return Balance("softmax", {"temperature": temperature, "floor": floor}, rule)
 
 
-def dyn_weights_proportional(target_total_strength: float = 1.0, floor: float = 0.02) -> WeightRule:
+def dyn_weights_proportional(target_total_strength: float = 1.0, floor: float = 0.02) -> Balance:
     """Shares proportional to max(norm, floor), rescaled to the target strength."""
-    return _rule(
+    rule = _rule(
         lambda s1, s2: _normalised(max(s1, floor), max(s2, floor)), 0.0, target_total_strength
     )
+    settings = {"target_strength": target_total_strength, "floor": floor}
+    return Balance("proportional", settings, rule)
 
 
 def dyn_weights_softmax(
     target_total_strength: float = 1.0, temperature: float = 1.0, floor: float = 0.0
-) -> WeightRule:
+) -> Balance:
     """Shares by softmax of the norms over `temperature`, floored, rescaled to the target."""
     _check_temperature(temperature)
-    return _rule(lambda s1, s2: _softmax(s1, s2, temperature), floor, target_total_strength)
+    rule = _rule(lambda s1, s2: _softmax(s1, s2, temperature), floor, target_total_strength)
+    settings = {"target_strength": target_total_strength, "temperature": temperature}
+    return Balance("softmax", settings | {"floor": floor}, rule)
 
 
 def dyn_weights_powerlaw(
     target_total_strength: float = 1.0, p: float = 0.5, floor: float = 0.02
-) -> WeightRule:
+) -> Balance:
     """Shares proportional to max(norm, floor) ** p, rescaled to the target strength."""
-    return _rule(
+    rule = _rule(
         lambda s1, s2: _normalised(max(s1, floor) ** p, max(s2, floor) ** p),
         0.0,
         target_total_strength,
     )
+    settings = {"target_strength": target_total_strength, "power": p, "floor": floor}
+    return Balance("powerlaw", settings, rule)
 
 
 def dyn_weights_margin_sigmoid(
@@ -51,10 +79,12 @@ def dyn_weights_margin_sigmoid(
     temperature: float = 1.0,
     bias: float = 0.0,
     floor: float = 0.02,
-) -> WeightRule:
+) -> Balance:
     """The first share is sigmoid((norm 1 - norm 2 + bias) / temperature), floored, rescaled."""
     _check_temperature(temperature)
-    return _rule(lambda s1, s2: _softmax(s1 + bias, s2, temperature), floor, target_total_strength)
+    rule = _rule(lambda s1, s2: _softmax(s1 + bias, s2, temperature), floor, target_total_strength)
+    settings = {"target_strength": target_total_strength, "temperature": temperature}
+    return Balance("sigmoid", settings | {"bias": bias, "floor": floor}, rule)
 
 
 def _rule(
@@ -92,12 +122,26 @@ def _softmax(first: float, second: float, temperature: float) -> tuple[float, fl
 
 def _check_temperature(temperature: float) -> None:
     if not temperature > 0:
-        raise LoraError(f"temperature {temperature:g} must be above 0")
+        raise SettingError(f"temperature {temperature:g} must be above 0", fix="1 is a good start")
 
 
-BALANCES: dict[str, Callable[..., WeightRule]] = {
+BALANCES: dict[str, Callable[..., Balance]] = {
     "softmax": softmax_spectral_weight_fn,
     "proportional": dyn_weights_proportional,
     "powerlaw": dyn_weights_powerlaw,
     "sigmoid": dyn_weights_margin_sigmoid,
 }
+# Settings are called as the command line and the node call them; the functions keep their own.
+ARGUMENTS = {"target_strength": "target_total_strength", "power": "p"}
+
+
+def balance(name: str, **settings: float | None) -> Balance:
+    """One of BALANCES by its name; settings that are None have their defaults.
+
+    A softmax with a target strength is the rescaled one. Raises SettingError for an unknown name,
+    TypeError for a setting that it has not got.
+    """
+    one_of("balance", name, BALANCES)
+    given = {ARGUMENTS.get(k, k): value for k, value in settings.items() if value is not None}
+    rescaled = name == "softmax" and "target_total_strength" in given
+    return (dyn_weights_softmax if rescaled else BALANCES[name])(**given)

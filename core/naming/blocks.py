@@ -1,4 +1,4 @@
-"""Where in the network a module is: component, block and kind, from its canonical name.
+"""Where in the network a module is: component, block and layer type, from its canonical name.
 
 A block is a container with an index, `double_blocks.3`, and the container's name stays part of it:
 double and single blocks of one number never mix. The outer container counts, so that SDXL's
@@ -39,7 +39,7 @@ _BLOCK = re.compile(
 )
 
 # The first that matches what is left of a name inside its block.
-_KINDS = (
+_LAYER_TYPES = (
     ("modulation", r"mod\b|_mod[._]|modulation|adaLN|norm(1|1_context|_out)\.linear|emb_layers"),
     ("norm", r"norm"),
     ("q, k, v, mlp", r"linear1$"),
@@ -56,7 +56,7 @@ _KINDS = (
     ("projection", r"proj_in|proj_out"),
     ("convolution", r"in_layers|out_layers|skip_connection|conv|op$|^\.0$"),
 )
-KINDS = (
+LAYER_TYPES = (
     "attention q",
     "attention k",
     "attention v",
@@ -77,13 +77,13 @@ class Place(NamedTuple):
     """Where a module is.
 
     `block` is None outside any block. `prefix` is the block as canonical names spell it, which is
-    what selectors take. `kind` is one of KINDS.
+    what selectors take. `layer_type` is one of LAYER_TYPES.
     """
 
     component: str
     block: str | None
     prefix: str | None
-    kind: str
+    layer_type: str
 
 
 def locate(canonical: str) -> Place:
@@ -93,14 +93,14 @@ def locate(canonical: str) -> Place:
     component = TEXT_ENCODER if encoder else DIFFUSION_MODEL
     found = _BLOCK.match(canonical, start)
     if found is None:
-        return Place(component, None, None, _kind(canonical[start:]))
+        return Place(component, None, None, _layer_type(canonical[start:]))
     block = f"{encoder[1]}.{found[0]}" if encoder else found[0]
-    return Place(component, block, canonical[: found.end()], _kind(canonical[found.end() :]))
+    return Place(component, block, canonical[: found.end()], _layer_type(canonical[found.end() :]))
 
 
-def _kind(rest: str) -> str:
+def _layer_type(rest: str) -> str:
     rest = rest.removesuffix(".bias")
-    return next((kind for kind, pattern in _KINDS if re.search(pattern, rest)), "other")
+    return next((name for name, pattern in _LAYER_TYPES if re.search(pattern, rest)), "other")
 
 
 def container_of(block: str) -> str:

@@ -10,7 +10,7 @@ from .family import UNKNOWN, Family, fill, flatten, split_numbers
 from .spelling import TEXT_PREFIX, split_prefix
 
 METADATA_KEYS = ("ss_base_model_version", "modelspec.architecture")
-Shapes = Mapping[str, tuple[int, ...]]
+ModuleShapes = Mapping[str, tuple[int, ...]]
 # A name with # for its numbers -> the numbers and the shape of every module that is called so.
 Names = dict[str, list[tuple[tuple[str, ...], tuple[int, ...]]]]
 
@@ -53,7 +53,7 @@ class Likeness(NamedTuple):
 
 
 def recognise(
-    shapes: Shapes, metadata: Mapping[str, str] | None = None, prefer: Family = UNKNOWN
+    shapes: ModuleShapes, metadata: Mapping[str, str] | None = None, prefer: Family = UNKNOWN
 ) -> Recognition:
     """The family of a file, from its raw module names with the shapes of their updates.
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..storage.files import TensorInfo, Tensors
 
-GENERIC = "diffusion_model."
+PREFIX = "diffusion_model."
 USO = {
     ".down.weight": ".lora_down.weight",
     ".up.weight": ".lora_up.weight",
@@ -56,12 +56,12 @@ def translated(tensors: Tensors) -> Tensors:
     if down and up and any(key.endswith("_norm.scale") for key in keys):
         # ComfyUI gives img_in as many inputs as the control image brings with it.
         shape = torch.tensor([up.shape[0], *down.shape[1:2]])
-        made = {GENERIC + "img_in.reshape_weight": shape}
-        return Renamed(tensors, "Flux control LoRA", renamed(keys, CONTROL, GENERIC), made)
+        made = {PREFIX + "img_in.reshape_weight": shape}
+        return Renamed(tensors, "Flux control LoRA", renamed(keys, CONTROL, PREFIX), made)
     if any(key.startswith("lora_unet__") for key in keys):
         return Renamed(tensors, "Wan-Fun", renamed(keys, {"lora_unet__": "lora_unet_"}), {})
     if any(".processor.qkv_lora" in key for key in keys):
-        return Renamed(tensors, "USO", renamed(keys, USO, GENERIC), {})
+        return Renamed(tensors, "USO", renamed(keys, USO, PREFIX), {})
     return tensors
 
 

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ..adapters.adapter import Adapter, scalar
 from ..adapters.grouping import DROPPED, group
-from ..adapters.kind import Measure
-from ..adapters.lora import LORA, SUFFIX_PAIRS
+from ..adapters.kind import Dimensions
+from ..adapters.lora import SUFFIX_PAIRS
 from ..algebra.cached import cached_property
 from ..algebra.low_rank import Update
 from ..errors import LoraError
@@ -95,14 +95,14 @@ class Module:
         return sum(self.tensors.info[key].bytes for key in self.adapter.keys.values())
 
     @cached_property
-    def measure(self) -> Measure:
+    def dimensions(self) -> Dimensions:
         """What the shapes alone tell."""
-        return self.adapter.measure(self.tensors.info)
+        return self.adapter.dimensions(self.tensors.info)
 
     @property
     def rank(self) -> int | None:
         """The stored rank, or what the rank of the update is at most; None for kinds without."""
-        return self.measure.rank
+        return self.dimensions.rank
 
     @property
     def alpha(self) -> float | None:
@@ -115,11 +115,11 @@ class Module:
     @property
     def out_features(self) -> int:
         """The number of rows of the update, from the shapes alone; 0 where they do not tell."""
-        return self.measure.shape[0] if self.measure.shape else 0
+        return self.dimensions.shape[0] if self.dimensions.shape else 0
 
     @property
     def in_features(self) -> int:
-        return self.measure.shape[1] if len(self.measure.shape) > 1 else 0
+        return self.dimensions.shape[1] if len(self.dimensions.shape) > 1 else 0
 
     def update(self, device: torch.device, dtype: torch.dtype) -> Update:
         """dW (or the change of the bias) at strength 1, rows in the canonical order.
@@ -152,7 +152,7 @@ class Lora:
     that belong to no module to the reason; they are carried through edits. `shadowed` does so for
     tensors that do not count, for the most part because others of the same module take their place
     in ComfyUI; edits drop them. `notes` says what a user should know about the reading. Raises
-    LoraError when there is no adapter in it.
+    LoraError when there is no adapter in it. `original` are the tensors under the file's own keys.
     """
 
     def __init__(
@@ -161,7 +161,8 @@ class Lora:
         prefer: Family = UNKNOWN,
         reading: Reading = Reading(),
     ) -> None:
-        self.tensors = translated(open_tensors(source))
+        self.original = open_tensors(source)
+        self.tensors = translated(self.original)
         self.reading = reading
         try:
             adapters, self.other, self.shadowed = group(self.tensors.info, reading.drop_magnitude)
@@ -176,7 +177,7 @@ class Lora:
         shapes: dict[str, tuple[int, ...]] = {}
         for (raw, parameter), adapter in adapters.items():
             if parameter == "weight" or raw not in shapes:
-                shapes[raw] = adapter.measure(self.tensors.info).shape
+                shapes[raw] = adapter.dimensions(self.tensors.info).shape
         self.recognition: Recognition = recognise(shapes, self.metadata, prefer)
         settings = PeftSettings.read(self.metadata)
         scales: Counter[float] = Counter()
@@ -227,7 +228,7 @@ class Lora:
                 f"{self.name}: read without the magnitudes of {dropped} DoRA modules; that is not "
                 "the update that was trained"
             )
-        remarks = Counter(module.measure.note for module in self.modules.values())
+        remarks = Counter(module.dimensions.note for module in self.modules.values())
         notes += [f"{remark} ({count} modules)" for remark, count in remarks.items() if remark]
         unread = [m for m in self.modules.values() if self.unread(m)]
         if unread:
@@ -276,7 +277,7 @@ class Lora:
         row = self.family.rows.get(module.name.native or "")
         diffusers = bool(row and row.diffusers) and flatten_equal(module.name, path) is False
         default_up, default_down = SUFFIX_PAIRS[0] if flat else SUFFIX_PAIRS[2]
-        suffixes = module.adapter.suffixes if module.adapter.kind is LORA else {}
+        suffixes = module.adapter.suffixes if module.adapter.kind.factors else {}
         up, down = suffixes.get("up", default_up), suffixes.get("down", default_down)
         alpha = "alpha" in module.adapter.keys or flat
         return Spelling(spelling_name(prefix), prefix, flat, diffusers, up, down, alpha)
@@ -292,7 +293,7 @@ BIAS_OF_PART = "ComfyUI applies a bias only under the name of the whole weight"
 def _peft_scale(module: Module, settings: PeftSettings | None) -> float:
     """What diffusers multiplies a module with and ComfyUI does not."""
     adapter, rank = module.adapter, module.rank
-    if settings is None or rank is None or adapter.kind is not LORA or "alpha" in adapter.keys:
+    if settings is None or rank is None or not adapter.kind.factors or "alpha" in adapter.keys:
         return 1.0
     return settings.scale(module.raw, rank)
 

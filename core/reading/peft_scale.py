@@ -17,7 +17,13 @@ from typing import Any
 KEY = "lora_adapter_metadata"
 # What an expression may have of *, +, ?, { and (, and the length of the names it is tried on.
 MOST_CHOICES, LONGEST_PATH = 3, 200
-COMPONENTS = ("transformer.", "unet.", "text_encoder.", "text_encoder_2.", "text_encoder_3.")
+COMPONENT_PREFIXES = (
+    "transformer.",
+    "unet.",
+    "text_encoder.",
+    "text_encoder_2.",
+    "text_encoder_3.",
+)
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,7 @@ class PeftSettings:
 
         The rank is the stored one: PEFT does not load a file whose settings say another.
         """
-        prefix = next((p for p in COMPONENTS if raw.startswith(p)), "")
+        prefix = next((p for p in COMPONENT_PREFIXES if raw.startswith(p)), "")
         if not any(key.startswith(prefix) for key in self.values if prefix):
             prefix = ""
         path = raw.removeprefix(prefix).removeprefix("base_model.model.")

@@ -6,16 +6,17 @@ that overlaps a piece of it contributes the rows they share, zeros elsewhere. Bo
 exact: a part is rows of `up` with the same `down`, a whole is the sum of its padded parts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
+from typing import NamedTuple
 
 import torch
 
-from ..adapters.lora import LORA
+from ..algebra.cached import cached_property
 from ..algebra.low_rank import Update
-from ..errors import LoraError
-from ..naming.family import UNKNOWN, Family, swapped
+from ..errors import LoraError, MismatchError
+from ..naming.family import Family, swapped
 from ..naming.spelling import (
     DIFFUSERS,
     GENERIC,
@@ -26,7 +27,9 @@ from ..naming.spelling import (
     standard_spelling,
     suited,
 )
+from ..reading.inputs import misfit, other_files
 from ..reading.lora import Lora, Module
+from .part_sizes import part_sizes
 
 
 @dataclass(frozen=True)
@@ -93,41 +96,6 @@ def _matrix_shape(update: Update) -> tuple[int, int]:
     return out, prod(rest)
 
 
-def misfit(modules: Sequence[Module]) -> str:
-    """Why modules that touch one weight do not fit each other."""
-    if len({id(module.tensors) for module in modules}) > 1:
-        return "different base models"
-    return f"{modules[0].tensors.name} is damaged or mixed up"
-
-
-def check_families(loras: Sequence[Lora]) -> None:
-    """Raises LoraError when two files have no weight in common and may be for different models.
-
-    Two halves of one LoRA have none in common either.
-    """
-    if len(loras) < 2:
-        return
-    first, second = loras
-    shared = {m.identity for m in first.modules.values()} & {
-        m.identity for m in second.modules.values()
-    }
-    if not shared and not (first.family is second.family is not UNKNOWN):
-        raise LoraError(
-            f"{first.name} and {second.name} share no module: they are for different base models "
-            f"({first.recognition} and {second.recognition}); blend LoRAs of one model"
-        )
-
-
-def open_pair(first: Lora, second: Lora) -> tuple[Lora, Lora]:
-    """Two files read as one family where the names of one of them leave that open."""
-    if first.family is not second.family:
-        if second.recognition.confidence != "certain":
-            second = Lora(second.tensors, first.family, second.reading)
-        if first.family is not second.family and first.recognition.confidence != "certain":
-            first = Lora(first.tensors, second.family, first.reading)
-    return first, second
-
-
 def lay_out(loras: Sequence[Lora], spelling: Spelling | None) -> list[Target]:
     """The modules of the output in the order of the first file, then of the second.
 
@@ -141,8 +109,9 @@ def lay_out(loras: Sequence[Lora], spelling: Spelling | None) -> list[Target]:
     targets = []
     # A file that ComfyUI does not read has its readers elsewhere: what joins it is spelled alike.
     strict = spelling is not None or all(map(loras[0].unread, loras[0].modules.values()))
+    style = spelling or loras[0].spelling
     for members in groups.values():
-        targets += _targets_of_weight(members, loras, spelling, strict)
+        targets += Weight(members, style, strict).targets(own_cut=spelling is None)
     seen: set[tuple[str, str]] = set()
     for target in targets:
         if (target.raw, target.parameter) in seen:
@@ -151,44 +120,132 @@ def lay_out(loras: Sequence[Lora], spelling: Spelling | None) -> list[Target]:
     return targets
 
 
-def _targets_of_weight(
-    members: list[tuple[int, Module]],
-    loras: Sequence[Lora],
-    wanted: Spelling | None,
-    strict: bool,
-) -> list[Target]:
-    """The targets for one weight, given all modules that touch it."""
-    modules = [module for _, module in members]
-    family = modules[0].family  # The one that its name was found in.
-    sizes = part_sizes(modules, family)
-    first = [module for index, module in members if index == 0]
-    if wanted is None and first:
-        # The first file's own cut, then whatever the second has beyond it.
+class Written(NamedTuple):
+    """What a module of the output is called, and how its factors are."""
+
+    name: ModuleName
+    raw: str
+    spelling: Spelling
+
+
+@dataclass(frozen=True)
+class Weight:
+    """One weight of the model: all modules that touch it, each with the number of its input.
+
+    `style` is the spelling of the output; unless `strict` it gives way where ComfyUI would not read
+    the name.
+    """
+
+    members: list[tuple[int, Module]]
+    style: Spelling
+    strict: bool
+
+    @cached_property
+    def modules(self) -> list[Module]:
+        return [module for _, module in self.members]
+
+    @property
+    def family(self) -> Family:
+        """The one that its name was found in."""
+        return self.modules[0].family
+
+    @property
+    def parameter(self) -> str:
+        return self.modules[0].parameter
+
+    @cached_property
+    def sizes(self) -> list[int] | None:
+        return part_sizes(self.modules, self.family)
+
+    @property
+    def whole(self) -> ModuleName:
+        name = self.modules[0].name.part
+        return name._replace(first=0, last=len(name.parts))
+
+    def parts(self, numbers: Iterable[int]) -> list[ModuleName]:
+        return [self.whole._replace(first=part, last=part + 1) for part in numbers]
+
+    def targets(self, own_cut: bool) -> list[Target]:
+        """The modules of the output; `own_cut` cuts and calls them as the first file does."""
+        first = [module for index, module in self.members if index == 0]
+        names = self.as_in(first) if own_cut and first else list(map(self.spelled, self.cut()))
+        return [
+            Target(
+                written.name,
+                self.parameter,
+                written.raw,
+                written.spelling,
+                tuple(_contributions(written.name, self.members, self.sizes)),
+            )
+            for written in names
+        ]
+
+    def as_in(self, first: list[Module]) -> list[Written]:
+        """The first file's own cut, then whatever the second has beyond it."""
         first = outermost(first)
-        names = [module.name.part for module in first]
-        covered = {part for name in names for part in range(name.first, name.last)}
-        present = {part for m in modules for part in range(m.name.first, m.name.last)}
-        rest = [names[0]._replace(first=part, last=part + 1) for part in sorted(present - covered)]
-        style = loras[0].spelling
-        spelled = [(m.name, m.raw, own_spelling(m, style)) for m in first]
-        if not all(_has_name(name, style, family, modules) for name in rest):
+        rest = self.parts(sorted(covered(self.modules) - covered(first)))
+        if not all(map(self.has_name, rest)):
             # No spelling knows these rows alone: the weight is written as a whole.
-            spelled, rest = [], [names[0]._replace(first=0, last=len(names[0].parts))]
-        spelled += [_spelled(name, style, family, modules, strict) for name in rest]
-    else:
-        style = wanted or loras[0].spelling
-        cut = _cut(modules, style, sizes, family)
-        spelled = [_spelled(name, style, family, modules, strict) for name in cut]
-    return [
-        Target(
-            name,
-            modules[0].parameter,
-            raw,
-            style,
-            tuple(_contributions(name, members, sizes)),
+            return [self.spelled(self.whole)]
+        own = [Written(m.name, m.raw, own_spelling(m, self.style)) for m in first]
+        return own + list(map(self.spelled, rest))
+
+    def cut(self) -> list[ModuleName]:
+        """How the style cuts the weight: whole, or into the parts that the files have."""
+        uncut = len(self.whole.parts) == 1 or self.parameter == "bias"
+        keeps = spell(self.whole, self.style, self.family) is not None
+        if uncut or (keeps and all(module.name.whole for module in self.modules)):
+            return [self.whole]
+        if self.sizes is not None and keeps:
+            return [self.whole]
+        if self.sizes is not None and self.style.diffusers:
+            return self.parts(sorted(covered(self.modules)))
+        return [module.name.part for module in outermost(self.modules)]
+
+    def has_name(self, name: ModuleName) -> bool:
+        """Whether a module of the files or a rule has a name for exactly these rows."""
+        return any(module.name.part == name for module in self.modules) or any(
+            spell(name, style, self.family) is not None for style in (self.style, *self.others())
         )
-        for name, raw, style in spelled
-    ]
+
+    def others(self) -> Iterator[Spelling]:
+        """The spellings that serve where the style has no name."""
+        return (standard_spelling(standard, self.family) for standard in (GENERIC, DIFFUSERS))
+
+    def spelled(self, name: ModuleName) -> Written:
+        """The name as it will be written: in the style, or as a file has it."""
+        written = self.in_style(name, self.style)
+        # A bias has only names that swap nothing: see `Lora`.
+        usable = written is not None and not (written.name.swapped and self.parameter == "bias")
+        if written and usable and (self.strict or is_read(written.raw, self.family)):
+            return written
+        for module in self.modules:
+            if module.name.part == name:
+                return Written(module.name, module.raw, own_spelling(module, self.style))
+        for style in self.others():
+            if (written := self.in_style(name, style)) is not None:
+                return written
+        files = " and ".join(dict.fromkeys(module.tensors.name for module in self.modules))
+        raise MismatchError(
+            f"has no name in the {self.style.name} spelling",
+            fix="choose another spelling, or leave it out with the layers selector",
+            file=files,
+            module=name.canonical,
+        )
+
+    def in_style(self, name: ModuleName, style: Spelling) -> Written | None:
+        raw = spell(name, style, self.family)
+        if raw is None:
+            return None
+        row = None if name.encoder else self.family.rows.get(name.native or "")
+        shape = next((m.dimensions.shape for m in self.modules if m.dimensions.shape), ())
+        swap = bool(row and style.diffusers and swapped(row.mark, shape))
+        return Written(name._replace(swapped=swap), raw, suited(style, raw))
+
+
+def covered(modules: Iterable[Module]) -> set[int]:
+    """The numbers of the parts of a weight that these modules have."""
+    return {part for m in modules for part in range(m.name.first, m.name.last)}
 
 
 def outermost(modules: list[Module]) -> list[Module]:
@@ -201,126 +258,13 @@ def outermost(modules: list[Module]) -> list[Module]:
     return sorted(result, key=modules.index)
 
 
-def _cut(
-    modules: list[Module], style: Spelling, sizes: list[int] | None, family: Family
-) -> list[ModuleName]:
-    """How a spelling cuts a weight: whole, or into the parts that the files have."""
-    name = modules[0].name.part
-    whole = name._replace(first=0, last=len(name.parts))
-    uncut = len(name.parts) == 1 or modules[0].parameter == "bias"
-    keeps = spell(whole, style, family) is not None
-    if uncut or (keeps and all(module.name.whole for module in modules)):
-        return [whole]
-    if sizes is None:
-        return [module.name.part for module in outermost(modules)]
-    if keeps:
-        return [whole]
-    if style.diffusers:
-        present = sorted({p for m in modules for p in range(m.name.first, m.name.last)})
-        return [name._replace(first=part, last=part + 1) for part in present]
-    return [module.name.part for module in outermost(modules)]
-
-
-def _has_name(name: ModuleName, style: Spelling, family: Family, modules: list[Module]) -> bool:
-    """Whether a module of the files or a rule has a name for exactly these rows."""
-    styles = (style, *(standard_spelling(standard, family) for standard in (GENERIC, DIFFUSERS)))
-    return any(module.name.part == name for module in modules) or any(
-        spell(name, style, family) is not None for style in styles
-    )
-
-
-def _spelled(
-    name: ModuleName, style: Spelling, family: Family, modules: list[Module], strict: bool
-) -> tuple[ModuleName, str, Spelling]:
-    """The name as it will be written: in the style, or as the file had it.
-
-    Unless it is `strict`, a style gives way where ComfyUI would not read the name.
-    """
-    row = family.rows.get(name.native) if name.native and not name.encoder else None
-    shape = next((m.measure.shape for m in modules if m.measure.shape), ())
-    swap = bool(row and style.diffusers and swapped(row.mark, shape))
-    raw = spell(name, style, family)
-    # A bias has only names that swap nothing: see `Lora`.
-    if raw is not None and not (swap and modules[0].parameter == "bias"):
-        read = is_read(raw, family)
-        if strict or read:
-            return name._replace(swapped=swap), raw, suited(style, raw)
-    for module in modules:
-        if module.name.part == name:
-            return module.name, module.raw, own_spelling(module, style)
-    # No rule of this style for these rows alone: any spelling that has one.
-    for other in (standard_spelling(standard, family) for standard in (GENERIC, DIFFUSERS)):
-        if (raw := spell(name, other, family)) is not None:
-            swap = bool(row and other.diffusers and swapped(row.mark, shape))
-            return name._replace(swapped=swap), raw, suited(other, raw)
-    files = " and ".join(dict.fromkeys(module.tensors.name for module in modules))
-    raise LoraError(
-        f"module {name.canonical} of {files} has no name in the {style.name} spelling; choose "
-        "another spelling, or leave it out with the layers selector"
-    )
-
-
 def own_spelling(module: Module, style: Spelling) -> Spelling:
     """The style with the suffixes that this module has."""
-    if module.adapter.kind is not LORA:
+    if not module.adapter.kind.factors:
         return style
     suffixes = module.adapter.suffixes
     alpha = "alpha" in module.adapter.keys
     return replace(style, up=suffixes["up"], down=suffixes["down"], alpha=alpha)
-
-
-def part_sizes(modules: list[Module], family: Family) -> list[int] | None:
-    """Rows of each part of a fused weight, from shapes alone; None where they do not tell.
-
-    Fused attention projections have as many rows per part as the weight has columns; only the last
-    part of four (the MLP) has another size, which is what remains of the whole, in a file or in the
-    family's models. Raises LoraError when two files disagree.
-    """
-    parts = len(modules[0].name.parts)
-    if parts == 1:
-        return None
-    modules = [module for module in modules if module.out_features]
-    known: dict[int, int] = {}
-    for module in modules:
-        name = module.name
-        if name.last - name.first == 1:
-            size = known.setdefault(name.first, module.out_features)
-            if size != module.out_features:
-                raise LoraError(
-                    f"module {name.canonical} has {module.out_features} rows in "
-                    f"{module.tensors.name} and {size} in {_others(module, modules)}: "
-                    f"{misfit(modules)}"
-                )
-    told = bool(known)
-    inner = next((m.in_features for m in modules if m.in_features), 0)
-    if not inner and not known:
-        return None  # Biases have no columns that would tell how tall a part is.
-    for part in range(min(parts, 3)):
-        known.setdefault(part, inner or next(iter(known.values()), 0))
-    whole = next((m.out_features for m in modules if m.name.whole), 0)
-    native = modules[0].name.native if modules else None
-    if not whole and native:
-        whole = inner * family.rows_per_column.get(native, 0)
-    if parts == 4:
-        known.setdefault(3, whole - sum(known[p] for p in range(3)))
-    for module in modules:
-        name, total = module.name, module.out_features
-        expected = sum(known[p] for p in range(name.first, name.last))
-        if expected != total and told:
-            raise LoraError(
-                f"module {name.canonical} of {module.tensors.name} has {total} rows, its parts "
-                f"in {_others(module, modules)} add up to {expected}: {misfit(modules)}"
-            )
-        if expected != total:
-            return None
-    sizes = [known[part] for part in range(parts)]
-    return sizes if all(size > 0 for size in sizes) else None
-
-
-def _others(module: Module, modules: list[Module]) -> str:
-    """The files of all modules but this one's; its own where there is no other."""
-    names = [other.tensors.name for other in modules if other.tensors is not module.tensors]
-    return " and ".join(dict.fromkeys(names)) or module.tensors.name
 
 
 def _contributions(
@@ -338,7 +282,7 @@ def _contributions(
         if sizes is None:
             raise LoraError(
                 f"module {theirs.canonical} of {module.tensors.name} is fused or split another way "
-                f"than {name.canonical} in {_others(module, [m for _, m in members])}, and the "
+                f"than {name.canonical} in {other_files(module, [m for _, m in members])}, and the "
                 "shapes do not tell where it belongs; convert one file first"
             )
         start = sum(sizes[theirs.first : low])

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import torch
 
-from ..errors import LoraError
+from ..errors import LoraError, one_of
 from ..naming.spelling import SPELLINGS, Spelling, standard_spelling
 from ..reading.lora import Lora
 from ..storage.atomic import real_target
 
-DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+OUTPUT_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+DTYPE_CHOICES = ("match", *OUTPUT_DTYPES)
+SPELLING_CHOICES = ("match", *SPELLINGS)
 # Writing fp8 factors again would cost 3 % of error each time.
 MATCHED = {
     torch.float8_e4m3fn: torch.bfloat16,
@@ -25,8 +27,8 @@ MATCHED = {
 class Output:
     """Where an edit's result goes and how it is written.
 
-    `path` None returns a state dict. `dtype` is match (the first input's) or one of DTYPES;
-    `spelling` is match or one of SPELLINGS. Raises LoraError for another word.
+    `path` None returns a state dict. `dtype` is one of DTYPE_CHOICES and `spelling`
+    one of SPELLING_CHOICES, where match is the first input's. Raises LoraError for another word.
     """
 
     path: str | os.PathLike[str] | None = None
@@ -34,12 +36,8 @@ class Output:
     spelling: str = "match"
 
     def __post_init__(self) -> None:
-        if self.dtype not in ("match", *DTYPES):
-            known = ", ".join(("match", *DTYPES))
-            raise LoraError(f"output dtype {self.dtype!r} is unknown; choose one of {known}")
-        if self.spelling not in ("match", *SPELLINGS):
-            known = ", ".join(("match", *SPELLINGS))
-            raise LoraError(f"spelling {self.spelling!r} is unknown; choose one of {known}")
+        one_of("output dtype", self.dtype, DTYPE_CHOICES)
+        one_of("spelling", self.spelling, SPELLING_CHOICES)
 
     def spelling_for(self, lora: Lora) -> Spelling | None:
         """The spelling to write, None for the first input's own."""
@@ -49,7 +47,7 @@ class Output:
 
     def dtype_for(self, first: Lora) -> torch.dtype:
         if self.dtype != "match":
-            return DTYPES[self.dtype]
+            return OUTPUT_DTYPES[self.dtype]
         counts: dict[torch.dtype, int] = {}
         for module in first.modules.values():
             if module.dtype.is_floating_point:

@@ -4,16 +4,23 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from math import inf, isfinite, sqrt
-from typing import Any
+from typing import Any, Literal
 
 MODULE_COLUMNS = ("module", "action", "rank before", "rank", "energy kept", "relative error")
+
+
+# What happened to a module; the last three are what `verify` says.
+Action = Literal[
+    "copied", "blended", "scaled", "truncated", "converted", "dropped",
+    "measured", "missing", "not measured",
+]  # fmt: skip
 
 
 @dataclass
 class ModuleReport:
     """One module of the output, or one that was dropped.
 
-    `action` is what happened: copied, blended, scaled, truncated, converted, dropped. `ranks` are
+    `action` is what happened. `ranks` are
     the stored ranks in the inputs, `rank` the one written. `norm` is the Frobenius norm of the
     exact update; `retained_energy` the share of its square that was kept; `relative_error` is
     ||written - exact|| / ||exact||, rounding to the output dtype left out. `error` is
@@ -21,7 +28,7 @@ class ModuleReport:
     """
 
     module: str
-    action: str
+    action: Action
     ranks: list[int | None]
     rank: int | None = None
     norm: float | None = None

@@ -9,9 +9,9 @@ from typing import Any
 from torch import Tensor
 
 from ..adapters.full import NORM_BIAS
-from ..adapters.lora import LORA
 from ..reading.lora import Lora
-from ..storage.files import DictSink, FileSink, StateDict, TensorInfo, header_bound
+from ..storage.files import StateDict, TensorInfo
+from ..storage.sinks import DictSink, FileSink, header_bound
 from .layout import Target
 from .metadata import output_metadata
 from .output import Output
@@ -38,7 +38,7 @@ def header_reserve(loras: Sequence[Lora], targets: Sequence[Target], report: Rep
         style = target.spelling
         suffixes = [style.up, style.down, *([".alpha"] if style.alpha else [])]
         only = target.only
-        if only is not None and only.adapter.kind is not LORA:
+        if only is not None and not only.adapter.kind.factors:
             suffixes = [*only.adapter.suffixes.values(), ".alpha"]
         keys += [target.raw + suffix for suffix in suffixes]
     metadata = [len(json.dumps(pair)) for pair in loras[0].metadata.items()]
@@ -51,12 +51,19 @@ def header_reserve(loras: Sequence[Lora], targets: Sequence[Target], report: Rep
 class Writer:
     """Takes the tensors of an edit and turns them into a state dict or a file, with a report.
 
+    With `preview` everything is counted and nothing kept: the result is an empty state dict.
+
     A context manager: leaving it with an error removes whatever was written so far. The hashes of
     the inputs are computed beside the edit, in a thread.
     """
 
     def __init__(
-        self, output: Output, loras: list[Lora], targets: Sequence[Target], report: Report
+        self,
+        output: Output,
+        loras: list[Lora],
+        targets: Sequence[Target],
+        report: Report,
+        preview: bool = False,
     ) -> None:
         output.check(loras)
         self.loras = loras
@@ -64,10 +71,10 @@ class Writer:
         self.alphas: set[float] = set()
         self.written: dict[str, TensorInfo] = {}
         self.norm_biases: dict[str, Tensor] = {}
-        report.output = None if output.path is None else str(output.path)
+        report.output = None if output.path is None or preview else str(output.path)
         report.inputs = [described(lora) for lora in loras]
-        self.sink: DictSink | FileSink = DictSink()
-        if output.path is not None:
+        self.sink: DictSink | FileSink = DictSink(keep=not preview)
+        if output.path is not None and not preview:
             # From here on there is a temporary file: nothing below may fail before __enter__.
             self.sink = FileSink(output.path, header_reserve(loras, targets, report))
         self.pool = ThreadPoolExecutor(1)

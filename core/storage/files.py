@@ -1,18 +1,15 @@
-"""Bytes: lazy reading of safetensors files and streaming writing of new ones.
+"""Lazy reading of safetensors files, and state dicts that are read alike.
 
 Reading opens the header only; a tensor is a view of the memory-mapped file until it is used, so
-what was not asked for is never read. Writing appends tensor after tensor to a file without a name
-and gives it the target's at the end: a failed, cancelled or killed run leaves nothing behind.
+what was not asked for is never read.
 """
 
 import hashlib
-import json
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from math import prod
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import torch
@@ -20,9 +17,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import LoraError
-from .atomic import AtomicFile
 
-DTYPES = {
+STORED_DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
     "F16": torch.float16,
@@ -36,7 +32,7 @@ DTYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
-DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+DTYPE_NAMES = {dtype: name for name, dtype in STORED_DTYPES.items()}
 # Torch computes with no more.
 MOST_DIMENSIONS = 64
 PICKLES = {".pt", ".pth", ".ckpt", ".bin", ".pkl"}
@@ -109,7 +105,7 @@ class FileTensors(Tensors):
             info = {}
             for key in handle.keys():  # noqa: SIM118 - not a mapping
                 tensor = handle.get_slice(key)
-                dtype = DTYPES.get(tensor.get_dtype())
+                dtype = STORED_DTYPES.get(tensor.get_dtype())
                 if dtype is None:
                     raise LoraError(
                         f"{given}: tensor {key} has dtype {tensor.get_dtype()}, which is not "
@@ -228,117 +224,12 @@ class StateDict(dict[str, Tensor]):
         self.name = name
 
 
-def header_bound(keys: Iterable[str], metadata_bytes: int) -> int:
-    """An upper bound of the bytes of a header with these tensors, of up to five dimensions."""
-    return sum(len(json.dumps(key)) + 130 for key in keys) + metadata_bytes + 64
+def load(path: str | os.PathLike[str], name: str | None = None) -> StateDict:
+    """A file as a state dict with its metadata, its tensors mapped from the disk.
 
-
-class DictSink:
-    """Collects an edit's output in memory, as contiguous CPU tensors that share no storage."""
-
-    def __init__(self) -> None:
-        self.result = StateDict()
-
-    def put(self, key: str, tensor: Tensor) -> None:
-        # The clone keeps the result independent of the inputs, which may be memory maps.
-        copied = tensor.detach().to("cpu", copy=True)
-        self.result[key] = copied.contiguous()
-
-    def finish(self, metadata: Mapping[str, str]) -> None:
-        self.result.metadata = dict(metadata)
-
-    def __enter__(self) -> "DictSink":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-
-class FileSink:
-    """Writes a safetensors file tensor by tensor; the target appears whole, at the end, or never.
-
-    The size of the header is only known at the end, so `reserve` bytes are left free for it; a
-    header that turns out larger costs one copy of the data. Tensors whose size is not a multiple of
-    8 bytes (alphas, above all) are kept until the end, so that every tensor starts aligned.
-
-    Raises LoraError when the target cannot be written: missing folder, no permission, disk full.
+    `name` is what messages are to call it. Raises FileError for what is no safetensors file.
     """
-
-    def __init__(self, path: str | os.PathLike[str], reserve: int = 1 << 16) -> None:
-        self.target = AtomicFile(path)
-        self.header_bytes = -(-reserve // 8) * 8
-        self.entries: dict[str, TensorInfo] = {}
-        self.offsets: dict[str, int] = {}
-        self.position = 0
-        # As bytes: such small tensors, kept among large ones that come and go, would lie between
-        # them in memory, which then grows with the number of modules.
-        self.unaligned: dict[str, bytes] = {}
-        self.file = self.target.file
-        with self.target.errors():
-            self.file.seek(8 + self.header_bytes)
-
-    @property
-    def path(self) -> Path:
-        return self.target.path
-
-    def put(self, key: str, tensor: Tensor) -> None:
-        tensor = tensor.detach().cpu().contiguous()
-        info = TensorInfo(tensor.dtype, tuple(tensor.shape))
-        if key in self.entries:
-            raise LoraError(f"{self.path}: tensor {key} would be written twice")
-        if info.dtype not in DTYPE_NAMES:
-            raise LoraError(f"{self.path}: tensor {key} is {info.dtype}; this cannot be written")
-        self.entries[key] = info
-        data = tensor.reshape(-1).view(torch.uint8).numpy().data
-        if info.bytes % 8:
-            self.unaligned[key] = bytes(data)
-        else:
-            self._append(key, data)
-
-    def _append(self, key: str, data: bytes | memoryview) -> None:
-        self.offsets[key] = self.position
-        with self.target.errors():
-            self.position += self.file.write(data)
-
-    def finish(self, metadata: Mapping[str, str]) -> None:
-        """Write what is left and the header; leaving the block puts the file in its place."""
-        # Wide items first: each then starts at a multiple of its own item size.
-        for key in sorted(self.unaligned, key=lambda k: -self.entries[k].dtype.itemsize):
-            self._append(key, self.unaligned[key])
-        header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
-        for key in sorted(self.offsets, key=self.offsets.__getitem__):
-            info, start = self.entries[key], self.offsets[key]
-            header[key] = {
-                "dtype": DTYPE_NAMES[info.dtype],
-                "shape": list(info.shape),
-                "data_offsets": [start, start + info.bytes],
-            }
-        text = json.dumps(header, separators=(",", ":")).encode()
-        with self.target.errors():
-            if len(text) > self.header_bytes:
-                self._make_room(len(text))
-            self.file.seek(0)
-            self.file.write(self.header_bytes.to_bytes(8, "little"))
-            self.file.write(text.ljust(self.header_bytes))
-            self.target.complete()
-
-    def _make_room(self, needed: int) -> None:
-        """Move the data towards the end of the file, last block first."""
-        old, self.header_bytes = self.header_bytes, -(-needed // 8) * 8
-        shift, block = self.header_bytes - old, 1 << 20
-        for start in reversed(range(0, self.position, block)):
-            self.file.seek(8 + old + start)
-            data = self.file.read(min(block, self.position - start))
-            self.file.seek(8 + old + start + shift)
-            self.file.write(data)
-
-    def __enter__(self) -> "FileSink":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.target.close(keep=kind is None)
+    tensors = FileTensors(path)
+    return StateDict(
+        {key: tensors[key] for key in tensors.info}, tensors.metadata, name or tensors.name
+    )

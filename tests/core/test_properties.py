@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core import Blend, Lora, LoraError, Output, RankRule, blend, convert, resize, select
-from core.storage.files import FileSink, open_tensors
+from core.storage.files import open_tensors
+from core.storage.sinks import FileSink
 from tests.helpers import (
     KOHYA,
     PAIRS,

@@ -227,8 +227,8 @@ def test_a_product_is_kept_as_factors_up_to_half_of_the_full_rank(tensors, thin,
     update = module.update(CPU, torch.float64)
     assert isinstance(update, LowRank if thin else Dense)
     assert module.rank == rank
-    assert module.measure.shape == update.shape
-    assert ("whole matrix" in module.measure.note) != thin
+    assert module.dimensions.shape == update.shape
+    assert ("whole matrix" in module.dimensions.note) != thin
     if thin:
         assert update.rank == rank
 
@@ -284,14 +284,14 @@ def test_a_whole_lokr_has_no_more_rank_than_its_factors():
 def test_what_the_shapes_tell_is_what_the_update_is(tensors, shape):
     (module,) = Lora(StateDict(tensors)).modules.values()
     update = module.update(CPU, torch.float64)
-    assert module.measure.shape == update.shape == shape
+    assert module.dimensions.shape == update.shape == shape
     if isinstance(update, LowRank):
         assert module.rank == update.rank
 
 
 def test_the_shape_of_a_glora_is_that_of_its_weight():
     (module,) = Lora(StateDict(glora("x", 16, 12, 2))).modules.values()
-    assert module.measure.shape == (16, 12)
+    assert module.dimensions.shape == (16, 12)
 
 
 def test_a_lokr_of_zeros_is_zero():

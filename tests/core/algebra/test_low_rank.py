@@ -13,7 +13,7 @@ SHAPES = [(12, 7), (7, 12), (9, 9), (40, 3), (3, 40)]
 
 def factors(out=12, inner=9, rank=4, seed=0, dtype=torch.float32) -> LowRank:
     up, down = randn((out, rank), seed, "up"), randn((rank, inner), seed, "down")
-    return LowRank(up.to(dtype), down.to(dtype), (out, inner))
+    return LowRank.of(up.to(dtype), down.to(dtype), (out, inner))
 
 
 def exact(update: LowRank) -> torch.Tensor:
@@ -26,7 +26,7 @@ def spectrum_of(values, out=20, inner=15, seed=0, dtype=torch.float32) -> LowRan
     left = torch.linalg.qr(randn((out, len(values)), seed, "l").double()).Q
     right = torch.linalg.qr(randn((inner, len(values)), seed, "r").double()).Q
     root = values.sqrt()
-    return LowRank((left * root).to(dtype), (root[:, None] * right.T).to(dtype), (out, inner))
+    return LowRank.of((left * root).to(dtype), (root[:, None] * right.T).to(dtype), (out, inner))
 
 
 def test_sum_is_the_sum_of_the_products():
@@ -45,7 +45,7 @@ def test_scaled_multiplies_the_product_once(weight, shape):
 
 
 def test_balanced_columns_are_as_long_as_their_rows():
-    update = LowRank(factors().up * 1e4, factors().down * 1e-4, (12, 9))
+    update = LowRank.of(factors().up * 1e4, factors().down * 1e-4, (12, 9))
     update.up[:, 0] = 0  # A column of zeros has no length to share,
     update.down[1] = 0  # and neither has a row.
     balanced = update.balanced()
@@ -89,7 +89,7 @@ def test_a_dense_vector_or_number_is_a_column(shape):
 
 
 def test_total_of_mixed_kinds_is_dense_and_keeps_the_kernel():
-    product = LowRank(randn((6, 2)), randn((2, 4)), (6, 4))
+    product = LowRank.of(randn((6, 2)), randn((2, 4)), (6, 4))
     values = randn((6, 4, 1, 1))
     mixed = total([product, Dense(values)])
     assert isinstance(mixed, Dense) and mixed.shape == (6, 4, 1, 1)
@@ -139,17 +139,17 @@ def test_dependent_columns_give_no_more_values_than_the_rank():
 @pytest.mark.parametrize("rank", [4, 8])  # 2 * 8 columns are more than dW can have rank.
 def test_what_cancels_has_no_singular_values(weight, dtype, rank):
     update = factors(rank=rank, dtype=dtype)
-    update = LowRank(update.up * 1e-3, update.down * 1e3, update.shape)
+    update = LowRank.of(update.up * 1e-3, update.down * 1e3, update.shape)
     nothing = LowRank.sum([update.scaled(weight), update.scaled(-weight)])
     assert len(nothing.svd.values) == 0
-    assert nothing.spectral_norm() == nothing.nuclear_norm() == 0.0
+    assert nothing.spectral_norm() == 0.0
     assert nothing.truncated(4).rank == 0
 
 
 @pytest.mark.parametrize("up, down", [(1e6, 1e-6), (1e-8, 1.0), (1e-12, 1e-3), (1e8, 1e8)])
 def test_the_size_of_the_factors_does_not_matter(up, down):
     update = factors()
-    resized = LowRank(update.up * up, update.down * down, update.shape)
+    resized = LowRank.of(update.up * up, update.down * down, update.shape)
     assert len(resized.svd.values) == 4
     assert error(resized.svd.values, update.svd.values * up * down) < 1e-6
 
@@ -158,8 +158,8 @@ def test_terms_whose_factors_are_of_very_different_size_all_count():
     # One trainer puts all of the size into up, the other into down: the products are alike.
     one, other = factors(seed=1), factors(seed=2)
     terms = [
-        LowRank(one.up * 1e4, one.down * 1e-4, one.shape),
-        LowRank(other.up * 1e-4, other.down * 1e4, other.shape),
+        LowRank.of(one.up * 1e4, one.down * 1e-4, one.shape),
+        LowRank.of(other.up * 1e-4, other.down * 1e4, other.shape),
     ]
     both = LowRank.sum(terms)
     assert len(both.svd.values) == 8
@@ -176,7 +176,7 @@ def test_small_values_of_a_wide_spectrum_are_kept(size):
 @pytest.mark.parametrize("cut", [3, 8, 12])
 @pytest.mark.parametrize("dtype, noise", [(torch.float32, 1e-5), (torch.float64, 1e-9)])
 def test_nearly_dependent_columns_cost_no_accuracy(cut, dtype, noise):
-    update = LowRank(tall(300, 12, 1e6).to(dtype), tall(200, 12, 1e6, 1).T.to(dtype), (300, 200))
+    update = LowRank.of(tall(300, 12, 1e6).to(dtype), tall(200, 12, 1e6, 1).T.to(dtype), (300, 200))
     full = exact(update)
     assert error(exact(update.truncated(12)), full) < noise
     expected = best_error(full, cut)
@@ -195,7 +195,7 @@ def test_singular_values_across_ten_decades_keep_their_digits():
 
 
 def test_zeros_have_no_singular_values():
-    nothing = LowRank(torch.zeros(5, 2), torch.zeros(2, 4), (5, 4))
+    nothing = LowRank.of(torch.zeros(5, 2), torch.zeros(2, 4), (5, 4))
     assert len(nothing.svd.values) == len(nothing.singular_values) == 0
 
 
@@ -203,8 +203,7 @@ def test_zeros_have_no_singular_values():
 def test_empty_factors_are_the_zero_update(out, inner, rank):
     empty = factors(out, inner, rank)
     assert len(empty.svd.values) == 0 and empty.truncated(3).rank == 0
-    assert empty.frobenius_norm() == empty.spectral_norm() == empty.nuclear_norm() == 0.0
-    assert empty.cosine(empty) == 0.0
+    assert empty.frobenius_norm() == empty.spectral_norm() == 0.0
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -215,21 +214,15 @@ def test_norms_and_inner_products(dtype):
     near = {"rel": 1e-6}
     assert one.frobenius_norm() == pytest.approx(float(full.norm()), **near)
     assert one.spectral_norm() == pytest.approx(float(values[0]), **near)
-    assert one.nuclear_norm() == pytest.approx(float(values.sum()), **near)
     assert one.inner(other) == pytest.approx(float((full * full_other).sum()), **near)
     terms = one.up.double().norm(dim=0) * one.down.double().norm(dim=1)
     assert one.magnitude() == pytest.approx(float(terms.norm()), **near)
-    small = one.scaled(1e-4)
-    assert small.cosine(other) == pytest.approx(one.cosine(other), rel=1e-4)
-    cosine = float((full * full_other).sum() / full.norm() / full_other.norm())
-    assert one.cosine(other) == pytest.approx(cosine, **near)
-    assert one.cosine(one.scaled(-3.0)) == pytest.approx(-1.0)
 
 
 @pytest.mark.parametrize("elements, height", [(1, 1), (36, 4), (37, 4), (10_000, 10)])
 def test_tiles_are_the_rows_from_top_to_bottom(elements, height):
     update = factors(10, 9)
-    tiles = list(update.tiles(elements))
+    tiles = [tile.clone() for tile in update.tiles(elements)]
     assert torch.allclose(torch.cat(tiles), update.dense())
     assert {len(tile) for tile in tiles[:-1]} <= {height} and len(tiles[-1]) <= height
 

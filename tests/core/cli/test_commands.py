@@ -98,9 +98,9 @@ def test_a_selector_may_begin_with_a_minus(folder, command, layers):
 def test_blend_balance(folder, balance):
     options = "--temperature 2 --floor 0.1 --power 1.5 --bias 0.5 --target-strength 3"
     assert cli(f"blend A B --rank full --balance {balance} {options} -o O") == 0
-    told = json.loads(metadata()["lora_alloy"])["settings"]["balance_name"]
-    assert told.split(":")[0] == balance
-    assert (balance == "none") or "floor 0.1" in told
+    told = json.loads(metadata()["lora_alloy"])["settings"]["balance"]
+    assert told.split("(")[0] == balance
+    assert (balance == "none") or "floor=0.1" in told
     exact = weighted(FIRST, SECOND, 1, 1)
     assert (max(error(out()[name], exact[name]) for name in exact) < 1e-5) == (balance == "none")
 

@@ -39,7 +39,7 @@ ERRORS = {
     "resize A --energy 2 -o O": "energy",
     "resize A --rank 2 --max-rank 1 --min-rank 2 -o O": "maximum rank",
     "resize A --megabytes 0.0001 -o O": "budget",
-    "select A --layers * -o O --rest R": "rest of",
+    "select A --layers * -o O --rest R": "no rest to write",
     "info .": "folder",
 }
 

@@ -107,7 +107,7 @@ def test_the_analysis_of_another_lora_is_refused():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"mode": "invert"}, "mode 'invert' is unknown; choose keep or remove"),
+        ({"mode": "invert"}, "mode 'invert' is unknown; choose one of keep, remove"),
         ({"other_layers": "maybe"}, "other_layers 'maybe' is unknown"),
         ({"always": "-img_in"}, "exclusion has no meaning"),
         ({"always": "nothing.here"}, "matches no layer"),

@@ -11,7 +11,7 @@ import pytest
 from benchmarks.modules import select
 from core import LoraError, RankRule, analyze_lora, chart, rank_chart, resize
 from core.insight.charts import CHARTS
-from core.insight.drawing import save, shorten, to_png
+from core.insight.drawing import save_chart, shorten, to_png
 from tests.helpers import KOHYA, lora, randn
 
 ROOT = Path(__file__).parents[3]
@@ -170,14 +170,14 @@ def test_a_zero_lora_can_be_drawn():
 
 def test_files_are_png_or_svg(tables, tmp_path):
     figure = chart(tables["sd1.5"], "blocks")
-    assert save(figure, tmp_path / "a.png").read_bytes() == to_png(figure)
-    svg = save(figure, tmp_path / "a.svg").read_bytes()
-    assert b"<svg" in svg and svg == save(figure, tmp_path / "b.SVG").read_bytes()
+    assert save_chart(figure, tmp_path / "a.png").read_bytes() == to_png(figure)
+    svg = save_chart(figure, tmp_path / "a.svg").read_bytes()
+    assert b"<svg" in svg and svg == save_chart(figure, tmp_path / "b.SVG").read_bytes()
     assert b"<dc:date>" not in svg
     with pytest.raises(LoraError, match=r"written as \.png or \.svg"):
-        save(figure, tmp_path / "a.jpg")
+        save_chart(figure, tmp_path / "a.jpg")
     with pytest.raises(LoraError, match="cannot be written"):
-        save(figure, tmp_path / "missing" / "a.png")
+        save_chart(figure, tmp_path / "missing" / "a.png")
 
 
 def test_what_cannot_be_drawn_says_why(tables):

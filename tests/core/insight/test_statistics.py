@@ -14,8 +14,8 @@ from core.insight.statistics import (
     TENSOR_STATISTICS,
     UPDATE_STATISTICS,
     Measured,
+    columns_of,
     effective_rank,
-    measure,
     stable_rank,
 )
 from tests.helpers import lora, randn
@@ -23,7 +23,7 @@ from tests.helpers import lora, randn
 
 def low_rank(out=60, inner=50, rank=5, seed=0, dtype=torch.float32) -> LowRank:
     up, down = randn((out, rank), seed, "up", dtype=dtype), randn((rank, inner), seed, dtype=dtype)
-    return LowRank(up, down, (out, inner))
+    return LowRank.of(up, down, (out, inner))
 
 
 def assert_exact(entries: Entries, dense: torch.Tensor) -> None:
@@ -209,8 +209,8 @@ def test_singular_values_are_those_of_the_dense_update(update):
 @pytest.mark.parametrize(
     "update",
     [
-        LowRank(torch.zeros(5, 2), torch.ones(2, 6), (5, 6)),
-        LowRank(torch.zeros(5, 0), torch.zeros(0, 6), (5, 6)),
+        LowRank.of(torch.zeros(5, 2), torch.ones(2, 6), (5, 6)),
+        LowRank.of(torch.zeros(5, 0), torch.zeros(0, 6), (5, 6)),
         Dense(torch.zeros(4, 3)),
         Dense(torch.zeros(4)),
     ],
@@ -218,7 +218,7 @@ def test_singular_values_are_those_of_the_dense_update(update):
 )
 def test_a_zero_update_has_zeros_everywhere(update):
     measured = Measured(update)
-    row = measure(UPDATE_STATISTICS, measured, "dW") | measure(
+    row = columns_of(UPDATE_STATISTICS, measured, "dW") | columns_of(
         TENSOR_STATISTICS, measured.entries, "dW"
     )
     assert not [column for column in row if column.endswith(".error")]
@@ -258,9 +258,9 @@ def test_one_decorated_function_is_a_new_statistic(registries):
         return {"rank": len(measured.values) / 2}
 
     update = low_rank()
-    row = measure(registries.TENSOR_STATISTICS, Entries.of_update(update), "dW")
+    row = columns_of(registries.TENSOR_STATISTICS, Entries.of_update(update), "dW")
     assert row["dW.cubes.sum"] == pytest.approx(float(update.dense().pow(3).sum()), rel=1e-4)
-    assert measure(registries.UPDATE_STATISTICS, Measured(update), "dW")["dW.half.rank"] == 2.5
+    assert columns_of(registries.UPDATE_STATISTICS, Measured(update), "dW")["dW.half.rank"] == 2.5
 
 
 def test_a_statistic_that_fails_leaves_its_reason_and_the_others(registries):
@@ -268,7 +268,7 @@ def test_a_statistic_that_fails_leaves_its_reason_and_the_others(registries):
     def broken(entries):
         raise ZeroDivisionError("no luck")
 
-    row = measure(registries.TENSOR_STATISTICS, Entries.of_tensor(randn((4, 4))), "A")
+    row = columns_of(registries.TENSOR_STATISTICS, Entries.of_tensor(randn((4, 4))), "A")
     assert row["A.broken.error"] == "ZeroDivisionError: no luck"
     assert "A.basic.min" in row and "A.percentiles.p99" in row
 
@@ -305,4 +305,4 @@ def test_running_out_of_memory_is_not_a_failed_statistic(registries):
         raise torch.cuda.OutOfMemoryError("no room")
 
     with pytest.raises(torch.cuda.OutOfMemoryError):
-        measure(registries.TENSOR_STATISTICS, Entries.of_tensor(randn((4, 4))), "A")
+        columns_of(registries.TENSOR_STATISTICS, Entries.of_tensor(randn((4, 4))), "A")

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.modules import select
-from core.naming.blocks import KINDS, TEXT_ENCODER, container_of, locate, network_order
+from core.naming.blocks import LAYER_TYPES, TEXT_ENCODER, container_of, locate, network_order
 from core.naming.recognition import recognise
 from core.naming.spelling import resolve
 
@@ -44,9 +44,9 @@ from core.naming.spelling import resolve
 )
 def test_a_module_of_the_diffusion_model(canonical, block, kind):
     place = locate(canonical)
-    assert (place.component, place.block, place.kind) == ("diffusion model", block, kind)
+    assert (place.component, place.block, place.layer_type) == ("diffusion model", block, kind)
     assert place.prefix == block
-    assert place.kind in KINDS
+    assert place.layer_type in LAYER_TYPES
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_the_blocks_of_full_size_files_are_those_of_the_model_under_every_spelli
         model = recognise({module.name: module.shape for module in modules}).family
         places = [locate(resolve(name, model).canonical) for name in names]
         assert all(place.block for place in places)
-        assert "other" not in {place.kind for place in places}
+        assert "other" not in {place.layer_type for place in places}
         found.append({place.block for place in places})
     assert all(one == found[0] for one in found)
     assert len(found[0]) == blocks

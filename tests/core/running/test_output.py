@@ -14,7 +14,6 @@ from core import (
     RankRule,
     blend,
     convert,
-    dyn_weights_proportional,
     resize,
     select,
 )
@@ -227,12 +226,12 @@ def settings_of(edited) -> dict:
 def test_the_recipe_names_what_was_given_as_a_function():
     files = lora_file("ab"), lora_file("ab", seed=1)
     plain = settings_of(blend(*files, FULL))
-    assert (plain["balance_name"], plain["block_weights"], plain["layers"]) == ("none", "", "")
-    balanced = Blend(rank=None, balance=dyn_weights_proportional())
+    assert (plain["balance"], plain["block_weights"], plain["layers"]) == ("none", "", "")
+    balanced = Blend(rank=None, balance=lambda *_: (1.0, 1.0))
     told = settings_of(
         blend(*files, balanced, block_rule=lambda *_: (1, 1), keep=lambda name, _: name == "a")
     )
-    assert told["balance_name"] == told["block_weights"] == told["layers"] == "a function"
+    assert told["balance"] == told["block_weights"] == told["layers"] == "a function"
 
 
 def test_the_recipe_names_dtype_and_spelling():

@@ -15,7 +15,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save
 
 from core import Lora, LoraError, Output, select
-from core.storage.files import FileSink, StateDict, open_tensors
+from core.storage.files import StateDict, open_tensors
+from core.storage.sinks import FileSink
 from tests.helpers import files_in, lora_file, randn, same_bits
 from tests.helpers import save as save_to
 

@@ -1,0 +1,141 @@
+"""Streaming writing: tensor after tensor into a state dict or a new safetensors file.
+
+A file has no name while it is written and gets the target's at the end: a failed, cancelled or
+killed run leaves nothing behind.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import LoraError
+from .atomic import AtomicFile
+from .files import DTYPE_NAMES, StateDict, TensorInfo
+
+
+def header_bound(keys: Iterable[str], metadata_bytes: int) -> int:
+    """An upper bound of the bytes of a header with these tensors, of up to five dimensions."""
+    return sum(len(json.dumps(key)) + 130 for key in keys) + metadata_bytes + 64
+
+
+class DictSink:
+    """Collects an edit's output in memory, as contiguous CPU tensors that share no storage.
+
+    `keep` False collects nothing.
+    """
+
+    def __init__(self, keep: bool = True) -> None:
+        self.result = StateDict()
+        self.keep = keep
+
+    def put(self, key: str, tensor: Tensor) -> None:
+        if not self.keep:
+            return
+        # The clone keeps the result independent of the inputs, which may be memory maps.
+        copied = tensor.detach().to("cpu", copy=True)
+        self.result[key] = copied.contiguous()
+
+    def finish(self, metadata: Mapping[str, str]) -> None:
+        self.result.metadata = dict(metadata) if self.keep else {}
+
+    def __enter__(self) -> "DictSink":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+class FileSink:
+    """Writes a safetensors file tensor by tensor; the target appears whole, at the end, or never.
+
+    The size of the header is only known at the end, so `reserve` bytes are left free for it; a
+    header that turns out larger costs one copy of the data. Tensors whose size is not a multiple of
+    8 bytes (alphas, above all) are kept until the end, so that every tensor starts aligned.
+
+    Raises LoraError when the target cannot be written: missing folder, no permission, disk full.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], reserve: int = 1 << 16) -> None:
+        self.target = AtomicFile(path)
+        self.header_bytes = -(-reserve // 8) * 8
+        self.entries: dict[str, TensorInfo] = {}
+        self.offsets: dict[str, int] = {}
+        self.position = 0
+        # As bytes: such small tensors, kept among large ones that come and go, would lie between
+        # them in memory, which then grows with the number of modules.
+        self.unaligned: dict[str, bytes] = {}
+        self.file = self.target.file
+        with self.target.errors():
+            self.file.seek(8 + self.header_bytes)
+
+    @property
+    def path(self) -> Path:
+        return self.target.path
+
+    def put(self, key: str, tensor: Tensor) -> None:
+        tensor = tensor.detach().cpu().contiguous()
+        info = TensorInfo(tensor.dtype, tuple(tensor.shape))
+        if key in self.entries:
+            raise LoraError(f"{self.path}: tensor {key} would be written twice")
+        if info.dtype not in DTYPE_NAMES:
+            raise LoraError(f"{self.path}: tensor {key} is {info.dtype}; this cannot be written")
+        self.entries[key] = info
+        data = tensor.reshape(-1).view(torch.uint8).numpy().data
+        if info.bytes % 8:
+            self.unaligned[key] = bytes(data)
+        else:
+            self._append(key, data)
+
+    def _append(self, key: str, data: bytes | memoryview) -> None:
+        self.offsets[key] = self.position
+        with self.target.errors():
+            self.position += self.file.write(data)
+
+    def finish(self, metadata: Mapping[str, str]) -> None:
+        """Write what is left and the header; leaving the block puts the file in its place."""
+        # Wide items first: each then starts at a multiple of its own item size.
+        for key in sorted(self.unaligned, key=lambda k: -self.entries[k].dtype.itemsize):
+            self._append(key, self.unaligned[key])
+        header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
+        for key in sorted(self.offsets, key=self.offsets.__getitem__):
+            info, start = self.entries[key], self.offsets[key]
+            header[key] = {
+                "dtype": DTYPE_NAMES[info.dtype],
+                "shape": list(info.shape),
+                "data_offsets": [start, start + info.bytes],
+            }
+        text = json.dumps(header, separators=(",", ":")).encode()
+        with self.target.errors():
+            if len(text) > self.header_bytes:
+                self._make_room(len(text))
+            self.file.seek(0)
+            self.file.write(self.header_bytes.to_bytes(8, "little"))
+            self.file.write(text.ljust(self.header_bytes))
+            self.target.complete()
+
+    def _make_room(self, needed: int) -> None:
+        """Move the data towards the end of the file, last block first."""
+        old, self.header_bytes = self.header_bytes, -(-needed // 8) * 8
+        shift, block = self.header_bytes - old, 1 << 20
+        for start in reversed(range(0, self.position, block)):
+            self.file.seek(8 + old + start)
+            data = self.file.read(min(block, self.position - start))
+            self.file.seek(8 + old + start + shift)
+            self.file.write(data)
+
+    def __enter__(self) -> "FileSink":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.target.close(keep=kind is None)
