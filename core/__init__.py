@@ -37,6 +37,7 @@ from .merging.balance import (
     dyn_weights_softmax,
     softmax_spectral_weight_fn,
 )
+from .merging.even import Even
 from .naming.family import UNKNOWN
 from .naming.spelling import SPELLINGS
 from .reading.lora import Lora, Module, Reading
@@ -66,6 +67,7 @@ __all__ = [
     "Dense",
     "Edited",
     "EmptyRest",
+    "Even",
     "FileError",
     "Lora",
     "LoraError",

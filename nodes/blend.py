@@ -4,15 +4,17 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..core import METHODS, Balance, Blend, Output, blend
+from ..core import METHODS, Balance, Blend, Even, Output, blend
 from ..core import balance as named_balance
 from . import comfy_bridge, inputs
-from .inputs import ADVANCED, CATEGORY, options_of
+from .inputs import ADVANCED, BLEND_RULES, CATEGORY, options_of
 from .wires import edited, named
 
 # The widget's words -> the library's.
 BALANCE_NAMES = {
     "none": "none",
+    "even": "even",
+    "even-file": "even-file",
     "softmax": "softmax",
     "proportional": "proportional",
     "power law": "powerlaw",
@@ -30,8 +32,7 @@ class LoraAlloyBlend(io.ComfyNode):
             display_name="LoRA Blend",
             category=CATEGORY,
             description="Adds one or two LoRAs, each at its own strength, into a single LoRA of "
-            "the rank you want. The result is the best approximation that this rank allows; rank "
-            "0 keeps everything, exactly.",
+            "the rank you want. The result is the best approximation that this rank allows.",
             search_aliases=["lora alloy", "merge lora", "combine lora", "mix lora", "add lora",
                             "lora block weight", "lora svd"],
             inputs=[
@@ -45,10 +46,7 @@ class LoraAlloyBlend(io.ComfyNode):
                 io.Float.Input("weight_2", default=1.0, min=-100.0, max=100.0, step=0.01,
                                tooltip="The strength of the second LoRA in the result. May be "
                                "negative."),
-                io.Int.Input("target_rank", default=32, min=0, max=4096,
-                             tooltip="The rank of the result: lower makes a smaller file with "
-                             "less detail. 0 keeps everything, exactly. The report says how much "
-                             "was lost."),
+                inputs.rank_rule("target_rank", BLEND_RULES),
                 _method(),
                 inputs.layers("The layers that the result has."),
                 io.String.Input("block_weights", default="", multiline=True, advanced=True,
@@ -75,7 +73,6 @@ class LoraAlloyBlend(io.ComfyNode):
         lora_1: comfy_bridge.LoraModel,
         weight_1: float,
         weight_2: float,
-        target_rank: int,
         layers: str,
         block_weights: str,
         drop_near_zero: bool,
@@ -84,13 +81,17 @@ class LoraAlloyBlend(io.ComfyNode):
         output_dtype: str,
         spelling: str,
         lora_2: comfy_bridge.LoraModel | None = None,
+        target_rank: dict[str, Any] | None = None,
         method: dict[str, Any] | None = None,
         balance: dict[str, Any] | None = None,
     ) -> io.NodeOutput:
+        loras = [named(lora_1, "lora_1")]
+        if lora_2 is not None:
+            loras.append(named(lora_2, "lora_2"))
         chosen = options_of(method, "method", list(METHODS))
         settings = Blend(
-            weights=(weight_1, weight_2),
-            rank=target_rank or None,
+            weights=(weight_1, weight_2)[: len(loras)],
+            rank=inputs.rank_rule_of(target_rank, "target_rank", BLEND_RULES),
             method=chosen["method"],
             layers=layers,
             block_weights=block_weights,
@@ -101,12 +102,8 @@ class LoraAlloyBlend(io.ComfyNode):
             balance=balance_of(balance),
         )
         output = Output(dtype=output_dtype, spelling=spelling)
-        loras = [named(lora_1, "lora_1")]
-        if lora_2 is not None:
-            loras.append(named(lora_2, "lora_2"))
-        second = loras[1] if len(loras) > 1 else None
         result, notes = comfy_bridge.compute(
-            lambda compute: blend(loras[0], second, settings, output, compute),
+            lambda compute: blend(loras, None, settings, output, compute),
             compute_device,
             inputs.dtype_of(compute_dtype),
             loras,
@@ -115,10 +112,12 @@ class LoraAlloyBlend(io.ComfyNode):
         return io.NodeOutput(*edited(cls, result, notes, f"blend of {names}"))
 
 
-def balance_of(widget: dict[str, Any] | None) -> Balance | None:
+def balance_of(widget: dict[str, Any] | None) -> Balance | Even | None:
     """What the balance widget describes."""
     chosen = dict(options_of(widget, "balance", list(BALANCE_NAMES)))
     name = BALANCE_NAMES[chosen.pop("balance")]
+    if name in ("even", "even-file"):
+        return Even(name == "even-file", chosen["strength"])
     return None if name == "none" else named_balance(name, **chosen)
 
 
@@ -156,16 +155,21 @@ def _balance() -> Any:
     least, share = number("floor", 0.02, floor), number("floor", 0.0, floor)
     power = number("power", 0.5, "1 is proportional; below 1 evens the two LoRAs out.", -10.0)
     bias = number("bias", 0.0, "Above 0 favours the first LoRA, below 0 the second.", -1000.0)
+    even = io.Float.Input("strength", default=1.0, min=0.0, max=1.0, step=0.05,
+                          tooltip="0 is the plain sum, 1 evens out completely.")  # fmt: skip
     return io.DynamicCombo.Input(
         "balance",
         options=[
             io.DynamicCombo.Option("none", []),
+            io.DynamicCombo.Option("even", [even]),
+            io.DynamicCombo.Option("even-file", [even]),
             io.DynamicCombo.Option("softmax", [temperature, share]),
             io.DynamicCombo.Option("proportional", [strength, least]),
             io.DynamicCombo.Option("power law", [strength, power, least]),
             io.DynamicCombo.Option("sigmoid", [strength, temperature, bias, least]),
         ],
-        tooltip="Weigh the two LoRAs in each layer by how strong they are there (the largest "
-        "singular value). none adds them plainly, which is usually right.",
+        tooltip="Weigh the LoRAs by how strong they are. none adds them plainly, which is usually "
+        "right. even gives all of them the same size in every layer, even-file as whole files, so "
+        "that none drowns another. The others are older rules: the stronger LoRA of a layer leads.",
         extra_dict=ADVANCED,
     )

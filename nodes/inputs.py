@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ..core import DTYPE_CHOICES, SPELLING_CHOICES, one_of
+from ..core import DTYPE_CHOICES, SPELLING_CHOICES, RankRule, one_of
 from . import comfy_bridge
 
 CATEGORY = "LoRA Alloy"
@@ -106,3 +106,68 @@ def dtype_of(name: str) -> torch.dtype:
     """The torch dtype of a compute_dtype."""
     one_of("compute dtype", name, COMPUTE_DTYPES)
     return torch.float64 if name == "float64" else torch.float32
+
+
+# The widget's words -> (the library's rule, the name of its number).
+RULES = {
+    "fixed rank": ("rank", "rank"),
+    "energy": ("energy", "share"),
+    "singular value ratio": ("sv_ratio", "ratio"),
+    "cumulative": ("sv_cumulative", "share"),
+    "Frobenius": ("sv_fro", "share"),
+    "knee": ("knee", None),
+    "file size in MB": ("megabytes", "megabytes"),
+}
+BLEND_RULES = {"auto": ("auto", None), "everything (exact)": ("full", None), **RULES}
+
+
+def rank_rule(name: str, rules: dict[str, tuple[str, str | None]]) -> Any:
+    """How many ranks are kept, by one of these rules."""
+
+    def share(default: float) -> Any:
+        return io.Float.Input("share", default=default, min=0.001, max=1.0, step=0.001,
+                              round=0.0001,
+                              tooltip="How much each layer keeps: of its energy (the sum of "
+                              "squared singular values), of the sum of its singular values, or of "
+                              "its Frobenius norm. 1 keeps all.")  # fmt: skip
+
+    numbers = {
+        "fixed rank": [
+            io.Int.Input("rank", default=16, min=1, max=4096,
+                         tooltip="Every layer gets this rank, or its own where that is lower."),
+        ],
+        "energy": [share(0.95)],
+        "singular value ratio": [
+            io.Float.Input("ratio", default=10.0, min=1.0, max=1e6, step=0.1,
+                           tooltip="Keep singular values of at least the largest divided by this."),
+        ],
+        "cumulative": [share(0.9)],
+        "Frobenius": [share(0.975)],
+        "file size in MB": [
+            io.Float.Input("megabytes", default=50.0, min=0.01, max=1e5, step=0.1,
+                           tooltip="The LoRA is at most this large (10^6 bytes; the workflow that "
+                           "Save LoRA embeds is extra). The ranks go to the layers where they "
+                           "matter most."),
+        ],
+    }  # fmt: skip
+    auto = "auto: the largest rank that the LoRAs have in each layer. everything: exact. "
+    return io.DynamicCombo.Input(
+        name,
+        options=[io.DynamicCombo.Option(rule, numbers.get(rule, [])) for rule in rules],
+        tooltip=(auto if "auto" in rules else "")
+        + "How many ranks each layer keeps: the same number everywhere, as many as a share of its "
+        "content needs, up to the knee of its spectrum, or what fits into a file size.",
+    )
+
+
+def rank_rule_of(
+    widget: dict[str, Any] | None,
+    name: str,
+    rules: dict[str, tuple[str, str | None]],
+    min_rank: int = 1,
+    max_rank: int = 0,
+) -> RankRule:
+    """The rule that such a widget describes."""
+    chosen = options_of(widget, name, list(rules))
+    rule, number = rules[chosen[name]]
+    return RankRule(rule, float(chosen[number]) if number else 0.0, min_rank, max_rank or None)

@@ -4,22 +4,11 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
-from ..core import Output, RankRule, rank_chart, resize
+from ..core import Output, rank_chart, resize
 from . import comfy_bridge, inputs
-from .inputs import CATEGORY, options_of
+from .inputs import CATEGORY, RULES
 from .pictures import image_of
 from .wires import edited, named
-
-# The widget's words -> (the library's rule, the name of its number).
-RULES = {
-    "fixed rank": ("rank", "rank"),
-    "energy": ("energy", "share"),
-    "singular value ratio": ("sv_ratio", "ratio"),
-    "cumulative": ("sv_cumulative", "share"),
-    "Frobenius": ("sv_fro", "share"),
-    "knee": ("knee", None),
-    "file size in MB": ("megabytes", "megabytes"),
-}
 
 
 class LoraAlloyRankResize(io.ComfyNode):
@@ -37,7 +26,7 @@ class LoraAlloyRankResize(io.ComfyNode):
                             "resize lora", "smaller lora", "lora dim"],
             inputs=[
                 inputs.lora_input(),
-                _rule(),
+                inputs.rank_rule("rule", RULES),
                 inputs.layers("Resize only these layers and leave the others as they are."),
                 io.Int.Input("min_rank", default=1, min=1, max=4096, advanced=True,
                              tooltip="Every layer keeps at least this rank."),
@@ -71,10 +60,7 @@ class LoraAlloyRankResize(io.ComfyNode):
         spelling: str,
         rule: dict[str, Any] | None = None,
     ) -> io.NodeOutput:
-        chosen = options_of(rule, "rule", list(RULES))
-        name, number = RULES[chosen["rule"]]
-        value = float(chosen[number]) if number else 0.0
-        settings = RankRule(name, value, min_rank, max_rank or None)
+        settings = inputs.rank_rule_of(rule, "rule", RULES, min_rank, max_rank)
         source = named(lora, "lora")
         output = Output(dtype=output_dtype, spelling=spelling)
         result, notes = comfy_bridge.compute(
@@ -87,40 +73,3 @@ class LoraAlloyRankResize(io.ComfyNode):
 
         chart = image_of(rank_chart(result.report))
         return io.NodeOutput(smaller, report, chart, ui=ui.PreviewImage(chart, cls=cls))
-
-
-def _rule() -> Any:
-    def share(default: float) -> Any:
-        return io.Float.Input("share", default=default, min=0.001, max=1.0, step=0.001,
-                              round=0.0001,
-                              tooltip="How much each layer keeps: of its energy (the sum of "
-                              "squared singular values), of the sum of its singular values, or of "
-                              "its Frobenius norm. 1 keeps all.")  # fmt: skip
-
-    return io.DynamicCombo.Input(
-        "rule",
-        options=[
-            io.DynamicCombo.Option("fixed rank", [
-                io.Int.Input("rank", default=16, min=1, max=4096,
-                             tooltip="Every layer gets this rank, or its own where that is "
-                             "lower."),
-            ]),
-            io.DynamicCombo.Option("energy", [share(0.95)]),
-            io.DynamicCombo.Option("singular value ratio", [
-                io.Float.Input("ratio", default=10.0, min=1.0, max=1e6, step=0.1,
-                               tooltip="Keep singular values of at least the largest divided by "
-                               "this."),
-            ]),
-            io.DynamicCombo.Option("cumulative", [share(0.9)]),
-            io.DynamicCombo.Option("Frobenius", [share(0.975)]),
-            io.DynamicCombo.Option("knee", []),
-            io.DynamicCombo.Option("file size in MB", [
-                io.Float.Input("megabytes", default=50.0, min=0.01, max=1e5, step=0.1,
-                               tooltip="The LoRA is at most this large (10^6 bytes; the workflow "
-                               "that Save LoRA embeds is extra). The ranks go to the layers where "
-                               "they matter most."),
-            ]),
-        ],
-        tooltip="How many ranks each layer keeps: the same number everywhere, as many as a share "
-        "of its content needs, up to the knee of its spectrum, or what fits into a file size.",
-    )  # fmt: skip

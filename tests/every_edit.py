@@ -6,8 +6,8 @@ from tests.helpers import lora_file
 # name -> (source, output, compute settings): the sources of these tests have modules x and y
 EDITS = {
     "blend": lambda path, out, **how: blend(path, lora_file("xy", seed=9), output=out, **how),
-    "blend of one": lambda path, out, **how: blend(path, None, Blend((0.5, 1.0)), out, **how),
-    "blend untouched": lambda path, out, **how: blend(path, None, Blend(rank=None), out, **how),
+    "blend of one": lambda path, out, **how: blend(path, None, Blend((0.5,)), out, **how),
+    "blend untouched": lambda path, out, **how: blend(path, None, Blend(rank="full"), out, **how),
     "resize": lambda path, out, **how: resize(path, RankRule("rank", 2), "", out, **how),
     "resize larger": lambda path, out, **how: resize(path, RankRule("rank", 99), "", out, **how),
     "budget": lambda path, out, **how: resize(path, RankRule("parameters", 150), "", out, **how),

@@ -34,6 +34,11 @@ class Adapter:
         """Whether its update is up @ down of the stored rank, whatever modifies it."""
         return (self.modified or self.kind).factors
 
+    @property
+    def alpha_counts(self) -> bool:
+        """Whether its alpha changes what it means."""
+        return any(role in self.keys for role in self.kind.alpha_beside)
+
     def dimensions(self, info: Mapping[str, TensorInfo]) -> Dimensions:
         """What the shapes of its tensors tell; nothing where they are damaged."""
         shapes = {role: info[key].shape for role, key in self.keys.items()}
@@ -48,11 +53,10 @@ class Adapter:
             return 1.0 if alpha is None else nan
         return self.kind.scale({role: info[key].shape for role, key in self.keys.items()}, alpha)
 
-    def update(
+    def roles(
         self, read: Callable[[str], Tensor], device: torch.device, dtype: torch.dtype
-    ) -> Update:
-        """The change of the weight at strength 1. Raises LoraError for NaN, Inf, or bad shapes."""
-        assert self.kind.update is not None
+    ) -> tuple[dict[str, Tensor], float | None]:
+        """Its tensors by their roles, and alpha. Raises FileError for NaN and Inf."""
         roles, alpha = {}, None
         for role, key in self.keys.items():
             if role == "alpha":
@@ -66,6 +70,14 @@ class Adapter:
                     f"tensor {key} contains NaN or Inf; the file is damaged: retrain or "
                     "leave the layer out with the layers selector"
                 )
+        return roles, alpha
+
+    def update(
+        self, read: Callable[[str], Tensor], device: torch.device, dtype: torch.dtype
+    ) -> Update:
+        """The change of the weight at strength 1. Raises LoraError for NaN, Inf, or bad shapes."""
+        assert self.kind.update is not None
+        roles, alpha = self.roles(read, device, dtype)
         try:
             update = self.kind.update(roles, alpha)
             return update.computed_in(dtype) if isinstance(update, LowRank) else update

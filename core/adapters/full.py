@@ -25,6 +25,7 @@ def stored(name: str, suffix: str, parameter: str, precedence: int, beside: str 
             beside=beside,
             precedence=precedence,
             scale=lambda shapes, alpha: 1.0,
+            linear=("values",),
         )
     )
 

@@ -1,6 +1,6 @@
 """What an adapter kind is: the suffixes of its tensors and the update they mean."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import NamedTuple
@@ -49,6 +49,10 @@ class Kind:
       anew is written like this.
     * `scale` tells by what the product of its tensors is multiplied, from shapes and alpha; None
       for kinds that scale in ways of their own.
+    * `linear` lists roles of which the update is a multiple: it is scaled with the first one there.
+    * `alpha_beside` lists roles beside which alpha counts.
+    * `add` makes the roles of the weighted sum of several (roles, alpha, weight) where the kind can
+      hold it, and None where it cannot.
     * `ranked` is False where a rank means nothing for what it stores.
     * `dimensions` says what the shapes tell.
     * `modifies` lists the kinds that it modifies instead of standing alone.
@@ -70,6 +74,9 @@ class Kind:
     factors: bool = False
     scale: Callable[[Shapes, float | None], float] | None = None
     ranked: bool = True
+    linear: tuple[str, ...] = ()
+    alpha_beside: tuple[str, ...] = ()
+    add: Callable[[Sequence[tuple[Roles, float | None, float]]], Roles | None] | None = None
 
     @property
     def suffixes(self) -> set[str]:

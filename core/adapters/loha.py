@@ -72,5 +72,7 @@ LOHA = register(
         update,
         dimensions,
         precedence=2,
+        linear=("w1_a",),
+        alpha_beside=("w1_b",),
     )
 )

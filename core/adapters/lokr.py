@@ -9,14 +9,14 @@ the products of both factors' singular values, its singular vectors the Kronecke
 (Horn and Johnson, Topics in Matrix Analysis, 4.2.15): milliseconds instead of most of a minute.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from math import prod
 
 import torch
 from torch import Tensor
 
-from ..algebra import lapack
-from ..algebra.low_rank import Dense, LowRank, Svd, Update
+from ..algebra.kronecker import Kronecker, kron
+from ..algebra.low_rank import LowRank, Update
 from ..errors import LoraError
 from .kind import Dimensions, Kind, Roles, Shapes, is_thin, product_dimensions, register
 from .loha import factors, sizes
@@ -38,54 +38,10 @@ def update(roles: Roles, alpha: float | None) -> Update:
     shape = (rows, columns, *right[1].shape[2:])
     a, b = (factor.flatten(1).contiguous() for factor in right)
     rank = left[0].shape[1] * a.shape[1]
-    factored = next((name for name in ("w2", "w1") if name not in roles), None)
-    scale = 1.0
-    if factored and alpha is not None:
-        scale = alpha / roles[f"{factored}_b"].shape[0]
+    scale = _scale(roles, alpha)
     if is_thin(rank, shape):
         return LowRank.of(kron(left[0], a), kron(left[1], b), shape).scaled(scale)
-    return Kronecker.of(left[0] @ left[1], a @ b, shape).scaled(scale)
-
-
-@dataclass(frozen=True)
-class Kronecker(Dense):
-    """kron(first, second), of two matrices, as a whole."""
-
-    first: Tensor
-    second: Tensor
-
-    @classmethod
-    def of(cls, first: Tensor, second: Tensor, shape: tuple[int, ...]) -> "Kronecker":
-        return cls(kron(first, second).reshape(shape), first, second)
-
-    def scaled(self, weight: float) -> "Kronecker":
-        if weight == 1.0:
-            return self
-        return Kronecker(self.values * weight, self.first * weight, self.second)
-
-    def low_rank(self) -> LowRank:
-        """The product U S V^T, with its decomposition at hand."""
-        u1, s1, v1 = lapack.svd(self.first)
-        u2, s2, v2 = lapack.svd(self.second)
-        values, order = torch.outer(s1, s2).flatten().sort(descending=True, stable=True)
-        noise = torch.finfo(values.dtype).eps * torch.linalg.vector_norm(values)
-        kept = int((values > noise).sum())
-        if not kept:
-            return super().low_rank()
-        values, order = values[:kept], order[:kept]
-        root = values.sqrt()
-        up = kron(u1, u2)[:, order] * root
-        down = kron(v1, v2)[order] * root[:, None]
-        # up @ diag(root) = U S, diag(root) @ down = S V^T.
-        scale = torch.diag(root).cpu()
-        known = Svd(values.double().cpu(), scale, scale)
-        return replace(LowRank.of(up, down, self.shape), known=known)
-
-
-def kron(one: Tensor, other: Tensor) -> Tensor:
-    """The Kronecker product of two matrices; torch.kron fails on some that are transposed."""
-    product = one[:, None, :, None] * other[None, :, None, :]
-    return product.reshape(len(one) * len(other), one.shape[1] * other.shape[1])
+    return Kronecker(left[0] @ left[1], a @ b, shape).scaled(scale)
 
 
 def _product(roles: Roles, name: str, middle: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -100,6 +56,37 @@ def _product(roles: Roles, name: str, middle: Tensor | None) -> tuple[Tensor, Te
         return torch.eye(rows, dtype=whole.dtype, device=whole.device), whole
     identity = torch.eye(columns, dtype=whole.dtype, device=whole.device)
     return whole.flatten(1), identity.reshape(columns, *whole.shape[1:])
+
+
+def add(parts: Sequence[tuple[Roles, float | None, float]]) -> dict[str, Tensor] | None:
+    """The weighted sum of updates that have one of their two matrices in common, to the bit.
+
+    kron(w1, x) + kron(w1, y) = kron(w1, x + y), and likewise on the other side. None where no
+    matrix is shared. `parts` are (roles, alpha, weight).
+    """
+    matrices = []
+    for roles, alpha, weight in parts:
+        if "t2" in roles:
+            return None
+        (a, b), (c, d) = _product(roles, "w1", None), _product(roles, "w2", None)
+        second = (c @ d.flatten(1)).reshape(len(c), *d.shape[1:])
+        matrices.append((a @ b, second, weight * _scale(roles, alpha)))
+    shapes = {(first.shape, second.shape) for first, second, _ in matrices}
+    if len(shapes) > 1:
+        return None
+    first, second, _ = matrices[0]
+    if all(torch.equal(other, first) for other, _, _ in matrices):
+        terms = [matrix * scale for _, matrix, scale in matrices]
+        return {"w1": first, "w2": torch.stack(terms).sum(0)}
+    if all(torch.equal(other, second) for _, other, _ in matrices):
+        terms = [matrix * scale for matrix, _, scale in matrices]
+        return {"w1": torch.stack(terms).sum(0), "w2": second}
+    return None
+
+
+def _scale(roles: Roles, alpha: float | None) -> float:
+    factored = next((name for name in ("w2", "w1") if name not in roles), None)
+    return 1.0 if factored is None or alpha is None else alpha / roles[f"{factored}_b"].shape[0]
 
 
 def dimensions(shapes: Shapes) -> Dimensions:
@@ -131,5 +118,8 @@ LOKR = register(
         update,
         dimensions,
         precedence=3,
+        linear=("w1", "w1_a"),
+        alpha_beside=("w2_b", "w1_b"),
+        add=add,
     )
 )

@@ -75,6 +75,8 @@ LORA = register(
         dimensions,
         precedence=1,
         factors=True,
+        linear=("up",),
+        alpha_beside=("down",),
         scale=scale,
     )
 )

@@ -25,6 +25,7 @@ from .cached import cached_property
 from .gram import gram_matrix, lengths, triangles, uses_qr
 
 TILE_ELEMENTS = 1 << 20  # 4 MB in float32: a tile stays in cache.
+FEW = 4.0  # How many roundings of a dtype are few.
 
 
 class Term(NamedTuple):
@@ -44,13 +45,15 @@ class LowRank:
 
     A sum is its `terms` side by side. They stay as they are stored until a factor is asked for:
     sums and scales cost nothing, and each number is converted once, on its way to its place.
-    `known` is the decomposition, where somebody has computed it already.
+    `known` is the decomposition, where somebody has computed it already. `orthogonal` says that the
+    rank-one terms are orthogonal to each other, columns and rows: nothing cancels between them.
     """
 
     terms: tuple[Term, ...]
     shape: tuple[int, ...]
     dtype: torch.dtype
     known: "Svd | None" = None
+    orthogonal: bool = False
 
     @classmethod
     def of(cls, up: Tensor, down: Tensor, shape: tuple[int, ...], scale: float = 1.0) -> "LowRank":
@@ -114,9 +117,10 @@ class LowRank:
         return LowRank(terms, self.shape, self.dtype)
 
     def balanced(self) -> "LowRank":
-        """The same update with each column of `up` as long as its row of `down`."""
+        """The same update with each column of `up` about as long as its row of `down`."""
         up, down = (torch.linalg.vector_norm(f, dim=d) for f, d in ((self.up, 0), (self.down, 1)))
-        ratio = torch.where((up > 0) & (down > 0), (down / up).sqrt(), 1.0)
+        # Powers of two: they round nothing.
+        ratio = torch.where((up > 0) & (down > 0), (down / up).log2() / 2, 0.0).round().exp2()
         return LowRank.of(self.up * ratio, self.down / ratio[:, None], self.shape)
 
     def rows(self, start: int, stop: int) -> "LowRank":
@@ -171,6 +175,12 @@ class LowRank:
         """sqrt(<dW, dW>), from the Gram matrices, without a decomposition."""
         return sqrt(max(self.inner(self), 0.0))
 
+    def distance(self, other: "Update") -> float:
+        """||dW - dW'|| to another update of the same weight."""
+        if isinstance(other, Dense):
+            return other.distance(self)
+        return LowRank.sum([self, other.scaled(-1.0)]).frobenius_norm()
+
     def magnitude(self) -> float:
         """The norm of dW if its rank-one terms were orthogonal; far above its norm, they cancel."""
         return float(torch.linalg.vector_norm(lengths(self.up) * lengths(self.down.T)))
@@ -204,19 +214,67 @@ class LowRank:
         root = svd.values[:rank].rsqrt()
         left = (svd.left[:, :rank] * root).to(up)
         right = (root[:, None] * svd.right[:rank]).to(down)
-        return LowRank.of(up @ left, right @ down, self.shape)
+        product = LowRank.of(up @ left, right @ down, self.shape)
+        return replace(product, orthogonal=True)
+
+    def steady(self, precision: float) -> "LowRank":
+        """The same update in factors that survive rounding to this relative precision.
+
+        Rounding moves each rank-one term by `precision` of its own size. Where the terms are much
+        larger than their sum, which is when they cancel, the decomposition takes their place: its
+        terms are orthogonal, and as large together as the sum.
+        """
+        if self.orthogonal:
+            return self
+        norm, size = self.frobenius_norm(), self.magnitude()
+        if size <= FEW * norm:
+            return self
+        update = self.precise() if eps(self.dtype) * size > FEW * precision * norm else self
+        values = update.svd.values
+        return update.truncated(len(values)) if len(values) else self.zero()
+
+    def precise(self) -> "LowRank":
+        """The same update computed in float64, on a device that has it."""
+        if self.up.device.type != "mps":
+            return self.computed_in(torch.float64)
+        terms = tuple(term._replace(up=term.up.cpu(), down=term.down.cpu()) for term in self.terms)
+        return LowRank(terms, self.shape, torch.float64)
+
+    def rounding(self, up: Tensor, down: Tensor) -> float:
+        """||up @ down - dW||, given that both are this update's factors, rounded.
+
+        up @ down - dW = (up - U) down + U (down - D): small terms by themselves, so that no digit
+        is lost to cancellation.
+        """
+        up, down = up.to(self.up), down.to(self.down)
+        up_moved, down_moved = up - self.up, down - self.down
+        if self.orthogonal:
+            first = lengths(up_moved) * lengths(self.down.T)
+            second = lengths(self.up) * lengths(down_moved.T)
+            return float(torch.linalg.vector_norm(torch.cat([first, second]).double()))
+        if not up_moved.any() and not down_moved.any():
+            return 0.0
+        moved = (Term(up_moved, down, 1.0), Term(self.up, down_moved, 1.0))
+        return LowRank(moved, self.shape, self.dtype).frobenius_norm()
+
+
+def eps(dtype: torch.dtype) -> float:
+    """The relative precision of a floating-point dtype; 0.0 for whole numbers."""
+    return torch.finfo(dtype).eps if dtype.is_floating_point else 0.0
 
 
 class Svd(NamedTuple):
     """The singular value decomposition of an update, in coordinates of its thin factors.
 
     `values` [n] float64, descending, those above rounding noise only. `left` [k, n] and `right`
-    [n, k] are such that up @ left = U S and right @ down = S V^T. All three are on the CPU.
+    [n, k] are such that up @ left = U S and right @ down = S V^T. All three are on the CPU. `noise`
+    is the size of the rounding in the values.
     """
 
     values: Tensor
     left: Tensor
     right: Tensor
+    noise: float
 
 
 def decompose(update: LowRank) -> Svd:
@@ -228,7 +286,7 @@ def decompose(update: LowRank) -> Svd:
     u, values, vh = lapack.svd(core.matrix)
     kept = core.above_noise(values)
     left, right = core.r_down.T @ vh[:kept].T, u[:, :kept].T @ core.r_up
-    return Svd(values[:kept].double(), left, right)
+    return Svd(values[:kept].double(), left, right, core.noise)
 
 
 def singular_values(update: LowRank, precise: bool = False) -> Tensor:
@@ -263,7 +321,7 @@ class Core:
             sizes = lengths(r_up) * lengths(r_down)
         else:
             sizes = (lengths(update.up) * lengths(update.down.T)).cpu()
-        rounding = torch.finfo(up.dtype).eps * (8 if uses_qr(up) else 1)
+        rounding = eps(up.dtype) * (8 if uses_qr(up) else 1)
         return cls(r_up, r_down, rounding * float(torch.linalg.vector_norm(sizes)))
 
     @property
@@ -294,7 +352,7 @@ class Dense:
         return self if weight == 1.0 else Dense(self.values * weight)
 
     def frobenius_norm(self) -> float:
-        return float(torch.linalg.vector_norm(self.values))
+        return float(torch.linalg.vector_norm(self.values.double()))
 
     def rows(self, start: int, stop: int) -> "Dense":
         return Dense(self.values.reshape(self.shape or (1,))[start:stop])
@@ -309,6 +367,12 @@ class Dense:
     def rolled(self) -> "Dense":
         return Dense(self.values.roll(self.shape[0] // 2, 0)) if self.shape else self
 
+    def distance(self, other: "Update") -> float:
+        """||dW - dW'|| to another update of the same weight."""
+        theirs = other.values if isinstance(other, Dense) else other.dense()
+        apart = self.values - theirs.reshape(self.shape)
+        return float(torch.linalg.vector_norm(apart.double()))
+
     def low_rank(self) -> LowRank:
         """The same update as a product with an identity on its smaller side. Exact."""
         out, inner = self.matrix.shape
@@ -318,6 +382,14 @@ class Dense:
 
 
 Update = LowRank | Dense
+
+
+def inner(one: Update, other: Update) -> float:
+    """<dW, dW'> of two updates of one weight, thin or whole."""
+    if isinstance(one, LowRank) and isinstance(other, LowRank):
+        return one.inner(other)
+    first, second = (u.values if isinstance(u, Dense) else u.dense() for u in (one, other))
+    return float(first.reshape(-1).double() @ second.reshape(-1).double())
 
 
 def total(terms: list[Update]) -> Update:

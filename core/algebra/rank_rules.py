@@ -54,6 +54,10 @@ def knee(values: Tensor, _: float) -> int:
     return int(torch.argmax(below)) + 1 if below.max() > 1e-9 else len(values)
 
 
+def everything(values: Tensor, _: float) -> int:
+    return len(values)
+
+
 def _reach(weights: Tensor, share: float) -> int:
     running = torch.cumsum(weights, 0)
     # A share of 1.0 must keep everything, also where rounding lets the sum stop growing earlier.
@@ -63,7 +67,10 @@ def _reach(weights: Tensor, share: float) -> int:
     return int((running < share * (1 - 1e-12) * running[-1]).sum()) + 1
 
 
+AUTO, FULL = "auto", "full"
 RULES: dict[str, Callable[[Tensor, float], int]] = {
+    AUTO: everything,
+    FULL: everything,
     "rank": fixed,
     "energy": energy,
     "sv_ratio": ratio,
@@ -77,6 +84,9 @@ BUDGETS = ("megabytes", "parameters")
 @dataclass(frozen=True)
 class RankRule:
     """A rule of RULES, or a budget of BUDGETS for the whole file, with its number.
+
+    "full" keeps everything; "auto" keeps the largest of the ranks that the inputs have in a layer,
+    which cuts nothing where there is one input.
 
     The answer of every rule is clamped to [min_rank, max_rank], and to the rank that the update
     has. Raises LoraError for a number outside the rule's range.
@@ -108,9 +118,32 @@ class RankRule:
                 "raise the one or lower the other"
             )
 
+    def __str__(self) -> str:
+        limits = [f"min_rank={self.min_rank}"] if self.min_rank > 1 else []
+        limits += [f"max_rank={self.max_rank}"] if self.max_rank else []
+        value = [] if self.name in (AUTO, FULL, "knee") else [f"{self.value:g}"]
+        return " ".join([self.name, *value, *limits])
+
     @property
     def budget(self) -> bool:
         return self.name in BUDGETS
+
+    def limit(self, stored: Sequence[int | None]) -> int | None:
+        """The most that is kept of a layer of these stored ranks, if no spectrum is needed.
+
+        None where the spectrum decides, and where all is kept: a layer that is stored whole has no
+        rank, and "auto" leaves it whole.
+        """
+        if self.name == "rank":
+            return int(self.value)
+        if self.name == AUTO and all(rank is not None for rank in stored):
+            return max((rank for rank in stored if rank is not None), default=None)
+        return None
+
+    @property
+    def keeps_all(self) -> bool:
+        """Whether nothing is cut beyond the limit."""
+        return self.name in (AUTO, FULL)
 
     def clamp(self, rank: int, available: int) -> int:
         return min(max(rank, self.min_rank), self.max_rank or available, available)

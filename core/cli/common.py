@@ -77,8 +77,8 @@ def opened(path: str, options: argparse.Namespace) -> Lora:
 
 def weights_option(parser: Any, text: str) -> None:
     parser.add_argument(
-        "--weights", metavar=("W1", "W2"), nargs="+", type=float, default=[1.0],
-        help=f"{text} (default 1 1)",
+        "--weights", metavar="W", nargs="+", type=float, default=[1.0],
+        help=f"{text}; one for each, or one for all (default 1)",
     )  # fmt: skip
 
 
@@ -107,11 +107,14 @@ def json_option(parser: Any) -> None:
     parser.add_argument("--json", action="store_true", help="print a report for machines instead")
 
 
-def weights_for(options: argparse.Namespace, files: int) -> tuple[float, float]:
-    given = options.weights
-    if len(given) > files:
-        options.parser.error(f"{len(given)} weights for {files} file(s); give one weight per file")
-    return given[0], given[-1] if len(given) > 1 else 1.0
+def weights_for(options: argparse.Namespace, files: int) -> list[float]:
+    """One weight for each file; a single one counts for all."""
+    given: list[float] = options.weights
+    if len(given) not in (1, files):
+        options.parser.error(
+            f"{len(given)} weights for {files} file(s); give one for each, or one for all of them"
+        )
+    return given * (files if len(given) == 1 else 1)
 
 
 @contextmanager

@@ -5,12 +5,13 @@ import json
 from inspect import signature
 from typing import Any
 
-from ..algebra.rank_rules import RankRule
+from ..algebra.rank_rules import AUTO, FULL, RankRule
 from ..edits.blend import METHODS, Blend, blend
 from ..edits.convert import convert
 from ..edits.resize import resize
 from ..edits.select import select
 from ..merging.balance import ARGUMENTS, BALANCES, Balance, balance
+from ..merging.even import Even
 from .common import (
     SELECTOR_HELP,
     add_command,
@@ -25,8 +26,9 @@ from .common import (
     weights_option,
 )
 
+EVEN = ("even", "even-file")
 RULE_OPTIONS = {
-    "rank": "keep this rank",
+    "rank": "keep this rank; full keeps everything, auto what the files have",
     "energy": "keep this share of the energy (sum of squared singular values), such as 0.95",
     "sv_ratio": "keep singular values of at least the largest divided by this",
     "sv_cumulative": "keep this share of the sum of singular values",
@@ -42,21 +44,12 @@ def add(commands: Any) -> None:
 
 
 def _add_blend(commands: Any) -> None:
-    parser = add_command(
-        commands, "blend", _blend, "Write the weighted sum of one or two LoRAs as one LoRA."
-    )
-    parser.add_argument("first", metavar="A", help="a .safetensors file")
+    parser = add_command(commands, "blend", _blend, "Write the weighted sum of LoRAs as one LoRA.")
     parser.add_argument(
-        "second", metavar="B", nargs="?", help="another one for the same base model"
+        "loras", metavar="A", nargs="+", help=".safetensors files for the same base model"
     )
     weights_option(parser, "strength of each file, of either sign")
-    parser.add_argument(
-        "--rank",
-        type=_rank,
-        default=32,
-        metavar="N|full",
-        help="rank of the result; 'full' keeps everything, exactly (default 32)",
-    )
+    _rule_options(parser, "auto, the largest of the files' ranks in each layer")
     parser.add_argument(
         "--method",
         choices=METHODS,
@@ -71,14 +64,22 @@ def _add_blend(commands: Any) -> None:
         "--block-weights",
         default="",
         metavar="TEXT",
-        help="'pattern: w1, w2', separated by ';' or lines, multiplied onto the "
+        help="'pattern: w1, w2, ...', separated by ';' or lines, multiplied onto the "
         "weights; the last that matches a layer counts",
     )
     parser.add_argument(
         "--balance",
-        choices=("none", *BALANCES),
+        choices=("none", *EVEN, *BALANCES),
         default="none",
-        help="weigh the files in each layer by their spectral norms (default none)",
+        help="even gives all files the same size in each layer, even-file as a whole; the others, "
+        "by spectral norms, let the stronger one lead (default none)",
+    )
+    parser.add_argument(
+        "--balance-strength",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help="of even and even-file, from 0 (none) to 1 (full, the default)",
     )
     parser.add_argument("--temperature", type=float, default=1.0, help="of softmax and sigmoid")
     parser.add_argument(
@@ -100,19 +101,7 @@ def _add_blend(commands: Any) -> None:
 def _add_resize(commands: Any) -> None:
     parser = add_command(commands, "resize", _resize, "Store a LoRA at lower ranks.")
     parser.add_argument("lora", metavar="A", help="a .safetensors file")
-    rules = parser.add_mutually_exclusive_group(required=True)
-    for name, text in RULE_OPTIONS.items():
-        kind = int if name in ("rank", "parameters") else float
-        rules.add_argument(
-            "--" + name.replace("_", "-"),
-            dest=name,
-            type=kind,
-            help=text,
-            metavar="N" if kind is int else "X",
-        )
-    rules.add_argument("--knee", action="store_true", help="cut at the knee of each spectrum")
-    parser.add_argument("--min-rank", type=int, default=1, metavar="N", help="default 1")
-    parser.add_argument("--max-rank", type=int, metavar="N", help="default: no limit")
+    _rule_options(parser)
     parser.add_argument(
         "--layers",
         default="",
@@ -122,6 +111,34 @@ def _add_resize(commands: Any) -> None:
     parser.add_argument("--preview", action="store_true", help="show the ranks, write nothing")
     reading_options(parser)
     output_options(parser, required=False)
+
+
+def _rule_options(parser: argparse.ArgumentParser, default: str = "") -> None:
+    """The rules for how many ranks are kept; one of them has to be given without a default."""
+    group = parser.add_argument_group(
+        "how many ranks to keep" + (f" (default: {default})" * bool(default))
+    )
+    rules = group.add_mutually_exclusive_group(required=not default)
+    for name, text in RULE_OPTIONS.items():
+        kind: Any = {"rank": _rank, "parameters": int}.get(name, float)
+        letter = {"rank": "N|full|auto", "parameters": "N"}.get(name, "X")
+        option = "--" + name.replace("_", "-")
+        rules.add_argument(option, dest=name, type=kind, help=text, metavar=letter)
+    rules.add_argument("--knee", action="store_true", help="cut at the knee of each spectrum")
+    group.add_argument("--min-rank", type=int, default=1, metavar="N", help="default 1")
+    group.add_argument("--max-rank", type=int, metavar="N", help="default: no limit")
+
+
+def _rule(options: argparse.Namespace) -> RankRule:
+    """The rule that the options ask for."""
+    limits = options.min_rank, options.max_rank
+    name = next((name for name in RULE_OPTIONS if getattr(options, name) is not None), "")
+    if not name:
+        return RankRule("knee" if options.knee else AUTO, 0.0, *limits)
+    value = getattr(options, name)
+    return (
+        RankRule(value, 0.0, *limits) if isinstance(value, str) else RankRule(name, value, *limits)
+    )
 
 
 def _add_select(commands: Any) -> None:
@@ -144,22 +161,22 @@ def _add_convert(commands: Any) -> None:
     output_options(parser, required=True)
 
 
-def _rank(text: str) -> int | None:
-    if text == "full":
-        return None
+def _rank(text: str) -> int | str:
+    if text in (FULL, AUTO):
+        return text
     try:
         return int(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number nor 'full'") from None
+        message = f"{text!r} is neither a whole number nor full nor auto"
+        raise argparse.ArgumentTypeError(message) from None
 
 
 def _blend(options: argparse.Namespace) -> None:
-    files = 2 if options.second else 1
     if options.verify and options.balance != "none":
         options.parser.error("--verify knows fixed weights only, not those of --balance")
     settings = Blend(
-        weights_for(options, files),
-        options.rank,
+        weights_for(options, len(options.loras)),
+        _rule(options),
         options.method,
         options.layers,
         options.block_weights,
@@ -170,21 +187,18 @@ def _blend(options: argparse.Namespace) -> None:
         balance=_balance(options),
     )
     with computing(options, "blend") as compute:
-        loras = [opened(path, options) for path in (options.first, options.second) if path]
-        edited = blend(
-            loras[0],
-            loras[1] if options.second else None,
-            settings,
-            output_settings(options, options.output),
-            compute,
-        )
-    verify_written(edited, loras, options, settings.weights[:files], options.block_weights)
+        loras = [opened(path, options) for path in options.loras]
+        output = output_settings(options, options.output)
+        edited = blend(loras, None, settings, output, compute)
+    verify_written(edited, loras, options, settings.weights, options.block_weights)
     show(edited.report, options)
 
 
-def _balance(options: argparse.Namespace) -> Balance | None:
+def _balance(options: argparse.Namespace) -> Balance | Even | None:
     if options.balance == "none":
         return None
+    if options.balance in EVEN:
+        return Even(options.balance == "even-file", options.balance_strength)
     known = signature(BALANCES[options.balance]).parameters
     names = ("temperature", "floor", "power", "bias", "target_strength")
     usable = [n for n in names if ARGUMENTS.get(n, n) in known or n == "target_strength"]
@@ -194,13 +208,7 @@ def _balance(options: argparse.Namespace) -> Balance | None:
 def _resize(options: argparse.Namespace) -> None:
     if options.output is None and not options.preview:
         options.parser.error("resize needs -o OUT, or --preview to only show the ranks")
-    name = next((n for n in RULE_OPTIONS if getattr(options, n) is not None), "knee")
-    rule = RankRule(
-        name,
-        getattr(options, name) or 0.0 if name != "knee" else 0.0,
-        options.min_rank,
-        options.max_rank,
-    )
+    rule = _rule(options)
     with computing(options, "resize") as compute:
         lora = opened(options.lora, options)
         edited = resize(

@@ -40,7 +40,9 @@ def _add_verify(commands: Any) -> None:
         "Measure a written file against the weighted sum of its inputs, layer by layer.",
     )
     parser.add_argument("written", metavar="OUT", help="the file to check")
-    parser.add_argument("--inputs", nargs="+", required=True, metavar=("A", "B"), help="one or two")
+    parser.add_argument(
+        "--inputs", nargs="+", required=True, metavar="A", help="what it was made of"
+    )
     weights_option(parser, "as given to blend")
     parser.add_argument("--block-weights", default="", metavar="TEXT", help="as given to blend")
     parser.add_argument(
@@ -69,9 +71,7 @@ def _info(options: argparse.Namespace) -> None:
 
 
 def _verify(options: argparse.Namespace) -> None:
-    if len(options.inputs) > 2:
-        options.parser.error("verify takes one or two inputs")
-    weights = weights_for(options, len(options.inputs))[: len(options.inputs)]
+    weights = weights_for(options, len(options.inputs))
     with computing(options, "verify") as compute:
         inputs = [opened(path, options) for path in options.inputs]
         report = verify(options.written, inputs, weights, options.block_weights, compute)

@@ -1,17 +1,17 @@
-"""Weights of their own for some layers: lines `pattern: w1, w2`."""
+"""Weights of their own for some layers: lines `pattern: w1, w2, ...`."""
 
 import re
 from collections.abc import Callable, Sequence
 
-from ..errors import LoraError
+from ..errors import LoraError, SettingError
 from ..naming.selectors import compile_pattern
 
-# (canonical name, raw names of the module in the inputs) -> (multiplier 1, multiplier 2)
-BlockRule = Callable[[str, Sequence[str]], tuple[float, float]]
+# (canonical name, raw names of the module in the inputs) -> a multiplier for each input
+BlockRule = Callable[[str, Sequence[str]], Sequence[float]]
 
 
-def parse_block_weights(text: str, names: Sequence[str]) -> BlockRule:
-    """Lines `pattern: w1, w2` (or one number for both) as a rule; the last match counts.
+def parse_block_weights(text: str, names: Sequence[str], count: int) -> BlockRule:
+    """Lines with a number for each of `count` inputs, or one for all; the last match counts.
 
     Raises LoraError for a line that cannot be read or that matches no module.
     """
@@ -22,15 +22,18 @@ def parse_block_weights(text: str, names: Sequence[str]) -> BlockRule:
             values = [float(number) for number in numbers.split(",")]
         except ValueError:
             values = []
-        if not colon or len(values) not in (1, 2):
-            raise LoraError(f"block weights line {line!r} must read 'pattern: w1, w2'")
+        if not colon or len(values) not in (1, count):
+            raise SettingError(
+                f"block weights line {line!r} must read 'pattern: weight' with one number for each "
+                f"of {count} files, or one for all"
+            )
         expression = compile_pattern(pattern.strip())
         if not any(expression.fullmatch(name) for name in names):
             raise LoraError(f"block weights pattern {pattern.strip()!r} matches no layer")
-        rules.append((expression, (values[0], values[-1])))
+        rules.append((expression, values * (count if len(values) == 1 else 1)))
 
-    def rule(name: str, raws: Sequence[str]) -> tuple[float, float]:
+    def rule(name: str, raws: Sequence[str]) -> Sequence[float]:
         matching = [weights for expression, weights in rules if expression.fullmatch(name)]
-        return matching[-1] if matching else (1.0, 1.0)
+        return matching[-1] if matching else [1.0] * count
 
     return rule

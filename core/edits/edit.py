@@ -13,7 +13,6 @@ from ..errors import LoraError
 from ..naming.family import UNKNOWN
 from ..naming.spelling import is_read
 from ..reading.lora import Lora
-from ..running.encoding import too_faint
 from ..running.layout import Target
 from ..running.output import Output
 from ..running.report import ModuleReport, Report
@@ -66,7 +65,6 @@ def prepared(
 ) -> Iterator[Edited]:
     """As `run`, but the file gets its place only when the block is left, and not with an error."""
     account(loras, targets, report, others)
-    faint: list[str] = []
     files = [lora.name for lora in loras]
     with Writer(output, loras, targets, report, preview) as writer:
         for row, tensors in stream(targets, lambda t: t.canonical, function, compute, files):
@@ -74,8 +72,6 @@ def prepared(
             writer.put(tensors)
             alphas = [key for key in tensors if key.endswith(".alpha")]
             writer.alphas |= {scalar(tensors[key], key) for key in alphas}
-            if row.action != "copied" or output.dtype != "match":
-                faint += [key for key, tensor in tensors.items() if too_faint(tensor)]
         if not report.kept:
             raise LoraError(
                 f"{' and '.join(files)}: the {report.operation} removed every module; nothing is "
@@ -84,12 +80,20 @@ def prepared(
         for key in report.carried:
             owner = next(lora for lora in loras if key in lora.other)
             writer.put({key: owner.tensors[key]})
-        if faint:
-            report.notes.append(
-                f"{len(faint)} tensors hold numbers so small that fp16 keeps few of their digits, "
-                f"such as {faint[0]}; write bf16 or fp32 instead"
-            )
+        report.notes += faint_notes(report.kept)
         yield Edited(writer.finish(), report)
+
+
+def faint_notes(rows: Sequence[ModuleReport]) -> list[str]:
+    """What to say where the dtype of the output keeps few digits of a module's numbers."""
+    faint = [row for row in rows if row.rounding > 0.01]
+    if not faint:
+        return []
+    worst = max(faint, key=lambda row: row.rounding)
+    return [
+        f"{len(faint)} modules hold numbers too small for the format that they are written in: "
+        f"rounding moves {worst.module} by {worst.rounding:.2g} of its size; write bf16 or fp32"
+    ]
 
 
 def account(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from ..algebra.rank_rules import FULL
 from ..errors import LoraError
 from ..merging.balance import WeightRule
 from ..reading.lora import Source
@@ -16,6 +17,7 @@ from ..running.output import Output
 from ..running.stream import Compute, choose_device
 from ..storage.files import StateDict
 from .blend import Blend, blend
+from .block_weights import BlockRule
 
 BlockRules = Sequence[tuple[str, float, float]]
 
@@ -49,8 +51,8 @@ def blend_and_convert_loras_streaming(
     if factor_method not in methods:
         raise LoraError(f"factor_method {factor_method!r} is unknown; choose svd or pca_lowrank")
     settings = Blend(
-        weights=(w1, w2),
-        rank=target_rank,
+        weights=(w1, w2) if lora2 is not None else (w1,),
+        rank=FULL if target_rank is None else target_rank,
         method=methods[factor_method],
         drop_near_zero=drop_near_zero,
         zero_tolerance=zero_tol,
@@ -63,7 +65,7 @@ def blend_and_convert_loras_streaming(
         settings,
         Output(output_path),
         Compute(device, compute_dtype, progress),
-        _longest_prefix(block_rules) if block_rules else None,
+        _longest_prefix(block_rules, 1 if lora2 is None else 2) if block_rules else None,
         None if include_bases is None else _named(include_bases),
     )
     return result.lora
@@ -78,13 +80,13 @@ def _named(bases: Collection[str]) -> Callable[[str, Sequence[str]], bool]:
     return keep
 
 
-def _longest_prefix(rules: BlockRules) -> Callable[[str, Sequence[str]], tuple[float, float]]:
-    def rule(name: str, raws: Sequence[str]) -> tuple[float, float]:
+def _longest_prefix(rules: BlockRules, count: int) -> BlockRule:
+    def rule(name: str, raws: Sequence[str]) -> Sequence[float]:
         fitting = [
             (len(prefix), (first, second))
             for prefix, first, second in rules
             if any(spelled.startswith(prefix) for spelled in (name, *raws))
         ]
-        return max(fitting)[1] if fitting else (1.0, 1.0)
+        return (max(fitting)[1] if fitting else (1.0, 1.0))[:count]
 
     return rule

@@ -1,25 +1,22 @@
 """Resize: fewer (or no more than necessary) ranks per module, by one of the rank rules."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, replace
-from math import hypot
-from typing import NamedTuple
+from math import prod
 
 import torch
 
-from ..algebra.low_rank import Dense, LowRank, Svd
-from ..algebra.rank_rules import RankRule, Spectrum, budget_ranks, retained
-from ..errors import LoraError
+from ..algebra.low_rank import Dense, LowRank
+from ..algebra.rank_rules import RankRule
 from ..naming.selectors import Selector
 from ..reading.lora import Lora, Source
 from ..running.encoding import encode
 from ..running.layout import Target, lay_out
 from ..running.output import Output
 from ..running.report import ModuleReport, Report
-from ..running.stream import Compute, stream
-from ..running.writer import header_reserve
+from ..running.stream import Compute
+from .cutting import Budget, Planned, cut
 from .edit import Edited, Outcome, run
-from .unchanged import copy, notes_of, unchanged
+from .unchanged import copy, notes_of, unchanged, written
 
 
 def resize(
@@ -43,13 +40,22 @@ def resize(
     recipe = asdict(rule) | {"layers": layers, "dtype": output.dtype, "spelling": output.spelling}
     report = Report("resize", settings=recipe)
     dtype = output.dtype_for(source)
-    planned = {}
+
+    def exact(target: Target, compute: Compute) -> LowRank | None:
+        return _matrix(target, compute) if target.canonical in chosen else None
+
+    def stays(target: Target, compute: Compute) -> Outcome:
+        return unchanged(target, dtype, compute, cast=target.canonical in chosen)
+
+    planned: dict[str, Planned] = {}
     if rule.budget:
-        planned = _budget(source, targets, chosen, rule, dtype, compute, report)
+        budget = Budget([source], targets, dtype, exact, lambda *args: stays(*args)[1])
+        others = sum(source.tensors.info[key].bytes for key in source.other)
+        planned = budget.ranks(rule, others, report, compute)
 
     def one(target: Target, compute: Compute) -> Outcome:
         if target.canonical not in chosen:
-            return unchanged(target, dtype, compute)
+            return stays(target, compute)
         return _resize_module(target, rule, planned.get(target.canonical), dtype, compute)
 
     return run([source], targets, one, output, report, compute, preview=preview)
@@ -71,13 +77,6 @@ def _matrix(target: Target, compute: Compute) -> LowRank | None:
     return LowRank.sum(products)
 
 
-class Planned(NamedTuple):
-    """A rank that the budget gave, and the decomposition where it was kept."""
-
-    rank: int
-    svd: Svd | None
-
-
 def _resize_module(
     target: Target,
     rule: RankRule,
@@ -87,10 +86,8 @@ def _resize_module(
 ) -> Outcome:
     name, stored = target.canonical, [c.module.rank for c in target.contributions]
     only = target.only
-    limit = int(rule.value) if rule.name == "rank" else planned.rank if planned else None
-    stored_rank = None
-    if only is not None and only.adapter.factors:
-        stored_rank = only.rank
+    stored_rank = only.rank if only is not None and only.adapter.factors else None
+    limit = planned.rank if planned else rule.limit(stored)
     if limit is not None and stored_rank is not None:
         # Nothing to cut: the stored tensors are the answer, to the bit.
         enough = rule.clamp(limit, stored_rank) >= stored_rank
@@ -99,92 +96,23 @@ def _resize_module(
     update = _matrix(target, compute)
     if update is None:
         return unchanged(target, dtype, compute, cast=True)
-    if planned is not None and planned.svd is not None:
-        update = replace(update, known=planned.svd)
-    values = update.svd.values.tolist()
-    norm = hypot(*values)
-    rank = min(planned.rank, len(values)) if planned else rule.rank(update.svd.values)
+    result = cut(update, rule, stored, dtype, planned)
+    rank = result.update.rank
     whole = stored_rank is not None and rank >= stored_rank
     if whole and (copied := copy(target, dtype, compute, with_norm=False)):
-        copied[0].norm = norm
+        copied[0].norm = result.norm
         return copied
-    out, inner = update.up.shape[0], update.down.shape[1]
-    if stored_rank is None and only is not None and rank * (out + inner) >= out * inner:
+    if (
+        stored_rank is None
+        and only is not None
+        and rank * sum(update.matrix_shape) >= prod(update.matrix_shape)
+    ):
         row, tensors = unchanged(target, dtype, compute, cast=True)
-        return replace(row, norm=norm, note="smaller as it is"), tensors
+        return replace(row, norm=result.norm, note="smaller as it is"), tensors
     if rank == 0:
         # A layer that does nothing: one rank of zeros keeps it loadable.
         row = ModuleReport(name, "truncated", stored, 1, 0.0, note="zero")
-        return row, encode(update.zero(), target, dtype, None)
-    row = ModuleReport(name, "truncated", stored, rank, norm, *retained(values, rank, norm))
+        return row, encode(update.zero(), target, dtype, None).tensors
+    row = ModuleReport(name, "truncated", stored, rank, None, result.energy, result.error)
     row.note = notes_of(row, target)
-    return row, encode(update.truncated(rank), target, dtype, None)
-
-
-# Bytes of decompositions that are kept from choosing the ranks until the modules' turn; the rest is
-# decomposed again. Those of a Flux file of rank 128 take 80 MB.
-KEPT_BYTES = 100_000_000
-
-
-def decompositions_to_keep(targets: Sequence[Target]) -> set[str]:
-    """The targets whose decompositions fit into KEPT_BYTES, told from the stored ranks alone.
-
-    Decided beforehand, and so the same however many modules are computed at once.
-    """
-    kept, room = set(), KEPT_BYTES
-    for target in targets:
-        modules = [contribution.module for contribution in target.contributions]
-        size = 2 * 8 * sum(module.rank or 0 for module in modules) ** 2  # Two matrices in float64.
-        if size <= room and all(module.adapter.kind.factors for module in modules):
-            kept.add(target.canonical)
-            room -= size
-    return kept
-
-
-def _budget(
-    source: Lora,
-    targets: Sequence[Target],
-    chosen: set[str],
-    rule: RankRule,
-    dtype: torch.dtype,
-    compute: Compute,
-    report: Report,
-) -> dict[str, Planned]:
-    """Ranks of all selected modules so that the whole file meets the budget."""
-    spectra: dict[str, Spectrum] = {}
-    svds: dict[str, Svd | None] = {}
-    kept = decompositions_to_keep([target for target in targets if target.canonical in chosen])
-    in_bytes = rule.name == "megabytes"
-    fixed_cost = 0
-    if in_bytes:
-        fixed_cost = sum(source.tensors.info[key].bytes for key in source.other)
-        fixed_cost += 16 + header_reserve([source], targets, report)
-
-    def spectrum(target: Target, compute: Compute) -> tuple[str, Spectrum | int, Svd | None]:
-        """The name, and what it could keep at which cost, or what it costs as it is."""
-        selected = target.canonical in chosen
-        update = _matrix(target, compute) if selected else None
-        if update is None:
-            _, tensors = unchanged(target, dtype, compute, cast=selected)
-            sizes = [t.nbytes if in_bytes else t.numel() for t in tensors.values()]
-            return target.canonical, sum(sizes), None
-        cost = update.up.shape[0] + update.down.shape[1]
-        svd = update.svd if target.canonical in kept else None
-        values = (svd.values if svd else update.singular_values).tolist() or [0.0]
-        return target.canonical, Spectrum(values, cost * (dtype.itemsize if in_bytes else 1)), svd
-
-    quiet = replace(compute, progress=None)
-    for name, found, svd in stream(targets, lambda t: t.canonical, spectrum, quiet, [source.name]):
-        if isinstance(found, int):
-            fixed_cost += found
-            continue
-        spectra[name], svds[name] = found, svd
-        fixed_cost += 4 if in_bytes else 0  # Its alpha.
-    whole = rule.value * 1e6 if rule.name == "megabytes" else rule.value
-    if whole <= fixed_cost:
-        raise LoraError(
-            f"{source.name}: the budget of {rule.value:g} {rule.name} is used up by the header and "
-            f"the tensors that stay as they are ({fixed_cost}); raise it"
-        )
-    ranks = budget_ranks(list(spectra.values()), whole - fixed_cost, rule)
-    return {name: Planned(rank, svds[name]) for name, rank in zip(spectra, ranks, strict=True)}
+    return written(row, encode(result.update, target, dtype, None), result.norm)

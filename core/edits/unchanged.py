@@ -1,13 +1,21 @@
 """What an edit leaves as it is: a module copied to the bit, or written exactly in other words."""
 
-import torch
+from collections.abc import Sequence
+from dataclasses import replace
+from math import hypot
 
-from ..algebra.low_rank import Dense, LowRank, total
-from ..running.encoding import encode, stored_tensors
+import torch
+from torch import Tensor
+
+from ..adapters.adapter import Adapter
+from ..algebra.low_rank import FEW, Dense, LowRank, Update, eps, total
+from ..reading.lora import Module
+from ..running.encoding import Encoded, cast, encode, stored_tensors
 from ..running.layout import Target
 from ..running.report import Action, ModuleReport
-from ..running.stream import Compute
-from .edit import Outcome
+from ..running.stream import CPU, Compute
+from ..storage.files import DictTensors
+from .edit import Outcome, same_bits
 
 
 def unchanged(
@@ -26,9 +34,13 @@ def unchanged(
 
 
 def copy(
-    target: Target, dtype: torch.dtype | None, compute: Compute, with_norm: bool = True
+    target: Target,
+    dtype: torch.dtype | None,
+    compute: Compute,
+    with_norm: bool = True,
+    weight: float = 1.0,
 ) -> Outcome | None:
-    """The target's only module as it stands, or None where it has to be computed.
+    """`weight` times the target's only module in its own kind, or None where it has to be computed.
 
     A module can be copied when nothing cuts it, its row order stays and, for kinds whose suffixes
     belong to the spelling, its factors keep them; others only need the new name in front.
@@ -44,12 +56,51 @@ def copy(
         renamed_mid = "mid" in adapter.keys and target.raw != module.raw
         if not same or ("alpha" in adapter.keys) != style.alpha or renamed_mid:
             return None
+    if weight != 1.0:
+        scaled = next((adapter.keys[r] for r in adapter.kind.linear if r in adapter.keys), None)
+        if scaled is None or not module.tensors.info[scaled].dtype.is_floating_point:
+            return None
     action: Action = "copied" if target.raw == module.raw else "converted"
     row = ModuleReport(target.canonical, action, [module.rank], module.rank)
-    if adapter.kind.update is not None:
-        update = module.update(compute.device, compute.dtype)
-        row.norm = update.frobenius_norm() if with_norm else None
-    return row, stored_tensors(module, target.raw, dtype)
+    tensors = stored_tensors(module, target.raw, dtype, weight)
+    if weight != 1.0:
+        row.action = "scaled"
+    if adapter.kind.update is None:
+        return row, tensors
+    exact = module.update(compute.device, compute.dtype).scaled(weight)
+    moved = [
+        role
+        for role, key in adapter.keys.items()
+        if role != "alpha"
+        and not same_bits(tensors[target.raw + adapter.suffixes[role]], module.tensors[key])
+    ]
+    if moved:
+        rounded = _as_written(module, target, tensors, compute)
+        row.norm = exact.frobenius_norm()
+        row.rounding = exact.distance(rounded) / row.norm if row.norm > 0 else 0.0
+        row.relative_error = row.rounding
+        if adapter.kind.factors and row.rounding > FEW * eps(
+            module.dtype if dtype is None else dtype
+        ):
+            return None  # They cancel: other factors of the same update survive the rounding.
+    elif with_norm:
+        row.norm = exact.frobenius_norm()
+    return row, tensors
+
+
+def _as_written(
+    module: Module, target: Target, tensors: dict[str, Tensor], compute: Compute
+) -> Update:
+    """What the copy of a module means."""
+    keys = {
+        role: target.raw + module.adapter.suffixes.get(role, ".alpha")
+        for role in module.adapter.keys
+    }
+    written = replace(
+        module, adapter=replace(module.adapter, keys=keys), tensors=DictTensors(tensors)
+    )
+    update: Update = written.update(compute.device, compute.dtype)
+    return update
 
 
 def notes_of(row: ModuleReport, target: Target) -> str:
@@ -64,11 +115,22 @@ def converted(target: Target, dtype: torch.dtype, compute: Compute) -> Outcome:
     update = total(target.updates(compute.device, compute.dtype))
     row = ModuleReport(target.canonical, "converted", [module.rank for module in modules])
     if isinstance(update, LowRank):
-        update = thinned(update)
+        update = thinned(update).steady(eps(dtype))
         row.rank = update.rank
     source = modules[0] if isinstance(update, Dense) else None
     row.note = notes_of(row, target)
-    return row, encode(update, target, dtype, source)
+    return written(row, encode(update, target, dtype, source), update.frobenius_norm())
+
+
+def written(row: ModuleReport, encoded: Encoded, norm: float) -> Outcome:
+    """The outcome, with the rounding of what is written in the row's error.
+
+    What was cut off is orthogonal to what was kept, and so are their errors.
+    """
+    row.norm = norm
+    row.rounding = encoded.error / norm if norm > 0 else 0.0
+    row.relative_error = hypot(row.relative_error, row.rounding)
+    return row, encoded.tensors
 
 
 def thinned(update: LowRank) -> LowRank:
@@ -87,3 +149,33 @@ def thinned(update: LowRank) -> LowRank:
     if update.rank > min(update.up.shape[0], update.down.shape[1]):
         update = update.truncated(update.rank)
     return update
+
+
+def combined(
+    target: Target, weights: Sequence[float], dtype: torch.dtype, compute: Compute
+) -> Outcome | None:
+    """The weighted sum of several modules in their own kind, or None where it has no way to add."""
+    modules = [c.module for c in target.contributions if c.whole]
+    kinds = {module.adapter.kind for module in modules}
+    turned = any(m.name.swapped != target.name.swapped for m in modules)
+    if len(modules) < len(target.contributions) or len(kinds) > 1 or turned:
+        return None
+    kind = kinds.pop()
+    if kind.add is None or kind.update is None:
+        return None
+    parts = []
+    for module, weight in zip(modules, weights, strict=True):
+        found, alpha = module.adapter.roles(module.tensors.__getitem__, CPU, torch.float64)
+        parts.append((found, alpha, module.scale * weight))
+    roles = kind.add(parts)
+    if roles is None:
+        return None
+    suffixes = {role: suffix for suffix, role in kind.forms[0].items()}
+    keys = {role: target.raw + suffixes[role] for role in roles}
+    tensors = {keys[role]: cast(tensor, dtype, keys[role]) for role, tensor in roles.items()}
+    adapter = Adapter(kind, keys, {role: suffixes[role] for role in roles})
+    exact = kind.update(roles, None)
+    rounded = adapter.update(tensors.__getitem__, CPU, torch.float64)
+    ranks = [module.rank for module in modules]
+    row = ModuleReport(target.canonical, "blended", ranks, modules[0].rank)
+    return written(row, Encoded(tensors, exact.distance(rounded)), exact.frobenius_norm())

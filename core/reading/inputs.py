@@ -2,37 +2,44 @@
 
 from collections.abc import Sequence
 
-from ..errors import LoraError
+from ..errors import MismatchError
 from ..naming.family import UNKNOWN
 from .lora import Lora, Module
 
 
 def check_families(loras: Sequence[Lora]) -> None:
-    """Raises LoraError when two files have no weight in common and may be for different models.
+    """Raises MismatchError for a file that may be for another base model than the first.
 
-    Two halves of one LoRA have none in common either.
+    It is for the same one where it shares a weight with any other, or the family. (Two halves of
+    one LoRA share no weight.)
     """
-    if len(loras) < 2:
-        return
-    first, second = loras
-    shared = {m.identity for m in first.modules.values()} & {
-        m.identity for m in second.modules.values()
-    }
-    if not shared and not (first.family is second.family is not UNKNOWN):
-        raise LoraError(
-            f"{first.name} and {second.name} share no module: they are for different base models "
-            f"({first.recognition} and {second.recognition}); blend LoRAs of one model"
-        )
+    first = loras[0]
+    seen = {module.identity for module in first.modules.values()}
+    for lora in loras[1:]:
+        own = {module.identity for module in lora.modules.values()}
+        if not own & seen and not (first.family is lora.family is not UNKNOWN):
+            raise MismatchError(
+                f"share no module: they are for different base models ({first.recognition} and "
+                f"{lora.recognition})",
+                fix="blend LoRAs of one model",
+                file=f"{first.name} and {lora.name}",
+            )
+        seen |= own
 
 
-def open_pair(first: Lora, second: Lora) -> tuple[Lora, Lora]:
-    """Two files read as one family where the names of one of them leave that open."""
-    if first.family is not second.family:
-        if second.recognition.confidence != "certain":
-            second = Lora(second.tensors, first.family, second.reading)
-        if first.family is not second.family and first.recognition.confidence != "certain":
-            first = Lora(first.tensors, second.family, first.reading)
-    return first, second
+def open_together(loras: Sequence[Lora]) -> list[Lora]:
+    """The files read as one family where the names of some of them leave that open.
+
+    The first file whose family is certain decides; without one, the first file.
+    """
+    sure = (lora for lora in loras if lora.recognition.confidence == "certain")
+    family = next(sure, loras[0]).family
+    return [
+        lora
+        if lora.family is family or lora.recognition.confidence == "certain"
+        else Lora(lora.tensors, family, lora.reading)
+        for lora in loras
+    ]
 
 
 def misfit(modules: Sequence[Module]) -> str:

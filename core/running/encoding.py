@@ -1,20 +1,26 @@
 """Update -> tensors: a module's numbers in the output's spelling and dtype."""
 
-from math import isfinite
+from math import copysign, isfinite
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..adapters.adapter import finite
 from ..algebra.low_rank import Dense, Update
-from ..errors import LoraError
+from ..errors import LoraError, located
 from ..reading.lora import Module
 from .layout import Target
 
 
-def encode(
-    update: Update, target: Target, dtype: torch.dtype, source: Module | None
-) -> dict[str, Tensor]:
+class Encoded(NamedTuple):
+    """The tensors of a module, and the Frobenius norm of what their rounding changed in it."""
+
+    tensors: dict[str, Tensor]
+    error: float
+
+
+def encode(update: Update, target: Target, dtype: torch.dtype, source: Module | None) -> Encoded:
     """The tensors that say `update` under the target's name.
 
     LowRank becomes up and down factors with the kernel put back on `down`, and alpha = rank where
@@ -27,17 +33,20 @@ def encode(
     if isinstance(update, Dense):
         standard = ".diff_b" if target.parameter == "bias" else ".diff"
         suffix = source.adapter.suffixes.get("values", standard) if source else standard
-        return {raw + suffix: cast(update.values, dtype, raw + suffix)}
+        values = cast(update.values, dtype, raw + suffix)
+        moved = values.to(update.values) - update.values
+        return Encoded({raw + suffix: values}, float(torch.linalg.vector_norm(moved.double())))
+    up = cast(update.up, dtype, raw + style.up)
+    down = cast(update.down, dtype, raw + style.down)
+    error = update.rounding(up, down) if dtype != update.dtype else 0.0
     kernel = update.shape[2:]
-    up = update.up.reshape(update.shape[0], update.rank, *(1 for _ in kernel))
-    down = update.down.reshape(update.rank, *update.shape[1:])
     result = {
-        raw + style.down: cast(down, dtype, raw + style.down),
-        raw + style.up: cast(up, dtype, raw + style.up),
+        raw + style.down: down.reshape(update.rank, *update.shape[1:]),
+        raw + style.up: up.reshape(update.shape[0], update.rank, *(1 for _ in kernel)),
     }
     if style.alpha:
         result[raw + ".alpha"] = torch.tensor(float(update.rank))
-    return result
+    return Encoded(result, error)
 
 
 def cast(tensor: Tensor, dtype: torch.dtype, key: str) -> Tensor:
@@ -57,23 +66,30 @@ def cast(tensor: Tensor, dtype: torch.dtype, key: str) -> Tensor:
     return result
 
 
-def too_faint(tensor: Tensor) -> bool:
-    """Whether most of an fp16 tensor is so small that rounding moves it by a percent or more."""
-    if tensor.dtype != torch.float16:
-        return False
-    sizes = tensor[tensor != 0].abs()
-    return bool((sizes < 3e-6).float().mean() > 0.5)
+def stored_tensors(
+    module: Module, raw: str, dtype: torch.dtype | None, weight: float = 1.0
+) -> dict[str, Tensor]:
+    """A module's tensors as they stand, renamed to `raw`; factors cast where `dtype` is given.
 
-
-def stored_tensors(module: Module, raw: str, dtype: torch.dtype | None) -> dict[str, Tensor]:
-    """A module's tensors as they stand, renamed to `raw`; factors cast where `dtype` is given."""
+    With a weight the update is that many times as large: one factor takes the sign, and alpha the
+    rest, where it counts, for that rounds nothing. (Not the sign: readers that share alpha / rank
+    between both factors by halving never end below zero.)
+    """
+    adapter = module.adapter
+    scaled = next((role for role in adapter.kind.linear if role in adapter.keys), "")
+    on_factor, on_alpha = weight, 1.0
+    if "alpha" in adapter.keys and weight != 0.0 and adapter.alpha_counts:
+        on_factor, on_alpha = copysign(1.0, weight), abs(weight)
     result = {}
-    for role, key in module.adapter.keys.items():
+    for role, key in adapter.keys.items():
         tensor = module.tensors[key]
-        new = raw + module.adapter.suffixes.get(role, ".alpha")
-        fixed = role == "alpha" or not tensor.is_floating_point()
-        try:
-            result[new] = cast(tensor, tensor.dtype if fixed or dtype is None else dtype, key)
-        except LoraError as error:
-            raise LoraError(f"{module.tensors.name}: module {module.canonical}: {error}") from error
+        new = raw + adapter.suffixes.get(role, ".alpha")
+        if role == "alpha":
+            result[new] = tensor if on_alpha == 1.0 else tensor.float() * on_alpha
+            continue
+        to = tensor.dtype if dtype is None or not tensor.is_floating_point() else dtype
+        if role == scaled and on_factor != 1.0:
+            tensor = tensor.double() * on_factor
+        with located(file=module.tensors.name, module=module.canonical):
+            result[new] = cast(tensor, to, key)
     return result

@@ -23,7 +23,7 @@ class ModuleReport:
     `action` is what happened. `ranks` are
     the stored ranks in the inputs, `rank` the one written. `norm` is the Frobenius norm of the
     exact update; `retained_energy` the share of its square that was kept; `relative_error` is
-    ||written - exact|| / ||exact||, rounding to the output dtype left out. `error` is
+    ||written - exact|| / ||exact||, and `rounding` what of it is due to the dtype. `error` is
     ||written - exact|| where that was measured by itself (`verify`).
     """
 
@@ -36,6 +36,7 @@ class ModuleReport:
     relative_error: float = 0.0
     note: str = ""
     error: float | None = None
+    rounding: float = 0.0
 
     @property
     def measured(self) -> bool:
@@ -80,7 +81,7 @@ class Report:
 
     @property
     def relative_error(self) -> float:
-        """Error of the whole result against the untruncated one, all modules as one vector."""
+        """Error of what is written against the exact result, all modules as one vector."""
         rows = [(row, row.norm) for row in self.kept if row.norm is not None]
         whole = sum(norm**2 for _, norm in rows)
         lost = sum(
@@ -134,7 +135,7 @@ class Report:
         before = sum(entry["bytes"] for entry in self.inputs)
         lines.append(
             f"size {megabytes(self.output_bytes)} (inputs {megabytes(before)}), relative error "
-            f"against the untruncated result {self.relative_error:.3g} before rounding "
+            f"{self.relative_error:.3g} with the rounding of what is written "
             f"(energy kept {self.retained_energy:.2%})"
         )
         lines += [f"carried through: {key} ({why})" for key, why in self.carried.items()]

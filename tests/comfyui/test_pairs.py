@@ -59,6 +59,6 @@ def test_a_blend_across_spellings_is_the_blend_within_one(name):
     for first, second in product(styles, styles):
         one = without(model.file(first, 2, "one"), 4)
         two = without(model.file(second, 3, "two"), 3)
-        written = blend(one, two, Blend((0.7, -0.4), None), compute=EXACT).lora
+        written = blend(one, two, Blend((0.7, -0.4), "full"), compute=EXACT).lora
         exact = model.weighted_sum((one, two), (0.7, -0.4))
         helpers.assert_close(model.meaning(written), exact, 1e-6)

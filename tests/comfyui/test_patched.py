@@ -126,6 +126,6 @@ def test_any_kind_in_any_style_blends_with_any_other(asked, model):
             raw: sum(w * c[raw] for w, c in ((0.7, first), (-0.4, second)) if raw in c)
             for raw in first.keys() | second.keys()
         }
-        settings, output = Blend((0.7, -0.4), None), Output(spelling=GENERIC)
+        settings, output = Blend((0.7, -0.4), "full"), Output(spelling=GENERIC)
         files = asked.files[one], asked.files[two]
         assert_same(blend(*files, settings, output, kinds.EXACT).lora, exact)

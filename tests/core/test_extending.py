@@ -49,9 +49,9 @@ def test_the_new_family_is_fused_and_split(extended):
     whole = extended.StateDict(lora(QKV, (24, 8), 2, helpers.KOHYA, 2.0), metadata)
     split = extended.StateDict(helpers.lora_file(PARTS, shape=(8, 8), rank=2), metadata)
     exact = dense(whole)[QKV] + 0.5 * torch.cat([dense(split)[part] for part in PARTS])
-    settings = extended.Blend(weights=(1.0, 0.5), rank=None)
+    settings = extended.Blend(weights=(1.0, 0.5), rank="full")
     assert error(dense(extended.blend(whole, split, settings).lora)[QKV], exact) < 1e-6
-    settings = extended.Blend(weights=(0.5, 1.0), rank=None)
+    settings = extended.Blend(weights=(0.5, 1.0), rank="full")
     written = dense(extended.blend(split, whole, settings).lora)
     assert list(written) == PARTS
     assert error(torch.cat(list(written.values())), exact) < 1e-6
@@ -73,7 +73,7 @@ def test_the_new_kind_is_blended_and_resized_into_lora(extended):
     one, two = lora_xs(1), lora(NAME, (16, 12), 2)
     exact = 0.5 * meaning(one) - 2.0 * dense(two)[NAME]
     for first, second, weights in ((one, two, (0.5, -2.0)), (two, one, (-2.0, 0.5))):
-        settings = extended.Blend(weights=weights, rank=None)
+        settings = extended.Blend(weights=weights, rank="full")
         assert error(dense(extended.blend(first, second, settings).lora)[NAME], exact) < 1e-5
     resized = extended.resize(one, extended.RankRule("rank", 2)).lora
     best = helpers.best_error(meaning(one), 2)

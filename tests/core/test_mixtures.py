@@ -32,7 +32,7 @@ MIXED = ("lora", "loha thin", "loha whole", "lokr thin", "lokr whole", "differen
 def test_any_kind_blends_with_any_kind_as_the_weighted_sum(first, second):
     one, two = stored_as(first, 1), stored_as(second, 2)
     exact = 0.7 * changes(one)[NAME] - 0.4 * changes(two)[NAME]
-    full = blend(one, two, Blend(weights=(0.7, -0.4), rank=None), compute=EXACT)
+    full = blend(one, two, Blend(weights=(0.7, -0.4), rank="full"), compute=EXACT)
     assert error(changes(full.lora)[NAME], exact) < 1e-6
     cut = blend(one, two, Blend(weights=(0.7, -0.4), rank=5), compute=EXACT)
     if first == second == "difference":

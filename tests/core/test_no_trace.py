@@ -113,4 +113,4 @@ def test_a_hash_that_cannot_be_taken_is_reported(tmp_path, monkeypatch):
 
     monkeypatch.setattr("core.storage.files.open", gone, raising=False)
     with pytest.raises(LoraError, match=r"in\.safetensors"):
-        blend(path, None, Blend(rank=None))
+        blend(path, None, Blend(rank="full"))

@@ -191,6 +191,6 @@ def test_any_file_survives_the_disk(tmp_path_factory, tensors):
 @quick
 @given(files(), WEIGHTS)
 def test_scaling_twice_is_scaling_once(tensors, weight):
-    once = blend(tensors, None, Blend((weight, 1.0), None), Output(dtype="fp32")).lora
-    back = blend(once, None, Blend((1 / weight, 1.0), None)).lora
+    once = blend(tensors, None, Blend((weight,), "full"), Output(dtype="fp32")).lora
+    back = blend(once, None, Blend((1 / weight, 1.0), "full")).lora
     assert_close(dense(back), dense(tensors))

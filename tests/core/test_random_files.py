@@ -115,7 +115,7 @@ def test_random_files_of_any_mix_work_or_say_what_is_wrong(first, second, rank, 
         lambda: select(first, ""),
         lambda: convert(first, Output(spelling=spelling)),
         lambda: resize(first, RankRule("rank", rank or 2)),
-        lambda: blend(first, None, Blend(weights=(0.5, 1.0), rank=rank)),
+        lambda: blend(first, None, Blend(weights=(0.5,), rank=rank)),
         lambda: blend(first, second, weights, where),
     ):  # fmt: skip
         try:

@@ -108,7 +108,7 @@ def show(value) -> str:
 def test_a_blend_across_spellings_is_the_blend_within_one(key_map, first, second):
     model = small(key_map)
     one, two = model.file(first, 2, "one"), model.file(second, 3, "two")
-    written = blend(one, two, Blend(weights=(0.7, -0.4), rank=None), compute=EXACT).lora
+    written = blend(one, two, Blend(weights=(0.7, -0.4), rank="full"), compute=EXACT).lora
     exact = model.weighted_sum((one, two), (0.7, -0.4))
     helpers.assert_close(model.meaning(written), exact, 1e-6)
     # In the spelling of the first file, each module once.
@@ -194,7 +194,7 @@ def test_a_file_of_a_text_encoder_alone_says_how_the_rest_is_spelled(key_map, st
     model, file = small(key_map), small(key_map).file(style, 2)
     alone, text = text_encoder(key_map, ours, 1), text_encoder(key_map, theirs, 2)
     both = file | text
-    written = blend(alone, StateDict(both), Blend(weights=(0.7, -0.4), rank=None)).lora
+    written = blend(alone, StateDict(both), Blend(weights=(0.7, -0.4), rank="full")).lora
     updates = dense(written)
     ((name, first),), (second,) = dense(alone).items(), dense(text).values()
     assert error(updates.pop(name), 0.7 * first - 0.4 * second) < 1e-6
@@ -206,7 +206,7 @@ def test_a_file_of_a_text_encoder_alone_says_how_the_rest_is_spelled(key_map, st
     prefixes = {KOHYA: "lora_unet_", DIFFUSERS: FAMILY[key_map].prefix, GENERIC: "diffusion_model."}
     assert all(raw.startswith(prefixes[ours]) for raw in updates)
     # The other way round it is as it was: the first file has names for both.
-    written = blend(StateDict(both), alone, Blend(rank=None)).lora
+    written = blend(StateDict(both), alone, Blend(rank="full")).lora
     assert dense(written).keys() == dense(both).keys()
 
 
@@ -245,7 +245,7 @@ def test_grouped_query_attention_stays_whole():
     raw = "diffusion_model.layers.0.attention.qkv"
     adaln = helpers.lora("diffusion_model.layers.0.adaLN_modulation.1", (8, 6))
     tensors = helpers.lora(raw, (10, 6)) | adaln
-    written = blend(StateDict(tensors), StateDict(tensors), Blend(rank=None)).lora
+    written = blend(StateDict(tensors), StateDict(tensors), Blend(rank="full")).lora
     assert error(dense(written)[raw], 2 * dense(tensors)[raw]) < 1e-6
 
 
@@ -312,7 +312,7 @@ def mixed_file(draw):
 def test_mixed_spellings_blend_exactly_into_any_spelling(first, second, spelling):
     model = small("flux")
     parts = [model.meaning(first), model.meaning(second)]
-    settings = Blend(weights=(0.5, 2.0), rank=None)
+    settings = Blend(weights=(0.5, 2.0), rank="full")
     written = blend(first, second, settings, Output(spelling=spelling), EXACT).lora
     exact = {
         weight: sum(

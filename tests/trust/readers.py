@@ -52,8 +52,8 @@ QUIET = Compute(workers=1)
 BY_PCA, TO_SIZE = Blend((2.0, 1.0), 2, "pca"), RankRule("megabytes", 0.002)
 ACTIONS: dict[str, Callable[[Path, Path], object]] = {
     "blend": lambda path, other: blend(path, other, Blend((0.5, -1.0), 2), compute=QUIET),
-    "blend exactly": lambda path, other: blend(other, path, Blend(rank=None), compute=QUIET),
-    "blend one": lambda path, other: blend(path, None, Blend((0.5, 1.0), 3), compute=QUIET),
+    "blend exactly": lambda path, other: blend(other, path, Blend(rank="full"), compute=QUIET),
+    "blend one": lambda path, other: blend(path, None, Blend((0.5,), 3), compute=QUIET),
     "blend by pca": lambda path, other: blend(path, None, BY_PCA, compute=QUIET),
     "resize": lambda path, other: resize(path, RankRule("rank", 2), compute=QUIET),
     "resize by energy": lambda path, other: resize(path, RankRule("energy", 0.9), compute=QUIET),

@@ -44,7 +44,7 @@ from tests.helpers import KOHYA, lora_file, randn, save
 NAMES = [f"double_blocks.{i}.img_attn.proj" for i in range(10)]
 BALANCED = Blend((1.0, -0.5), 5, balance=dyn_weights_proportional())
 EDITS = {
-    "blend exactly": lambda a, b, out, how: blend(a, b, Blend((0.5, 0.7), None), out, how),
+    "blend exactly": lambda a, b, out, how: blend(a, b, Blend((0.5, 0.7), "full"), out, how),
     "blend by svd": lambda a, b, out, how: blend(a, b, Blend((0.5, 0.7), 6), out, how),
     "blend by pca": lambda a, b, out, how: blend(a, b, Blend((0.5, 0.7), 6, "pca"), out, how),
     "blend balanced": lambda a, b, out, how: blend(a, b, BALANCED, out, how),

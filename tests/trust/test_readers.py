@@ -136,7 +136,7 @@ def test_two_families_that_share_one_odd_name_are_told_apart(tmp_path):
     # Each file is certainly of its family; the shared module is of neither.
     one = save(lora_file([FLUX, "odd"], KOHYA), tmp_path / "flux.safetensors")
     other = save(lora_file([SDXL, "odd"], KOHYA, seed=1), tmp_path / "sdxl.safetensors")
-    result = blend(one, other, Blend(rank=None)).lora
+    result = blend(one, other, Blend(rank="full")).lora
     assert {key.split(".")[0] for key in result} == {FLUX, SDXL, "odd"}
     assert verify(result, [one, other], [1, 1]).relative_error < 1e-6
 
@@ -163,7 +163,7 @@ def test_numbers_too_large_to_compute_with_are_named(tmp_path):
     path = save(tensors, tmp_path / "in.safetensors")
     for edit in (
         lambda: resize(path, RankRule("rank", 2)),
-        lambda: blend(path, None, Blend((2, 1))),
+        lambda: blend(path, None, Blend((2,))),
     ):
         with pytest.raises(LoraError, match=r"in\.safetensors: .*x"):
             edit()
@@ -172,7 +172,7 @@ def test_numbers_too_large_to_compute_with_are_named(tmp_path):
 def test_an_entry_too_large_for_the_dtype_names_the_file(tmp_path):
     path = save({"x.diff": torch.full((4, 4), 1e6)} | lora("y"), tmp_path / "in.safetensors")
     with pytest.raises(LoraError, match=r"in\.safetensors: tensor x\.diff has an entry of 2e\+06"):
-        blend(path, None, Blend((2, 1)), Output(dtype="fp16"))
+        blend(path, None, Blend((2,)), Output(dtype="fp16"))
     with pytest.raises(
         LoraError, match=r"in\.safetensors: .*tensor x\.diff has an entry of 1e\+06"
     ):

@@ -211,7 +211,7 @@ def test_a_disk_that_fills_up_keeps_what_was_whole(disk, tmp_path):
             select(path, "*", Output(disk / f"{i}.safetensors"))
             written.add(f"{i}.safetensors")
     with pytest.raises(LoraError, match="free some disk space"):
-        blend(path, None, Blend((0.5, 1.0), None), Output(disk / "0.safetensors"))
+        blend(path, None, Blend((0.5,), "full"), Output(disk / "0.safetensors"))
     assert written and files_in(disk) - {"lost+found"} == written
     assert all(same_bits(load_file(path), load_file(disk / name)) for name in written)
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
@@ -227,14 +227,14 @@ def test_runs_that_write_the_same_file_at_once_leave_one_of_theirs(tmp_path, mon
     save(lora_file(NAMES), path)
     weights = (0.5, 0.25, 2.0, 3.0)
     expected = [
-        blend(path, None, Blend((w, 1.0), None)).lora["blocks.3.attn.lora_B.weight"]
+        blend(path, None, Blend((w,), "full")).lora["blocks.3.attn.lora_B.weight"]
         for w in weights
     ]
     for _ in range(5):
         with contextlib.suppress(FileNotFoundError):
             out.unlink()
         threads = [
-            threading.Thread(target=blend, args=(path, None, Blend((w, 1.0), None), Output(out)))
+            threading.Thread(target=blend, args=(path, None, Blend((w,), "full"), Output(out)))
             for w in weights
         ]
         for thread in threads:

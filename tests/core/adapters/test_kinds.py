@@ -85,7 +85,7 @@ def test_what_needs_the_base_weight_is_refused_by_name_with_a_way_out(name):
     kind = name.split("_")[0].upper().replace("GLORA", "GLoRA") if name not in DORA else "DoRA"
     article = "an" if kind == "OFT" else "a"
     for edit in (
-        lambda: blend(path, None, Blend(weights=(0.5, 1.0))),
+        lambda: blend(path, None, Blend(weights=(0.5,))),
         lambda: resize(path, RankRule("rank", 1)),
         lambda: resize(path, RankRule("megabytes", 1.0)),
         lambda: resize(path, RankRule("energy", 0.5), preview=True),
@@ -114,7 +114,7 @@ def test_untouched_it_is_carried_to_the_bit(name):
     path = FOLDER / f"{name}.safetensors"
     stored = load_file(path)
     assert helpers.same_bits(select(path, "")[0].lora, stored)
-    assert helpers.same_bits(blend(path, None, Blend(rank=None)).lora, stored)
+    assert helpers.same_bits(blend(path, None, Blend(rank="full")).lora, stored)
     assert helpers.same_bits(convert(path, Output()).lora, stored)
 
 
@@ -305,17 +305,17 @@ def test_a_flat_convolution_gets_its_kernel_back():
     """Others than ComfyUI want it: which weights of a UNet are 3x3 is known from their names."""
     raw = "lora_unet_down_blocks_0_resnets_0_conv1"
     tensors = StateDict(loha(raw, 16, 8 * 9, 2))
-    written = blend(tensors, None, Blend(weights=(0.5, 1.0))).lora
+    written = resize(tensors, RankRule("rank", 4)).lora
     assert written[f"{raw}.lora_down.weight"].shape == (4, 8, 3, 3)
     assert written[f"{raw}.lora_up.weight"].shape == (16, 4, 1, 1)
-    exact = 0.5 * changes(tensors)[raw].flatten(1)
+    exact = changes(tensors)[raw].flatten(1)
     assert error(changes(written)[raw].flatten(1), exact) < 1e-6
 
 
 def test_the_report_says_why_a_module_was_computed_as_a_whole():
     large = loha("diffusion_model.blocks.0.ffn.0", 16, 16, 4)
     small = lora("diffusion_model.blocks.0.ffn.2", (16, 16), 2)
-    rows = blend(StateDict(large | small), None, Blend(weights=(0.5, 1.0))).report.modules
+    rows = blend(StateDict(large | small), StateDict(large | small)).report.modules
     assert "whole matrix" in rows[0].note and "whole matrix" not in rows[1].note
     rows = resize(StateDict(large), RankRule("rank", 3)).report.modules
     assert "LoHa of more than half the full rank: computed as a whole matrix" in rows[0].note
@@ -324,5 +324,5 @@ def test_the_report_says_why_a_module_was_computed_as_a_whole():
 def test_a_lokr_with_t2_says_that_comfyui_fails_on_it():
     path = FOLDER / "lokr_tucker.safetensors"
     assert any("ComfyUI 0.33 fails" in note for note in Lora(path).notes)
-    report = blend(path, None, Blend(weights=(0.5, 1.0))).report
+    report = blend(path, path).report
     assert sum("ComfyUI 0.33 fails" in row.note for row in report.modules) == 1

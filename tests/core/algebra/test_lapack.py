@@ -78,7 +78,7 @@ def test_damaged_numbers_are_not_tried_again(monkeypatch):
 
 EDITS = {
     "resize": lambda tensors: resize(tensors, RankRule("rank", 2)).lora,
-    "blend": lambda tensors: blend(tensors, None, Blend((0.5, 1), 2)).lora,
+    "blend": lambda tensors: blend(tensors, None, Blend((0.5,), 2)).lora,
     "dependent columns": lambda tensors: blend(tensors, tensors, Blend((0.5, 0.2), 2)).lora,
 }
 

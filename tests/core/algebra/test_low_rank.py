@@ -49,8 +49,9 @@ def test_balanced_columns_are_as_long_as_their_rows():
     update.up[:, 0] = 0  # A column of zeros has no length to share,
     update.down[1] = 0  # and neither has a row.
     balanced = update.balanced()
-    assert error(exact(balanced), exact(update)) < 1e-6
-    assert torch.allclose(balanced.up.norm(dim=0)[2:], balanced.down.norm(dim=1)[2:])
+    ratio = balanced.up.norm(dim=0)[2:] / balanced.down.norm(dim=1)[2:]
+    assert (ratio > 0.49).all() and (ratio < 2.01).all()
+    assert torch.equal(exact(balanced), exact(update))  # Powers of two round nothing.
     assert torch.isfinite(balanced.up).all() and torch.isfinite(balanced.down).all()
 
 

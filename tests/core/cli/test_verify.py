@@ -123,7 +123,7 @@ def test_every_kind_of_module_is_verified_or_said_not_to_be(tmp_path):
 
 def test_a_blend_in_memory_can_be_checked_too():
     first, second = lora_file("ab"), lora_file("bc", seed=1)
-    edited = blend(first, second, Blend((2.0, -1.0), None))
+    edited = blend(first, second, Blend((2.0, -1.0), "full"))
     assert check(edited, [first, second], (2.0, -1.0)).relative_error < 1e-6
     with pytest.raises(LoraError, match="written, but module"):
         check(edited, [first, second], (2.0, 1.0))

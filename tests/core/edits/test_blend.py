@@ -22,7 +22,7 @@ from tests.helpers import (
     weighted,
 )
 
-FULL = {"rank": None}
+FULL = {"rank": "full"}
 SHAPES = {
     "linear": (16, 12),
     "conv 1x1": (10, 8, 1, 1),
@@ -33,7 +33,8 @@ SHAPES = {
 
 
 def blended(first, second, w1=1.0, w2=1.0, output=Output(), **settings):  # noqa: B008 - frozen
-    return blend(first, second, Blend((w1, w2), **settings), output)
+    weights = (w1,) if second is None else (w1, w2)
+    return blend(first, second, Blend(weights, **settings), output)
 
 
 def mixed(pair, seed) -> dict[str, torch.Tensor]:
@@ -132,7 +133,7 @@ def test_every_dtype_is_read_exactly(dtype):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("rank", [None, 5, 9])
+@pytest.mark.parametrize("rank", ["full", 5, 9])
 def test_weights_1_and_0_give_the_first_file_to_the_bit(dtype, rank):
     first = mixed(KOHYA, 1)
     first = {k: t if k.endswith("alpha") else t.to(dtype) for k, t in first.items()}
@@ -154,7 +155,7 @@ def test_fp8_is_written_as_bf16_without_loss(dtype):
 
 
 @pytest.mark.parametrize("w", [1.0, 0.3, -2.0])
-@pytest.mark.parametrize("rank", [None, 4, 100])
+@pytest.mark.parametrize("rank", ["full", 4, 100])
 def test_a_file_minus_itself_is_dropped(w, rank):
     first = mixed(PEFT, 1) | {"n.diff": randn((3, 4)), "n.diff_b": randn((5,))}
     second = {k: t for k, t in first.items() if "linear" not in k} | lora("extra")
@@ -224,7 +225,7 @@ def test_differences_norms_and_biases_are_summed():
         return tensors | lora("x", seed=seed)
 
     first, second = file(1), file(2)
-    for rank in (None, 2):
+    for rank in ("full", 2):
         result = blended(first, second, 0.5, -1.5, rank=rank).lora
         result, expected = dense(result), weighted(first, second, 0.5, -1.5)
         for name in ("l", "l.bias", "c", "g", "g.bias"):
@@ -246,7 +247,7 @@ def test_a_difference_and_a_lora_of_one_weight_add_up(shape, swap):
     assert error(dense(cut)["x"], exact["x"]) == pytest.approx(best_error(exact["x"], 2), rel=1e-4)
 
 
-@pytest.mark.parametrize("rank", [None, 3, 50])
+@pytest.mark.parametrize("rank", ["full", 3, 50])
 @pytest.mark.parametrize("method", ["svd", "pca"])
 def test_paths_and_state_dicts_agree_and_repeat_bit_for_bit(tmp_path, rank, method):
     first, second = mixed(KOHYA, 1), mixed(PEFT, 2)

@@ -68,7 +68,7 @@ def test_a_full_blend_is_peft_s_cat(model, w1, w2):
     model.add_weighted_adapter(["one", "two"], [w1, w2], "cat", combination_type="cat")
     exact = updates(model, "cat")
     model.delete_adapter("cat")
-    result = blend(state(model, "one"), state(model, "two"), Blend((w1, w2), None)).lora
+    result = blend(state(model, "one"), state(model, "two"), Blend((w1, w2), "full")).lora
     found = dense(result)
     assert all(error(found[name], exact[name]) < 1e-5 for name in exact)
 
@@ -88,7 +88,7 @@ def test_a_truncated_blend_is_peft_s_svd(model, rank):
 
 def test_peft_loads_the_blend_and_computes_it(model):
     one, two = state(model, "one"), state(model, "two")
-    result = blend(one, two, Blend((0.5, -1.5), None)).lora
+    result = blend(one, two, Blend((0.5, -1.5), "full")).lora
     config = peft.LoraConfig(r=10, lora_alpha=10, target_modules=["first", "second", "conv"])
     fresh = peft.get_peft_model(Net(), config, adapter_name="c")
     # Concatenated ranks are 4 + 6 wherever the weight has that many.

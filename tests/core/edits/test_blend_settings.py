@@ -12,7 +12,7 @@ FIRST, SECOND = lora_file(NAMES, seed=1), lora_file(NAMES, seed=2)
 
 
 def blended(first=FIRST, second=SECOND, **settings):
-    return blend(first, second, Blend(**{"rank": None} | settings))
+    return blend(first, second, Blend(**{"rank": "full"} | settings))
 
 
 def weights_of(result, first=FIRST, second=SECOND) -> dict[str, list[float]]:
@@ -93,7 +93,7 @@ def test_a_rule_of_ones_own_sees_every_module_and_its_names():
         return 2.0, 0.5
 
     second = {"diffusion_model." + key: tensor for key, tensor in SECOND.items()}
-    found = weights_of(blend(FIRST, second, Blend(rank=None), block_rule=rule))
+    found = weights_of(blend(FIRST, second, Blend(rank="full"), block_rule=rule))
     assert set(found.values().__iter__().__next__()) == {2.0, 0.5}
     assert seen == {name: [name, "diffusion_model." + name] for name in NAMES}
 
@@ -161,7 +161,7 @@ def test_settings_that_make_no_sense_are_refused(settings):
 
 
 def test_weights_too_large_for_the_arithmetic_are_refused_by_module():
-    for rank in (None, 2):
+    for rank in ("full", 2):
         with pytest.raises(LoraError, match=r"blocks\.0\.attn"):
             blended(weights=(1e300, 1.0), rank=rank)
 
@@ -185,5 +185,5 @@ def test_a_speed_lora_at_another_weight_than_one_is_warned_about(tmp_path):
     for name, weight, warned in (("turbo", 0.5, True), ("turbo", 1.0, False), ("cat", 0.5, False)):
         path = tmp_path / f"{name}.safetensors"
         save_file(lora("diffusion_model.a", (8, 8), 2), path)
-        notes = blend(path, None, Blend(weights=(weight, 1.0))).report.notes
+        notes = blend(path, None, Blend(weights=(weight,))).report.notes
         assert any("speed" in note for note in notes) == warned

@@ -15,7 +15,7 @@ def rows(report) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("w1, w2", [(1.0, 1.0), (0.7, -1.3)])
-@pytest.mark.parametrize("rank", [None, 3])
+@pytest.mark.parametrize("rank", ["full", 3])
 @pytest.mark.parametrize("dtype", ["fp32", "fp16", "bf16"])
 def test_the_error_is_the_true_one_per_module_and_in_total(tmp_path, dtype, rank, w1, w2):
     paths = [save(FIRST, tmp_path / "a.safetensors"), save(SECOND, tmp_path / "b.safetensors")]
@@ -36,7 +36,7 @@ def test_the_error_is_the_true_one_per_module_and_in_total(tmp_path, dtype, rank
 
 
 def test_a_damaged_factor_is_found():
-    written = blend(FIRST, SECOND, Blend(rank=None)).lora
+    written = blend(FIRST, SECOND, Blend(rank="full")).lora
     written["b.lora_A.weight"][0, 0] += 1
     found = rows(verify(written, [FIRST, SECOND], [1, 1]))
     assert found["b"].relative_error > 0.01
@@ -45,13 +45,13 @@ def test_a_damaged_factor_is_found():
 
 @pytest.mark.parametrize("weights", [[1, 1.1], [1, -1], [0.9, 1]])
 def test_other_weights_are_not_what_was_written(weights):
-    written = blend(FIRST, SECOND, Blend(rank=None)).lora
+    written = blend(FIRST, SECOND, Blend(rank="full")).lora
     assert verify(written, [FIRST, SECOND], weights).relative_error > 0.05
     assert verify(written, [FIRST, SECOND], [1, 1]).relative_error < 1e-6
 
 
 def test_a_missing_module_counts_with_all_of_it():
-    written = blend(FIRST, SECOND, Blend(rank=None, layers="-a")).lora
+    written = blend(FIRST, SECOND, Blend(rank="full", layers="-a")).lora
     report = verify(written, [FIRST, SECOND], [1, 1])
     assert rows(report)["a"].action == "missing" and rows(report)["a"].relative_error == 1
     exact = weighted(FIRST, SECOND, 1, 1)
@@ -62,7 +62,7 @@ def test_a_missing_module_counts_with_all_of_it():
 
 
 def test_a_module_that_should_not_be_there_is_found():
-    written = blend(FIRST, SECOND, Blend(rank=None)).lora
+    written = blend(FIRST, SECOND, Blend(rank="full")).lora
     report = verify(dict(written) | lora("spurious"), [FIRST, SECOND], [1, 1])
     assert rows(report)["spurious"].relative_error > 1e3
     exact = sum(float(update.square().sum()) for update in weighted(FIRST, SECOND, 1, 1).values())
@@ -78,13 +78,13 @@ def test_a_file_that_should_be_zero_and_is_not_is_wrong():
 
 def test_block_weights_are_counted_as_blend_counts_them():
     text = "a: 0.5, 2\n*.bias: 3"
-    written = blend(FIRST, SECOND, Blend(rank=None, block_weights=text)).lora
+    written = blend(FIRST, SECOND, Blend(rank="full", block_weights=text)).lora
     assert verify(written, [FIRST, SECOND], [1, 1], text).relative_error < 1e-6
     assert verify(written, [FIRST, SECOND], [1, 1]).relative_error > 0.01
 
 
 def test_one_input_is_a_resize():
-    written = blend(FIRST, None, Blend((1.0, 1.0), 2)).lora
+    written = blend(FIRST, None, Blend((1.0,), 2)).lora
     found = rows(verify(written, [FIRST], [1]))
     for name, update in dense(FIRST).items():
         exact = 0 if name in ("a.bias", "n") else best_error(update, 2)

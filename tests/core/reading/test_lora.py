@@ -20,7 +20,7 @@ SIZE = (16, 12)
 def test_dropping_magnitudes_is_said_and_writes_plain_lora():
     path = FOLDER / "locon_dora.safetensors"
     edited = blend(
-        Lora(path, reading=Reading(drop_magnitude=True)), None, Blend(weights=(0.5, 1.0))
+        Lora(path, reading=Reading(drop_magnitude=True)), None, Blend(weights=(0.5,))
     )
     assert not any("dora_scale" in key for key in edited.lora)
     assert any("without the magnitudes of 3 DoRA modules" in n for n in edited.report.notes)
@@ -92,10 +92,10 @@ def test_a_control_lora_is_read_as_comfyui_renames_it():
     with pytest.raises(
         LoraError, match="depth: module img_in: is a reshaped weight, and it enlarges"
     ):
-        blend(read, None, Blend(weights=(0.5, 1.0)))
+        blend(read, None, Blend(weights=(0.5,)))
     with pytest.raises(LoraError, match="is a set weight, and it replaces the base weight"):
-        blend(read, None, Blend(weights=(0.5, 1.0), layers="-img_in"))
-    left = blend(read, None, Blend(weights=(0.5, 1.0), layers="-img_in, -*norm*")).lora
+        blend(read, None, Blend(weights=(0.5,), layers="-img_in"))
+    left = blend(read, None, Blend(weights=(0.5,), layers="-img_in, -*norm*")).lora
     assert sorted(Lora(left).modules) == [
         "double_blocks.0.img_attn.qkv",
         "double_blocks.0.img_attn.qkv.bias",

@@ -51,7 +51,7 @@ def raw_names(tensors) -> set[str]:
 @pytest.mark.parametrize("first, second", list(product(SPELLINGS, repeat=2)))
 def test_a_blend_of_any_two_spellings_is_the_weighted_sum(first, second, w1, w2):
     one, two = flux_file(first, 2, seed=1), flux_file(second, 3, seed=2)
-    result = blend(one, two, Blend((w1, w2), None))
+    result = blend(one, two, Blend((w1, w2), "full"))
     assert_sum(result.lora, exact_sum(one, two, w1, w2))
     # Under the names of the first file, each module once.
     assert raw_names(result.lora) == raw_names(one)
@@ -88,7 +88,7 @@ def test_converting_keeps_the_update_and_comes_back(stored, wanted):
 def test_edits_write_the_wanted_spelling(edit, stored, wanted):
     tensors, output = flux_file(stored, 2), Output(spelling=wanted)
     if edit == "blend":
-        result = blend(tensors, None, Blend((1.0, 1.0), None), output).lora
+        result = blend(tensors, None, Blend((1.0,), "full"), output).lora
     else:
         result = resize(tensors, RankRule("energy", 1.0), output=output).lora
     assert_sum(result, flux_dense(tensors))
@@ -109,7 +109,7 @@ def test_a_split_file_may_lack_a_part(missing):
     split = {k: t for k, t in parts("diffusers", QKV).items() if f"to_{missing}" not in k}
     whole = parts("kohya", QKV)
     for one, two in ((split, whole), (whole, split)):
-        result = blend(one, two, Blend((0.5, 2.0), None)).lora
+        result = blend(one, two, Blend((0.5, 2.0), "full")).lora
         assert_sum(result, exact_sum(one, two, 0.5, 2.0))
     assert_sum(convert(split, Output(spelling="kohya")).lora, flux_dense(split))
     assert_sum(convert(split, Output(spelling="diffusers")).lora, flux_dense(split))
@@ -117,10 +117,12 @@ def test_a_split_file_may_lack_a_part(missing):
 
 def test_modules_that_only_the_second_has_take_the_first_ones_spelling():
     one, two = parts("diffusers", QKV), parts("kohya", LINEAR1, QKV)
-    result = blend(one, two, Blend((1.0, 1.0), None)).lora
+    result = blend(one, two, Blend((1.0, 1.0), "full")).lora
     assert_sum(result, exact_sum(one, two, 1, 1))
     assert all(raw.startswith("transformer.") for raw in raw_names(result))
-    result = blend(two, one | parts("diffusers", "single_blocks.0.linear2"), Blend(rank=None)).lora
+    result = blend(
+        two, one | parts("diffusers", "single_blocks.0.linear2"), Blend(rank="full")
+    ).lora
     assert all(raw.startswith("lora_unet_") for raw in raw_names(result))
 
 
@@ -129,7 +131,7 @@ def test_a_file_that_patches_one_weight_whole_and_in_parts_is_their_sum():
     both = parts("kohya", QKV) | {k: t for k, t in parts("diffusers", QKV).items() if "to_q" in k}
     other = parts("generic", QKV)
     for output in (Output(), *(Output(spelling=s) for s in SPELLINGS)):
-        result = blend(both, other, Blend((0.5, 1.5), None), output).lora
+        result = blend(both, other, Blend((0.5, 1.5), "full"), output).lora
         assert_sum(result, exact_sum(both, other, 0.5, 1.5))
 
 
@@ -137,7 +139,7 @@ def test_differences_are_cut_and_joined_too():
     whole = {"diffusion_model." + QKV + ".diff": randn((3 * H, H))}
     split = {k: t for k, t in parts("diffusers", QKV).items() if "lora_A" in k or "lora_B" in k}
     for one, two in ((whole, split), (split, whole)):
-        assert_sum(blend(one, two, Blend((0.5, 2.0), None)).lora, exact_sum(one, two, 0.5, 2.0))
+        assert_sum(blend(one, two, Blend((0.5, 2.0), "full")).lora, exact_sum(one, two, 0.5, 2.0))
 
 
 def test_biases_of_fused_weights_stay_whole():
@@ -146,7 +148,7 @@ def test_biases_of_fused_weights_stay_whole():
     two = parts("kohya", QKV) | {key: randn((3 * H,), "two")}
     output = Output(spelling="diffusers")
     assert torch.equal(convert(one, output).lora[key], one[key])
-    result = blend(one, two, Blend((1.0, -2.0), None), output).lora
+    result = blend(one, two, Blend((1.0, -2.0), "full"), output).lora
     assert error(result[key], (one[key] - 2 * two[key]).double()) < 1e-6
 
 
@@ -154,7 +156,7 @@ def test_biases_of_fused_weights_stay_whole():
 def test_fused_and_split_that_do_not_fit_are_refused(shape):
     whole = lora("lora_unet_double_blocks_0_img_attn_qkv", shape, pair=KOHYA)
     with pytest.raises(LoraError, match=r"img_attn.*different base models|do not tell|not fit"):
-        blend(whole, parts("diffusers", QKV), Blend(rank=None))
+        blend(whole, parts("diffusers", QKV), Blend(rank="full"))
 
 
 def test_two_files_of_different_sizes_are_refused_by_module():
@@ -169,7 +171,7 @@ def test_names_that_no_table_knows_still_match_across_spellings():
     one = lora("lora_unet_some_thing_3_proj", pair=KOHYA, seed=1)
     two = lora("diffusion_model.some.thing.3.proj", seed=2)
     for first, second in ((one, two), (two, one)):
-        result = blend(first, second, Blend((1.0, 2.0), None))
+        result = blend(first, second, Blend((1.0, 2.0), "full"))
         assert result.report.matched == 1 and raw_names(result.lora) == raw_names(first)
 
 
@@ -177,7 +179,7 @@ def test_what_joins_a_file_that_comfyui_does_not_read_is_spelled_alike():
     prefix = "base_model.model."
     first = parts("diffusers", QKV)
     first = {key.replace("transformer.", prefix, 1): tensor for key, tensor in first.items()}
-    edited = blend(first, parts("kohya", QKV, LINEAR1), Blend(rank=None))
+    edited = blend(first, parts("kohya", QKV, LINEAR1), Blend(rank="full"))
     names = raw_names(edited.lora)
     assert all(raw.startswith(prefix) for raw in names) and len(names) == 7
     assert any(f"does not read names like {prefix}" in note for note in edited.report.notes)
@@ -200,7 +202,7 @@ def test_a_weight_is_written_whole_where_rows_of_it_have_no_name_of_their_own():
     single = "transformer.single_transformer_blocks.0.attn."
     one = lora(f"{single}to_q", (H, H), seed=1) | lora(f"{single}to_k", (H, H), seed=2)
     two = lora("diffusion_model.single_blocks.0.linear1", (9 * H, H), seed=3)
-    result = blend(one, two, Blend((1.0, 2.0), None)).lora
+    result = blend(one, two, Blend((1.0, 2.0), "full")).lora
     exact = 2 * dense(two)["diffusion_model.single_blocks.0.linear1"]
     exact[: 2 * H] += torch.cat([dense(one)[f"{single}to_{part}"] for part in "qk"])
     assert raw_names(result) == {f"{single}to_qkv_mlp_proj"}

@@ -72,10 +72,10 @@ def test_totals_of_nothing_are_no_error():
 
 def test_ranks_of_a_mixed_file_are_a_range():
     mixed = lora("x", rank=2) | lora("y", rank=6)
-    lines = blend(mixed, None, Blend((0.5, 1.0), None)).report.summary()
+    lines = blend(mixed, None, Blend((0.5,), "full")).report.summary()
     assert "rank 2 to 6" in lines[0]
     differences = {"x.diff": randn((4, 4))}
-    assert "rank none" in blend(differences, None, Blend((0.5, 1.0), None)).report.summary()[0]
+    assert "rank none" in blend(differences, None, Blend((0.5,), "full")).report.summary()[0]
 
 
 def test_info_counts_what_is_in_a_file():

@@ -1,0 +1,87 @@
+"""Updates that are the Kronecker product of two small matrices.
+
+Its singular values are the products of both matrices' singular values, its singular vectors the
+Kronecker products of theirs (Horn and Johnson, Topics in Matrix Analysis, 4.2.15): milliseconds
+instead of most of a minute. Norms and inner products are products, too.
+"""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from . import lapack
+from .cached import cached_property
+from .low_rank import Dense, LowRank, Svd, Update
+
+
+class Kronecker(Dense):
+    """kron(first, second) of two matrices, as the update of a weight of some shape.
+
+    The whole matrix is made when its entries are asked for, not before.
+    """
+
+    def __init__(self, first: Tensor, second: Tensor, shape: tuple[int, ...]) -> None:
+        self.__dict__.update(first=first, second=second, weight_shape=shape)
+
+    first: Tensor
+    second: Tensor
+    weight_shape: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.weight_shape
+
+    @cached_property
+    def values(self) -> Tensor:
+        return kron(self.first, self.second).reshape(self.shape)
+
+    def scaled(self, weight: float) -> "Kronecker":
+        if weight == 1.0:
+            return self
+        return Kronecker(self.first * weight, self.second, self.shape)
+
+    def reshaped(self, shape: tuple[int, ...]) -> "Kronecker":
+        return Kronecker(self.first, self.second, shape)
+
+    def frobenius_norm(self) -> float:
+        """||kron(A, B)|| = ||A|| ||B||."""
+        first, second = (torch.linalg.vector_norm(m.double()) for m in (self.first, self.second))
+        return float(first * second)
+
+    def distance(self, other: Update) -> float:
+        """||kron(A, B) - kron(C, D)||^2 = |A|^2 |B|^2 - 2 <A, C> <B, D> + |C|^2 |D|^2.
+
+        Written with A - C and B - D, which loses no digits: kron(A - C, B) + kron(C, B - D).
+        """
+        if not isinstance(other, Kronecker) or other.first.shape != self.first.shape:
+            return super().distance(other)
+        a, b, c, d = (m.double() for m in (self.first, self.second, other.first, other.second))
+        p, q = a - c, b - d
+        square = p.square().sum() * b.square().sum() + c.square().sum() * q.square().sum()
+        square += 2 * (p * c).sum() * (b * q).sum()
+        return float(square.clamp_min(0).sqrt())
+
+    def low_rank(self) -> LowRank:
+        """The product U S V^T, with its decomposition at hand."""
+        u1, s1, v1 = lapack.svd(self.first)
+        u2, s2, v2 = lapack.svd(self.second)
+        values, order = torch.outer(s1, s2).flatten().sort(descending=True, stable=True)
+        noise = torch.finfo(values.dtype).eps * torch.linalg.vector_norm(values)
+        kept = int((values > noise).sum())
+        if not kept:
+            return super().low_rank()
+        values, order = values[:kept], order[:kept]
+        root = values.sqrt()
+        up = kron(u1, u2)[:, order] * root
+        down = kron(v1, v2)[order] * root[:, None]
+        # up @ diag(root) = U S, diag(root) @ down = S V^T.
+        scale = torch.diag(root).cpu()
+        known = Svd(values.double().cpu(), scale, scale, float(noise))
+        return replace(LowRank.of(up, down, self.shape), known=known)
+
+
+def kron(one: Tensor, other: Tensor) -> Tensor:
+    """The Kronecker product of two matrices; torch.kron fails on some that are transposed."""
+    product = one[:, None, :, None] * other[None, :, None, :]
+    return product.reshape(len(one) * len(other), one.shape[1] * other.shape[1])
