@@ -1,8 +1,10 @@
 """LoRA Alloy's library: LoRA files in, LoRA files, tables and pictures out."""
 
-from .algebra.low_rank import Dense, LowRank
+from .algebra.low_rank import LowRank
 from .algebra.rank_rules import RankRule
-from .edits.blend import METHODS, Blend, blend
+from .algebra.update import Dense
+from .edits.blend import blend
+from .edits.blend_settings import METHODS, Blend
 from .edits.convert import convert
 from .edits.edit import Edited
 from .edits.notebook import blend_and_convert_loras_streaming

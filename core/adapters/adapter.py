@@ -7,7 +7,8 @@ from math import isfinite, nan
 import torch
 from torch import Tensor
 
-from ..algebra.low_rank import LowRank, Update
+from ..algebra.low_rank import LowRank
+from ..algebra.update import Update
 from ..errors import LoraError
 from ..storage.files import TensorInfo
 from .kind import Dimensions, Kind

@@ -1,6 +1,6 @@
 """Full differences: the change of a weight, norm or bias stored as it is."""
 
-from ..algebra.low_rank import Dense
+from ..algebra.update import Dense
 from .kind import Dimensions, Kind, Roles, Shapes, register
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ..algebra.low_rank import Update
+from ..algebra.update import Update
 
 # role -> tensor on the compute device, already in the compute dtype (but see `Kind.as_stored`)
 Roles = Mapping[str, Tensor]

@@ -11,7 +11,8 @@ its rank is at most the product of both ranks.
 import torch
 from torch import Tensor
 
-from ..algebra.low_rank import Dense, LowRank, Update
+from ..algebra.low_rank import LowRank
+from ..algebra.update import Dense, Update
 from ..errors import LoraError
 from .kind import Dimensions, Kind, Roles, Shapes, is_thin, product_dimensions, register
 

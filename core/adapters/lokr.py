@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from ..algebra.kronecker import Kronecker, kron
-from ..algebra.low_rank import LowRank, Update
+from ..algebra.low_rank import LowRank
+from ..algebra.update import Update
 from ..errors import LoraError
 from .kind import Dimensions, Kind, Roles, Shapes, is_thin, product_dimensions, register
 from .loha import factors, sizes

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from . import lapack
 from .cached import cached_property
-from .low_rank import Dense, LowRank, Svd, Update
+from .low_rank import LowRank, Svd
+from .update import Dense, Update
 
 
 class Kronecker(Dense):

@@ -60,6 +60,14 @@ class LowRank:
         """scale * up @ down, computed in the dtype of `up`."""
         return cls((Term(up, down, scale),), shape, up.dtype)
 
+    @classmethod
+    def of_matrix(cls, matrix: Tensor, shape: tuple[int, ...]) -> "LowRank":
+        """A matrix [out, in * kernel] as a product with an identity on its smaller side. Exact."""
+        out, inner = matrix.shape
+        identity = torch.eye(min(out, inner), dtype=matrix.dtype, device=matrix.device)
+        factors = (matrix, identity) if inner <= out else (identity, matrix)
+        return cls.of(*factors, shape)
+
     @staticmethod
     def sum(updates: Iterable["LowRank"]) -> "LowRank":
         """The exact sum: [up1 | up2 | ...] @ [down1; down2; ...], of rank k1 + k2 + ..."""
@@ -175,12 +183,6 @@ class LowRank:
         """sqrt(<dW, dW>), from the Gram matrices, without a decomposition."""
         return sqrt(max(self.inner(self), 0.0))
 
-    def distance(self, other: "Update") -> float:
-        """||dW - dW'|| to another update of the same weight."""
-        if isinstance(other, Dense):
-            return other.distance(self)
-        return LowRank.sum([self, other.scaled(-1.0)]).frobenius_norm()
-
     def magnitude(self) -> float:
         """The norm of dW if its rank-one terms were orthogonal; far above its norm, they cancel."""
         return float(torch.linalg.vector_norm(lengths(self.up) * lengths(self.down.T)))
@@ -196,7 +198,7 @@ class LowRank:
 
     @cached_property
     def _multiplied_out(self) -> "LowRank":
-        return Dense(self.dense()).low_rank().reshaped(self.shape)
+        return LowRank.of_matrix(self.dense(), self.shape)
 
     @cached_property
     def singular_values(self) -> Tensor:
@@ -331,76 +333,3 @@ class Core:
 
     def above_noise(self, values: Tensor) -> int:
         return int((values > self.noise).sum())
-
-
-@dataclass(frozen=True)
-class Dense:
-    """An update stored as a whole: a full difference, a norm, a bias. `values` has any shape."""
-
-    values: Tensor
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return tuple(self.values.shape)
-
-    @property
-    def matrix(self) -> Tensor:
-        """[out, in * kernel]; a vector is a column."""
-        return self.values.flatten(1) if self.values.ndim > 1 else self.values.reshape(-1, 1)
-
-    def scaled(self, weight: float) -> "Dense":
-        return self if weight == 1.0 else Dense(self.values * weight)
-
-    def frobenius_norm(self) -> float:
-        return float(torch.linalg.vector_norm(self.values.double()))
-
-    def rows(self, start: int, stop: int) -> "Dense":
-        return Dense(self.values.reshape(self.shape or (1,))[start:stop])
-
-    def padded(self, before: int, after: int) -> "Dense":
-        zeros = [self.values.new_zeros(n, *self.shape[1:]) for n in (before, after)]
-        return Dense(torch.cat([zeros[0], self.values, zeros[1]]))
-
-    def reshaped(self, shape: tuple[int, ...]) -> "Dense":
-        return replace(self, values=self.values.reshape(shape))
-
-    def rolled(self) -> "Dense":
-        return Dense(self.values.roll(self.shape[0] // 2, 0)) if self.shape else self
-
-    def distance(self, other: "Update") -> float:
-        """||dW - dW'|| to another update of the same weight."""
-        theirs = other.values if isinstance(other, Dense) else other.dense()
-        apart = self.values - theirs.reshape(self.shape)
-        return float(torch.linalg.vector_norm(apart.double()))
-
-    def low_rank(self) -> LowRank:
-        """The same update as a product with an identity on its smaller side. Exact."""
-        out, inner = self.matrix.shape
-        identity = torch.eye(min(out, inner), dtype=self.values.dtype, device=self.values.device)
-        factors = (self.matrix, identity) if inner <= out else (identity, self.matrix)
-        return LowRank.of(*factors, self.shape)
-
-
-Update = LowRank | Dense
-
-
-def inner(one: Update, other: Update) -> float:
-    """<dW, dW'> of two updates of one weight, thin or whole."""
-    if isinstance(one, LowRank) and isinstance(other, LowRank):
-        return one.inner(other)
-    first, second = (u.values if isinstance(u, Dense) else u.dense() for u in (one, other))
-    return float(first.reshape(-1).double() @ second.reshape(-1).double())
-
-
-def total(terms: list[Update]) -> Update:
-    """The exact sum of updates of one weight: thin while all of them are, dense otherwise."""
-    if len(terms) == 1:
-        return terms[0]
-    if all(isinstance(term, LowRank) for term in terms):
-        return LowRank.sum(term for term in terms if isinstance(term, LowRank))
-    shape = max((term.shape for term in terms), key=len)
-    parts = [term.values if isinstance(term, Dense) else term.dense() for term in terms]
-    values = parts[0].reshape(shape)
-    for part in parts[1:]:
-        values = values + part.reshape(shape)
-    return Dense(values)

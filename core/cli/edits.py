@@ -6,7 +6,8 @@ from inspect import signature
 from typing import Any
 
 from ..algebra.rank_rules import AUTO, FULL, RankRule
-from ..edits.blend import METHODS, Blend, blend
+from ..edits.blend import blend
+from ..edits.blend_settings import METHODS, Blend
 from ..edits.convert import convert
 from ..edits.resize import resize
 from ..edits.select import select

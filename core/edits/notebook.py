@@ -16,7 +16,8 @@ from ..reading.lora import Source
 from ..running.output import Output
 from ..running.stream import Compute, choose_device
 from ..storage.files import StateDict
-from .blend import Blend, blend
+from .blend import blend
+from .blend_settings import Blend
 from .block_weights import BlockRule
 
 BlockRules = Sequence[tuple[str, float, float]]

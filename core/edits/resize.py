@@ -5,8 +5,9 @@ from math import prod
 
 import torch
 
-from ..algebra.low_rank import Dense, LowRank
+from ..algebra.low_rank import LowRank
 from ..algebra.rank_rules import RankRule
+from ..algebra.update import Dense
 from ..naming.selectors import Selector
 from ..reading.lora import Lora, Source
 from ..running.encoding import encode

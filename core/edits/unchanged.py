@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ..adapters.adapter import Adapter
-from ..algebra.low_rank import FEW, Dense, LowRank, Update, eps, total
+from ..algebra.low_rank import FEW, LowRank, eps
+from ..algebra.update import Dense, Update, distance, total
 from ..reading.lora import Module
 from ..running.encoding import Encoded, cast, encode, stored_tensors
 from ..running.layout import Target
@@ -77,7 +78,7 @@ def copy(
     if moved:
         rounded = _as_written(module, target, tensors, compute)
         row.norm = exact.frobenius_norm()
-        row.rounding = exact.distance(rounded) / row.norm if row.norm > 0 else 0.0
+        row.rounding = distance(exact, rounded) / row.norm if row.norm > 0 else 0.0
         row.relative_error = row.rounding
         if adapter.kind.factors and row.rounding > FEW * eps(
             module.dtype if dtype is None else dtype
@@ -178,4 +179,4 @@ def combined(
     rounded = adapter.update(tensors.__getitem__, CPU, torch.float64)
     ranks = [module.rank for module in modules]
     row = ModuleReport(target.canonical, "blended", ranks, modules[0].rank)
-    return written(row, Encoded(tensors, exact.distance(rounded)), exact.frobenius_norm())
+    return written(row, Encoded(tensors, distance(exact, rounded)), exact.frobenius_norm())

@@ -5,7 +5,7 @@ from math import sqrt
 
 import torch
 
-from ..algebra.low_rank import Dense, Update, total
+from ..algebra.update import Dense, Update, total
 from ..errors import LoraError, SettingError
 from ..reading.inputs import open_together
 from ..reading.lora import Lora, Source

@@ -24,7 +24,8 @@ import torch
 from torch import Tensor
 
 from ..algebra.cached import cached_property
-from ..algebra.low_rank import LowRank, Update
+from ..algebra.low_rank import LowRank
+from ..algebra.update import Update
 from ..errors import LoraError
 from .bins import ASCENDING, BINS, NUMBERS, ZERO, Scratch, Tally, numbers_of
 

@@ -25,7 +25,8 @@ from torch import Tensor
 from ..algebra import lapack
 from ..algebra.cached import cached_property
 from ..algebra.gram import gram_matrix
-from ..algebra.low_rank import LowRank, Update, singular_values
+from ..algebra.low_rank import LowRank, singular_values
+from ..algebra.update import Update
 from ..running.stream import out_of_memory
 from .elements import PERCENTILES, Entries
 

@@ -13,7 +13,7 @@ from ..adapters.grouping import DROPPED, group
 from ..adapters.kind import Dimensions
 from ..adapters.lora import SUFFIX_PAIRS
 from ..algebra.cached import cached_property
-from ..algebra.low_rank import Update
+from ..algebra.update import Update
 from ..errors import LoraError
 from ..naming.family import UNKNOWN, Family
 from ..naming.recognition import Recognition, recognise

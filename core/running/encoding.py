@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..adapters.adapter import finite
-from ..algebra.low_rank import Dense, Update
+from ..algebra.update import Dense, Update
 from ..errors import LoraError, located
 from ..reading.lora import Module
 from .layout import Target

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 
 from ..algebra.cached import cached_property
-from ..algebra.low_rank import Update
+from ..algebra.update import Update
 from ..errors import LoraError, MismatchError
 from ..naming.family import Family, swapped
 from ..naming.spelling import (

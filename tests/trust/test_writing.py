@@ -227,8 +227,7 @@ def test_runs_that_write_the_same_file_at_once_leave_one_of_theirs(tmp_path, mon
     save(lora_file(NAMES), path)
     weights = (0.5, 0.25, 2.0, 3.0)
     expected = [
-        blend(path, None, Blend((w,), "full")).lora["blocks.3.attn.lora_B.weight"]
-        for w in weights
+        blend(path, None, Blend((w,), "full")).lora["blocks.3.attn.lora_B.weight"] for w in weights
     ]
     for _ in range(5):
         with contextlib.suppress(FileNotFoundError):

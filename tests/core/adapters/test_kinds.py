@@ -22,7 +22,8 @@ from core import (
     resize,
     select,
 )
-from core.algebra.low_rank import Dense, LowRank
+from core.algebra.low_rank import LowRank
+from core.algebra.update import Dense
 from tests import helpers
 from tests.core.kinds import (
     COMFYUI_SCALE,

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from core import Dense, LowRank
-from core.algebra.low_rank import total
 from core.algebra.randomised import randomised
+from core.algebra.update import total
 from tests.helpers import best_error, error, randn, tall
 
 SHAPES = [(12, 7), (7, 12), (9, 9), (40, 3), (3, 40)]

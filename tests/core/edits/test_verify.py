@@ -91,7 +91,7 @@ def test_one_input_is_a_resize():
         assert found[name].relative_error == pytest.approx(exact, rel=1e-4, abs=1e-6)
 
 
-@pytest.mark.parametrize("weights", [[], [1], [1, 1, 1]])
+@pytest.mark.parametrize("weights", [[], [1, 1, 1]])
 def test_one_weight_per_input_is_needed(weights):
     with pytest.raises(LoraError, match="weight"):
         verify(FIRST, [FIRST, SECOND], weights)

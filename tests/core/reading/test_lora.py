@@ -19,9 +19,7 @@ SIZE = (16, 12)
 
 def test_dropping_magnitudes_is_said_and_writes_plain_lora():
     path = FOLDER / "locon_dora.safetensors"
-    edited = blend(
-        Lora(path, reading=Reading(drop_magnitude=True)), None, Blend(weights=(0.5,))
-    )
+    edited = blend(Lora(path, reading=Reading(drop_magnitude=True)), None, Blend(weights=(0.5,)))
     assert not any("dora_scale" in key for key in edited.lora)
     assert any("without the magnitudes of 3 DoRA modules" in n for n in edited.report.notes)
     dropped = [key for key in edited.report.dropped if key.endswith(".dora_scale")]

@@ -1,0 +1,91 @@
+"""What a blend can be asked for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from math import isfinite
+from typing import Any
+
+from ..algebra.rank_rules import AUTO, FULL, RankRule
+from ..errors import SettingError, one_of
+from ..merging.balance import Balance, WeightRule
+from ..merging.even import Even
+from ..running.output import Output
+
+METHODS = ("svd", "pca")
+
+
+@dataclass(frozen=True)
+class Blend:
+    """The settings of a blend.
+
+    `weights` has one number for every LoRA, or one for all of them. `rank` says how many ranks the
+    result keeps: a number, a RankRule, "auto" (the largest of the inputs' ranks in each layer) or
+    "full" (everything, exactly). `method` is svd (exact) or pca (randomised where a rank is
+    given, with `oversampling`, `power_iterations` and `seed`). `layers` selects the modules of the result.
+    `block_weights` is text, one `pattern: w1, w2, ...` per line, multiplied onto the weights; the
+    last line that matches a module counts. `balance` weighs the files anew in every module. Modules
+    whose spectral norm is at most `zero_tolerance` are dropped if `drop_near_zero`.
+    Raises SettingError for settings that make no sense.
+    """
+
+    weights: Sequence[float] = (1.0,)
+    rank: RankRule | int | str = AUTO
+    method: str = "svd"
+    layers: str = ""
+    block_weights: str = ""
+    drop_near_zero: bool = True
+    zero_tolerance: float = 1e-12
+    oversampling: int = 8
+    power_iterations: int = 2
+    seed: int = 0
+    balance: WeightRule | Even | None = None
+
+    def __post_init__(self) -> None:
+        rank_rule(self.rank)
+        one_of("method", self.method, METHODS)
+        if not self.weights or not all(map(isfinite, self.weights)):
+            raise SettingError(f"weights {self.weights} must be finite numbers", fix="1 is neutral")
+        if self.oversampling < 0 or self.power_iterations < 0:
+            raise SettingError(
+                "oversampling and power iterations must be 0 or more", fix="8 and 2 are usual"
+            )
+
+    @property
+    def ranks(self) -> RankRule:
+        return rank_rule(self.rank)
+
+    def weights_of(self, count: int) -> list[float]:
+        """One weight for each of so many inputs."""
+        if len(self.weights) not in (1, count):
+            raise SettingError(
+                f"{len(self.weights)} weights for {count} LoRAs",
+                fix="give one for each, or one for all of them",
+            )
+        return list(self.weights) * (count if len(self.weights) == 1 else 1)
+
+
+def rank_rule(rule: RankRule | int | str) -> RankRule:
+    """A rank, "auto" or "full" as the rule that it means."""
+    if isinstance(rule, RankRule):
+        return rule
+    if isinstance(rule, str):
+        return RankRule(rule)
+    if not isinstance(rule, int):
+        raise SettingError(f"rank {rule!r} is no number", fix=f"give one, {AUTO!r} or {FULL!r}")
+    return RankRule("rank", rule)
+
+
+def recipe_of(settings: Blend, weights: Sequence[float], output: Output) -> dict[str, Any]:
+    """The settings as the recipe in the written file names them."""
+    values = {field.name: getattr(settings, field.name) for field in fields(settings)}
+    rule = settings.balance
+    text = "none" if rule is None else "a function"
+    if isinstance(rule, Balance | Even):
+        text = str(rule)
+    return values | {
+        "weights": list(weights),
+        "rank": str(settings.ranks),
+        "balance": text,
+        "dtype": output.dtype,
+        "spelling": output.spelling,
+    }
