@@ -12,10 +12,10 @@ from ..algebra import lapack
 from ..algebra.low_rank import Dense, LowRank, Update, total
 from ..algebra.randomised import randomised
 from ..algebra.rank_rules import retained
-from ..errors import LoraError, SettingError, one_of
+from ..errors import SettingError, one_of
 from ..merging.balance import Balance, WeightRule
 from ..naming.selectors import Selector
-from ..reading.inputs import check_families, open_pair
+from ..reading.inputs import check_families, file_names, open_pair
 from ..reading.lora import Lora, Source
 from ..running.encoding import encode
 from ..running.layout import Target, lay_out
@@ -27,6 +27,8 @@ from .edit import Edited, Outcome, run
 from .unchanged import copy, notes_of
 
 METHODS = ("svd", "pca")
+RANKS = "it must be 1 or more, or 'full' to keep everything"
+FINITE = "choose numbers such as 1 or -0.5"
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Blend:
     `block_weights` is text, one `pattern: w1, w2` per line, multiplied onto the weights; the last
     line that matches a module counts. `balance` weighs the files anew in every module. Modules
     whose spectral norm is at most `zero_tolerance` are dropped if `drop_near_zero`.
-    Raises LoraError for settings that make no sense.
+    Raises SettingError for settings that make no sense.
     """
 
     weights: tuple[float, float] = (1.0, 1.0)
@@ -55,12 +57,16 @@ class Blend:
 
     def __post_init__(self) -> None:
         if self.rank is not None and self.rank < 1:
-            raise LoraError(f"rank {self.rank} must be 1 or more, or 'full' to keep everything")
+            raise SettingError(f"rank {self.rank} is too low", fix=RANKS)
         one_of("method", self.method, METHODS)
         if not all(map(isfinite, self.weights)):
-            raise LoraError(f"weights {self.weights} must be finite numbers")
+            raise SettingError(f"weights {self.weights} must be finite numbers", fix=FINITE)
         if self.oversampling < 0 or self.power_iterations < 0:
-            raise LoraError("oversampling and power iterations must be 0 or more")
+            raise SettingError(
+                f"oversampling {self.oversampling} and power iterations {self.power_iterations} "
+                "must be 0 or more",
+                fix="the defaults are 8 and 2",
+            )
 
 
 def blend(
@@ -91,7 +97,11 @@ def blend(
         chosen &= {t.canonical for t in targets if keep(t.canonical, raw_names(t))}
     kept = [target for target in targets if target.canonical in chosen]
     if not kept:
-        raise LoraError(f"no module of {loras[0].name} is selected; nothing is written")
+        raise SettingError(
+            "no module is selected, nothing is written",
+            fix="widen the layers selector",
+            file=file_names(lora.name for lora in loras),
+        )
     rule = block_rule or parse_block_weights(settings.block_weights, names)
     recipe = recipe_of(settings, output) | {
         name: "a function"
@@ -152,7 +162,7 @@ def _blend_module(
         balanced = settings.balance(name, *_spectral_norms(target, updates))
         weights = [w * b for w, b in zip(weights, balanced, strict=True)]
     if not all(map(isfinite, weights)):
-        raise SettingError(f"its weights {weights} must be finite numbers")
+        raise SettingError(f"its weights {weights} must be finite numbers", fix=FINITE)
     counting = [i for i, c in enumerate(target.contributions) if weights[c.input] != 0.0]
     if not counting and settings.drop_near_zero:
         return ModuleReport(name, "dropped", ranks, note="its weight is zero"), {}

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 
-from ..errors import LoraError
+from ..errors import SettingError
 from ..naming.selectors import compile_pattern
 
 # (canonical name, raw names of the module in the inputs) -> (multiplier 1, multiplier 2)
@@ -13,7 +13,7 @@ BlockRule = Callable[[str, Sequence[str]], tuple[float, float]]
 def parse_block_weights(text: str, names: Sequence[str]) -> BlockRule:
     """Lines `pattern: w1, w2` (or one number for both) as a rule; the last match counts.
 
-    Raises LoraError for a line that cannot be read or that matches no module.
+    Raises SettingError for a line that cannot be read or that matches no module.
     """
     rules = []
     for line in filter(None, map(str.strip, re.split(r"[\n;]", text))):
@@ -23,10 +23,15 @@ def parse_block_weights(text: str, names: Sequence[str]) -> BlockRule:
         except ValueError:
             values = []
         if not colon or len(values) not in (1, 2):
-            raise LoraError(f"block weights line {line!r} must read 'pattern: w1, w2'")
+            raise SettingError(
+                f"block weights line {line!r} cannot be read", fix="it must read 'pattern: w1, w2'"
+            )
         expression = compile_pattern(pattern.strip())
         if not any(expression.fullmatch(name) for name in names):
-            raise LoraError(f"block weights pattern {pattern.strip()!r} matches no layer")
+            raise SettingError(
+                f"block weights pattern {pattern.strip()!r} matches no layer",
+                fix="take names that `info` lists, or patterns of them",
+            )
         rules.append((expression, (values[0], values[-1])))
 
     def rule(name: str, raws: Sequence[str]) -> tuple[float, float]:

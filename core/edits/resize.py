@@ -9,7 +9,7 @@ import torch
 
 from ..algebra.low_rank import Dense, LowRank, Svd
 from ..algebra.rank_rules import RankRule, Spectrum, budget_ranks, retained
-from ..errors import LoraError
+from ..errors import SettingError, located
 from ..naming.selectors import Selector
 from ..reading.lora import Lora, Source
 from ..running.encoding import encode
@@ -174,7 +174,9 @@ def _budget(
         return target.canonical, Spectrum(values, cost * (dtype.itemsize if in_bytes else 1)), svd
 
     quiet = replace(compute, progress=None)
-    for name, found, svd in stream(targets, lambda t: t.canonical, spectrum, quiet, [source.name]):
+    for name, found, svd in stream(
+        targets, lambda t: t.canonical, spectrum, quiet, lambda t: t.file
+    ):
         if isinstance(found, int):
             fixed_cost += found
             continue
@@ -182,9 +184,12 @@ def _budget(
         fixed_cost += 4 if in_bytes else 0  # Its alpha.
     whole = rule.value * 1e6 if rule.name == "megabytes" else rule.value
     if whole <= fixed_cost:
-        raise LoraError(
-            f"{source.name}: the budget of {rule.value:g} {rule.name} is used up by the header and "
-            f"the tensors that stay as they are ({fixed_cost}); raise it"
+        raise SettingError(
+            f"the budget of {rule.value:g} {rule.name} is used up by the header and the tensors "
+            f"that stay as they are ({fixed_cost})",
+            fix="raise it",
+            file=source.name,
         )
-    ranks = budget_ranks(list(spectra.values()), whole - fixed_cost, rule)
+    with located(file=source.name):
+        ranks = budget_ranks(list(spectra.values()), whole - fixed_cost, rule)
     return {name: Planned(rank, svds[name]) for name, rank in zip(spectra, ranks, strict=True)}

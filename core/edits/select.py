@@ -3,7 +3,7 @@
 import os
 from contextlib import AbstractContextManager
 
-from ..errors import EmptyRest, LoraError, SettingError
+from ..errors import EmptyRest, FileError, SettingError
 from ..naming.selectors import Selector
 from ..reading.lora import Lora, Source
 from ..running.layout import Target, lay_out
@@ -59,7 +59,11 @@ def _check_rest(source: Lora, output: Output, rest: Output) -> None:
         return
     rest.check([source])
     if output.path is not None and os.path.realpath(output.path) == os.path.realpath(rest.path):
-        raise LoraError(f"{rest.path}: both parts would be this file; choose another for the rest")
+        raise FileError(
+            "both parts would be this file",
+            fix="choose another for the rest",
+            file=str(rest.path),
+        )
     with FileSink(rest.path):
         pass  # It can be begun there, which is all that can be known now.
 

@@ -1,14 +1,16 @@
 """Several files that are used together: read as one family, and for one model."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from ..errors import LoraError
+from ..errors import FileError, LoraError, MismatchError
 from ..naming.family import UNKNOWN
 from .lora import Lora, Module
 
+ONE_MODEL = "use LoRAs of one model"
+
 
 def check_families(loras: Sequence[Lora]) -> None:
-    """Raises LoraError when two files have no weight in common and may be for different models.
+    """Raises MismatchError when two files have no weight in common and may be for different models.
 
     Two halves of one LoRA have none in common either.
     """
@@ -19,9 +21,11 @@ def check_families(loras: Sequence[Lora]) -> None:
         m.identity for m in second.modules.values()
     }
     if not shared and not (first.family is second.family is not UNKNOWN):
-        raise LoraError(
-            f"{first.name} and {second.name} share no module: they are for different base models "
-            f"({first.recognition} and {second.recognition}); blend LoRAs of one model"
+        raise MismatchError(
+            "they share no module: different base models "
+            f"({first.recognition} and {second.recognition})",
+            fix=ONE_MODEL,
+            file=file_names([first.name, second.name]),
         )
 
 
@@ -35,14 +39,22 @@ def open_pair(first: Lora, second: Lora) -> tuple[Lora, Lora]:
     return first, second
 
 
-def misfit(modules: Sequence[Module]) -> str:
-    """Why modules that touch one weight do not fit each other."""
+def file_names(names: Iterable[str]) -> str:
+    """Names of files as an error has them, each once."""
+    return " and ".join(dict.fromkeys(names))
+
+
+def misfit(modules: Sequence[Module], module: str, problem: str) -> LoraError:
+    """What to raise where modules that touch one weight do not fit each other."""
+    file = file_names(module.tensors.name for module in modules)
     if len({id(module.tensors) for module in modules}) > 1:
-        return "different base models"
-    return f"{modules[0].tensors.name} is damaged or mixed up"
+        problem += ": they are for different base models"
+        return MismatchError(problem, fix=ONE_MODEL, file=file, module=module)
+    problem += ": the file is damaged or mixed up"
+    return FileError(problem, fix="download or save it again", file=file, module=module)
 
 
 def other_files(module: Module, modules: list[Module]) -> str:
     """The files of all modules but this one's; its own where there is no other."""
     names = [other.tensors.name for other in modules if other.tensors is not module.tensors]
-    return " and ".join(dict.fromkeys(names)) or module.tensors.name
+    return file_names(names) or module.tensors.name

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..adapters.adapter import finite
 from ..algebra.low_rank import Dense, Update
-from ..errors import LoraError
+from ..errors import FileError, SettingError, located
 from ..reading.lora import Module
 from .layout import Target
 
@@ -46,13 +46,16 @@ def cast(tensor: Tensor, dtype: torch.dtype, key: str) -> Tensor:
     if not finite(result):
         largest = float(tensor.double().abs().max())
         if isfinite(largest):
-            raise LoraError(
-                f"tensor {key} has an entry of {largest:.3g}, too large for "
-                f"{str(dtype).removeprefix('torch.')}; write bf16 or fp32 instead"
+            name = str(dtype).removeprefix("torch.")
+            raise SettingError(
+                f"has an entry of {largest:.3g}, too large for {name}",
+                fix="write bf16 or fp32 instead",
+                tensor=key,
             )
-        raise LoraError(
-            f"tensor {key} contains NaN or Inf; leave the layer out with the layers selector, "
-            "or choose smaller weights"
+        raise FileError(
+            "contains NaN or Inf",
+            fix="leave the layer out with the layers selector, or choose smaller weights",
+            tensor=key,
         )
     return result
 
@@ -68,12 +71,10 @@ def too_faint(tensor: Tensor) -> bool:
 def stored_tensors(module: Module, raw: str, dtype: torch.dtype | None) -> dict[str, Tensor]:
     """A module's tensors as they stand, renamed to `raw`; factors cast where `dtype` is given."""
     result = {}
-    for role, key in module.adapter.keys.items():
-        tensor = module.tensors[key]
-        new = raw + module.adapter.suffixes.get(role, ".alpha")
-        fixed = role == "alpha" or not tensor.is_floating_point()
-        try:
+    with located(file=module.tensors.name, module=module.canonical):
+        for role, key in module.adapter.keys.items():
+            tensor = module.tensors[key]
+            new = raw + module.adapter.suffixes.get(role, ".alpha")
+            fixed = role == "alpha" or not tensor.is_floating_point()
             result[new] = cast(tensor, tensor.dtype if fixed or dtype is None else dtype, key)
-        except LoraError as error:
-            raise LoraError(f"{module.tensors.name}: module {module.canonical}: {error}") from error
     return result

@@ -162,7 +162,7 @@ def test_loras_of_two_models_are_not_blended(comfyui: Server) -> None:
     blend = graph.node("LoraAlloyBlend", lora_1=graph.load(flux), lora_2=graph.load(sd15))
     graph.node("LoraAlloySave", lora=blend[0])
     message = str(error_of(comfyui.queue(graph, expect_error=True)))
-    assert message.startswith("of-flux.safetensors and of-sd15.safetensors share no module")
+    assert message.startswith("of-flux.safetensors and of-sd15.safetensors: they share no module")
 
 
 @pytest.mark.parametrize("content", ["checkpoint", "text", "pickle"])
