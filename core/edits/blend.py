@@ -92,7 +92,8 @@ def blend(
     targets = lay_out(loras, output.spelling_for(loras[0]))
     others = {key for lora in loras for key in lora.other}
     names = [target.canonical for target in targets]
-    chosen = Selector.parse(settings.layers).select([*names, *sorted(others)])
+    files = file_names(lora.name for lora in loras)
+    chosen = Selector.parse(settings.layers).select([*names, *sorted(others)], files)
     if keep is not None:
         chosen &= {t.canonical for t in targets if keep(t.canonical, raw_names(t))}
     kept = [target for target in targets if target.canonical in chosen]
@@ -100,7 +101,7 @@ def blend(
         raise SettingError(
             "no module is selected, nothing is written",
             fix="widen the layers selector",
-            file=file_names(lora.name for lora in loras),
+            file=files,
         )
     rule = block_rule or parse_block_weights(settings.block_weights, names)
     recipe = recipe_of(settings, output) | {

@@ -30,7 +30,7 @@ def select(
     source = Lora.of(lora)
     targets = lay_out([source], output.spelling_for(source))
     names = [target.canonical for target in targets] + sorted(source.other)
-    chosen = Selector.parse(layers).select(names)
+    chosen = Selector.parse(layers).select(names, source.name)
     others = set(names) - chosen
     if not any(target.canonical in chosen for target in targets):
         raise SettingError(

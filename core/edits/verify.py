@@ -115,7 +115,8 @@ def check(
         if key not in written.tensors.info or not same_bits(
             written.tensors[key], owner.tensors[key]
         ):
-            raise FileError(f"is not the one of {owner.name}", AGAIN, file=file, tensor=key)
+            problem = f"was not written as it is in {owner.name}"
+            raise FileError(problem, AGAIN, file=file, tensor=key)
     return measured
 
 

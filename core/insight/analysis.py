@@ -131,7 +131,7 @@ def analyze_lora(
     if statistics not in LEVELS:
         one_of("statistics", statistics, STATISTICS)
     if svd_topk < 1:
-        raise SettingError(f"svd_topk {svd_topk} must be 1 or more", fix="10 is a good start")
+        raise SettingError(f"svd_topk {svd_topk} must be 1 or more", fix="8 is the default")
     if compute is None:
         chosen = choose_device("auto" if device is None else str(device))
         compute = Compute(chosen, dtype or torch.float32)
@@ -139,7 +139,7 @@ def analyze_lora(
         # Apple's GPUs have no float64, in which spectra and sums are computed.
         compute = replace(compute, device=CPU)
     lora = Lora.of(state_dict)
-    names = Selector.parse(layers).select(lora.modules) if layers else set(lora.modules)
+    names = Selector.parse(layers).select(lora.modules, lora.name)
     modules = [module for name, module in lora.modules.items() if name in names]
 
     def one(module: Module, compute: Compute) -> dict[str, Any]:

@@ -59,20 +59,20 @@ class Selector:
             tuple(p[1:].strip() for p in patterns if p.startswith("-")),
         )
 
-    def select(self, names: Iterable[str]) -> set[str]:
-        """The selected names. Raises SettingError for a pattern that matches none of them."""
+    def select(self, names: Iterable[str], file: str = "") -> set[str]:
+        """The selected names, of this file. Raises SettingError for a pattern that matches none."""
         names = list(names)
         chosen: set[str] = set()
         for pattern in self.includes:
-            chosen |= self._matching(pattern, names)
+            chosen |= self._matching(pattern, names, file)
         if not self.includes:
             chosen = set(names)
         for pattern in self.excludes:
-            chosen -= self._matching(pattern, names)
+            chosen -= self._matching(pattern, names, file)
         return chosen
 
     @staticmethod
-    def _matching(pattern: str, names: list[str]) -> set[str]:
+    def _matching(pattern: str, names: list[str], file: str) -> set[str]:
         expression = compile_pattern(pattern)
         found = {name for name in names if expression.fullmatch(name)}
         if not found:
@@ -80,5 +80,6 @@ class Selector:
             raise SettingError(
                 f"selector {pattern!r} matches no layer",
                 fix=f"the names are those that `info` lists, {example}",
+                file=file,
             )
         return found

@@ -189,4 +189,4 @@ def test_an_unknown_choice_is_refused_in_words(comfyui: Server) -> None:
     blend = graph.node("LoraAlloyBlend", lora_1=graph.load(name), method="magic")
     graph.node("LoraAlloySave", lora=blend[0])
     message = str(error_of(comfyui.queue(graph, expect_error=True)))
-    assert "method is not one of its choices; choose one of svd, pca" in message
+    assert "method None is unknown; choose one of svd, pca" in message
