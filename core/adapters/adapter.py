@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..algebra.low_rank import LowRank, Update
-from ..errors import FileError, LoraError
+from ..errors import FileError, located
 from ..storage.files import TensorInfo
 from .kind import DAMAGED, Dimensions, Kind
 
@@ -63,12 +63,9 @@ class Adapter:
             tensor = roles[role] = tensor if stored else tensor.to(dtype)
             if not finite(tensor):
                 raise FileError("contains NaN or Inf", fix=DAMAGED, tensor=key)
-        try:
+        with located(tensor=", ".join(self.keys[role] for role in roles)):
             update = self.kind.update(roles, alpha)
             return update.computed_in(dtype) if isinstance(update, LowRank) else update
-        except LoraError as error:
-            error.at(tensor=", ".join(self.keys[role] for role in roles))
-            raise
 
 
 def scalar(tensor: Tensor, key: str) -> float:

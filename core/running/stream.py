@@ -18,7 +18,7 @@ from typing import TypeVar
 import torch
 
 from ..algebra.lapack import LinAlgError
-from ..errors import Cancelled, LoraError, SettingError
+from ..errors import Cancelled, LoraError, SettingError, located
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -82,11 +82,8 @@ def stream(
     waiting = iter(items)
 
     def one(item: Item) -> Result:
-        try:
+        with located(file=file(item), module=name(item)):
             return computed(item)
-        except LoraError as error:
-            error.at(file=file(item), module=name(item))
-            raise
 
     def computed(item: Item) -> Result:
         # Gradients are per thread. No inference mode: results must work in autograd code too.
