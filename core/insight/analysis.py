@@ -178,7 +178,7 @@ def sort_table(table: pd.DataFrame, sort_by: str, ascending: bool = False) -> pd
     """The rows by a column, NaN last. Raises SettingError where the table has no such column."""
     if sort_by not in table.columns:
         alike = [column for column in table.columns if sort_by.split(".")[-1] in column]
-        hint = f"such as {', '.join(alike[:4])}" if alike else "which --csv writes"
+        hint = f"such as {', '.join(alike[:4])}" if alike else "of those that --csv writes"
         raise SettingError(
             f"sort by {sort_by!r}: no such column among the {len(table.columns)} measured",
             fix=f"choose one {hint}; those of the entries of dW need statistics=full",

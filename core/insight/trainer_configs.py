@@ -82,7 +82,7 @@ def trainer_config(trainer: str, lora: Lora, blocks: Sequence[str]) -> str:
     if missing := [block for block in blocks if block not in known]:
         raise MismatchError(
             f"has no block {missing[0]}",
-            fix=f"it has {', '.join(sorted(known))}",
+            fix=f"it has {', '.join(sorted(known)) or 'none'}",
             file=lora.name,
         )
     wanted = set(blocks)
