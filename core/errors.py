@@ -1,7 +1,6 @@
 """What goes wrong in ways that users can mend, and where it did."""
 
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 
 
 class LoraError(ValueError):
@@ -10,28 +9,45 @@ class LoraError(ValueError):
     Raised instead of guessing: a wrong guess writes a file that loads and is wrong. Its text says
     where, what and how to go on, in one line: `file: module NAME: tensor KEY: problem; fix`. The
     command line and the ComfyUI nodes show it as it is; the parts are attributes of the same names,
-    each an empty text where it does not apply.
+    of which those that say where are an empty text where they do not apply.
+
+    What raises it says as much of the place as it knows; `located` and `at` add the rest on the
+    way up. The subclasses tell apart what callers may want to; what is none of them (no memory, a
+    decomposition that fails) is a LoraError only.
     """
 
     def __init__(
-        self, problem: str, *, fix: str = "", file: str = "", module: str = "", tensor: str = ""
+        self, problem: str, fix: str, *, file: str = "", module: str = "", tensor: str = ""
     ) -> None:
-        super().__init__(problem)
+        super().__init__(problem, fix)  # What unpickling calls the class with.
         self.problem, self.fix = problem, fix
         self.file, self.module, self.tensor = file, module, tensor
 
+    def at(self, *, file: str = "", module: str = "", tensor: str = "") -> "LoraError":
+        """This error, told what lies around the place that it knows.
+
+        An error that knows its tensor is told module and file, one that knows no more than its file
+        is about the file as a whole: nothing is added inside of it.
+        """
+        if not (self.tensor or self.module or self.file):
+            self.tensor = tensor
+        if not self.module and (self.tensor or not self.file):
+            self.module = module
+        self.file = self.file or file
+        return self
+
     def __str__(self) -> str:
-        parts = (
+        place = (
             self.file,
             self.module and f"module {self.module}",
             self.tensor and f"tensor {self.tensor}",
-            "; ".join(filter(None, (self.problem, self.fix))),
         )
-        return ": ".join(filter(None, parts))
+        text = ": ".join(filter(None, (*place, f"{self.problem}; {self.fix}")))
+        return " ".join(text.splitlines())  # Names and other libraries' words can have several.
 
 
 class FileError(LoraError):
-    """A file that cannot be read or written, or that is damaged."""
+    """A file that cannot be read or written, or in which something cannot be used as it is."""
 
 
 class SettingError(LoraError):
@@ -58,13 +74,21 @@ def one_of(name: str, value: object, choices: Collection[str]) -> None:
         )
 
 
-@contextmanager
-def located(*, file: str = "", module: str = "", tensor: str = "") -> Iterator[None]:
-    """Inside, a LoraError that does not say where it happened is told this."""
-    try:
-        yield
-    except LoraError as error:
-        error.file = error.file or file
-        error.module = error.module or module
-        error.tensor = error.tensor or tensor
-        raise
+class located:
+    """Inside, a LoraError is told where it is (see `LoraError.at`).
+
+    A class, not a generator: it stands in the loop over modules.
+    """
+
+    __slots__ = ("place",)
+
+    def __init__(self, *, file: str = "", module: str = "", tensor: str = "") -> None:
+        self.place = file, module, tensor
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, LoraError):
+            file, module, tensor = self.place
+            error.at(file=file, module=module, tensor=tensor)

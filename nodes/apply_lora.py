@@ -4,7 +4,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..core import LoraError
+from ..core import SettingError
 from . import comfy_bridge, inputs
 from .fit import check_fit
 from .inputs import CATEGORY
@@ -59,7 +59,9 @@ class LoraAlloyApply(io.ComfyNode):
         clip: Any = None,
     ) -> io.NodeOutput:
         if model is None and clip is None:
-            raise LoraError("Apply LoRA: nothing to apply it to; connect a model, a clip or both")
+            raise SettingError(
+                "Apply LoRA: nothing to apply it to", fix="connect a model, a clip or both"
+            )
         source = named(lora, "lora")
         fit = check_fit(source, model, clip)
         if fit.partial:

@@ -26,7 +26,7 @@ from comfy.cli_args import args
 from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
 
-from ..core import Compute, LoraError, StateDict, load
+from ..core import Compute, FileError, SettingError, StateDict, load
 
 Result = TypeVar("Result")
 LoraModel = Mapping[str, Tensor]  # what travels on LORA_MODEL wires
@@ -62,13 +62,15 @@ def _accelerators() -> list[torch.device]:
 
 
 def choose_device(name: str) -> torch.device:
-    """The device behind a choice. Raises LoraError for one that this machine has not got."""
+    """The device behind a choice. Raises SettingError for one that this machine has not got."""
     if name == "auto":
         device: torch.device = memory.get_torch_device()
         return device if device.type != "cpu" and memory.supports_fp64(device) else CPU
     if name not in device_options():
-        known = ", ".join(device_options())
-        raise LoraError(f"compute device {name!r} is not on this machine; choose one of {known}")
+        raise SettingError(
+            f"compute device {name!r} is not on this machine",
+            fix=f"choose one of {', '.join(device_options())}",
+        )
     return torch.device(name)
 
 
@@ -153,19 +155,20 @@ def lora_fingerprint(name: str) -> str:
 def load_lora(name: str) -> StateDict:
     """A file of the lora folders with its metadata, its tensors mapped from the disk.
 
-    Raises LoraError for a file that is gone or that is not safetensors.
+    Raises FileError for a file that is gone or that is not safetensors.
     """
     path = lora_path(name)
     if path is None:
-        raise LoraError(f"{name}: not in the lora folders any more; press R and choose again")
+        problem = "not in the lora folders any more"
+        raise FileError(problem, fix="press R and choose again", file=name)
     return load(path, name)
 
 
 def new_output_path(prefix: str) -> Path:
     """The next free path <prefix>_00001_.safetensors in ComfyUI's output folder.
 
-    Raises LoraError for a prefix that leads out of that folder, or that a file cannot have on every
-    system: workflows travel.
+    Raises SettingError for a prefix that leads out of that folder, or that a file cannot have on
+    every system: workflows travel.
     """
     output = folder_paths.get_output_directory()
     # ComfyUI takes `..` out before it follows links: so does this.
@@ -173,15 +176,14 @@ def new_output_path(prefix: str) -> Path:
     try:
         target = Path(os.path.realpath(os.path.join(output, inner)))
         if Path(os.path.realpath(output)) not in target.parents:
-            raise LoraError(
-                f"filename prefix {prefix!r} must name a file inside ComfyUI's output folder, such "
-                "as loras/alloy, without colons and names of devices"
+            raise SettingError(
+                f"filename prefix {prefix!r} must name a file inside ComfyUI's output folder",
+                fix="choose one such as loras/alloy, without colons and names of devices",
             )
         folder, name, counter, _, _ = folder_paths.get_save_image_path(inner, output)
     except (OSError, UnicodeError) as error:
-        raise LoraError(
-            f"filename prefix {prefix!r} cannot be used ({error}); choose another"
-        ) from error
+        problem = f"filename prefix {prefix!r} cannot be used ({error})"
+        raise SettingError(problem, fix="choose another") from error
     path = Path(folder) / f"{name}_{counter:05}_.safetensors"
     while os.path.lexists(
         path

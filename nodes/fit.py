@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
-from ..core import UNKNOWN, Lora, LoraError, Module, StateDict
+from ..core import UNKNOWN, Lora, MismatchError, Module, StateDict
 from . import comfy_bridge
 
 SHOWN = 5
@@ -46,7 +46,7 @@ class Fit:
 
 
 def check_fit(lora: StateDict, model: Any, clip: Any) -> Fit:
-    """Compare a LoRA with loaded models. Raises LoraError when not one of its modules fits."""
+    """Compare a LoRA with loaded models. Raises MismatchError when not one of its modules fits."""
     read = Lora(StateDict(comfy_bridge.as_comfyui_reads_it(lora), name=lora.name))
     known = comfy_bridge.lora_keys(model, clip)
     fit = Fit(read.name)
@@ -62,7 +62,7 @@ def check_fit(lora: StateDict, model: Any, clip: Any) -> Fit:
         else:
             fit.missing.append(module.canonical)
     if not fit.fitting:
-        raise LoraError(_misfit(fit, read, model, clip))
+        raise _misfit(fit, read, model, clip)
     return fit
 
 
@@ -74,18 +74,22 @@ def _numbers(module: Module) -> int:
     return info[keys["up"]].shape[0] * prod(info[keys["down"]].shape[1:])
 
 
-def _misfit(fit: Fit, lora: Lora, model: Any, clip: Any) -> str:
+def _misfit(fit: Fit, lora: Lora, model: Any, clip: Any) -> MismatchError:
     count = len(lora.modules)
-    if len(fit.text) == count:
-        return f"{lora.name}: all of its {count} modules are for a text encoder; connect clip"
-    if len(fit.network) == count:
-        return f"{lora.name}: all of its {count} modules are for a diffusion model; connect model"
+    for modules, what, socket in (
+        (fit.text, "a text encoder", "clip"),
+        (fit.network, "a diffusion model", "model"),
+    ):
+        if len(modules) == count:
+            problem = f"all of its {count} modules are for {what}"
+            return MismatchError(problem, fix=f"connect {socket}", file=lora.name)
     this = comfy_bridge.model_name(model, clip)
     made_for = "a model of unknown family" if lora.family is UNKNOWN else lora.family.name
     example = next(iter(lora.modules.values())).raw
     which = "have another shape" if fit.resized else "are not in it"
-    return (
-        f"{lora.name}: made for {made_for}, this model is {this}, and not one of its {count} "
-        f"modules fits: they {which}, such as {example}; load the model that it was trained for, "
-        "or choose another LoRA"
+    return MismatchError(
+        f"made for {made_for}, this model is {this}, and not one of its {count} modules fits: "
+        f"they {which}, such as {example}",
+        fix="load the model that it was trained for, or choose another LoRA",
+        file=lora.name,
     )

@@ -61,7 +61,7 @@ class LoraAlloySave(io.ComfyNode):
 
 
 def parse_metadata(text: str) -> dict[str, str]:
-    """Lines `key: value` as a dict. Raises LoraError for a line without a key or a colon."""
+    """Lines `key: value` as a dict. Raises SettingError for a line without a key or a colon."""
     found = {}
     for line in filter(None, map(str.strip, text.splitlines())):
         key, colon, value = line.partition(":")

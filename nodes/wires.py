@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..core import Edited, LoraError, Report, StateDict
+from ..core import Edited, Report, SettingError, StateDict
 from . import comfy_bridge
 from .comfy_bridge import LoraModel
 
@@ -17,9 +17,9 @@ def named(lora: LoraModel, socket: str) -> StateDict:
     if isinstance(lora, StateDict) and lora.name:
         return lora
     if not isinstance(lora, Mapping):
-        raise LoraError(
-            f"{socket}: expected a LoRA, got a {type(lora).__name__}; connect Load LoRA for "
-            "Editing, Train LoRA or another LoRA Alloy node"
+        raise SettingError(
+            f"{socket}: expected a LoRA, got a {type(lora).__name__}",
+            fix="connect Load LoRA for Editing, Train LoRA or another LoRA Alloy node",
         )
     return StateDict(lora, getattr(lora, "metadata", None), f"the LoRA at {socket}")
 

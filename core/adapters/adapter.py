@@ -9,9 +9,9 @@ from torch import Tensor
 
 from ..algebra.low_rank import LowRank
 from ..algebra.update import Update
-from ..errors import LoraError
+from ..errors import FileError, located
 from ..storage.files import TensorInfo
-from .kind import Dimensions, Kind
+from .kind import DAMAGED, Dimensions, Kind
 
 # Of these every entry is one of float32, and torch can do with them what updates need.
 HANDY = (torch.float32, torch.float16, torch.bfloat16)
@@ -67,33 +67,29 @@ class Adapter:
             stored = self.kind.factors and role in ("up", "down") and tensor.dtype in HANDY
             tensor = roles[role] = tensor if stored else tensor.to(dtype)
             if not finite(tensor):
-                raise LoraError(
-                    f"tensor {key} contains NaN or Inf; the file is damaged: retrain or "
-                    "leave the layer out with the layers selector"
-                )
+                raise FileError("contains NaN or Inf", fix=DAMAGED, tensor=key)
         return roles, alpha
 
     def update(
         self, read: Callable[[str], Tensor], device: torch.device, dtype: torch.dtype
     ) -> Update:
-        """The change of the weight at strength 1. Raises LoraError for NaN, Inf, or bad shapes."""
+        """The change of the weight at strength 1. Raises FileError for NaN, Inf, or bad shapes."""
         assert self.kind.update is not None
         roles, alpha = self.roles(read, device, dtype)
-        try:
+        with located(tensor=", ".join(self.keys[role] for role in roles)):
             update = self.kind.update(roles, alpha)
             return update.computed_in(dtype) if isinstance(update, LowRank) else update
-        except LoraError as error:
-            names = ", ".join(key for role, key in self.keys.items() if role != "alpha")
-            raise LoraError(f"{names}: {error}") from error
 
 
 def scalar(tensor: Tensor, key: str) -> float:
     """The value of a stored alpha: 0-d or one element, of any dtype."""
     if tensor.numel() != 1:
-        raise LoraError(f"tensor {key} must hold one number, its shape is {tuple(tensor.shape)}")
+        problem = f"must hold one number, its shape is {tuple(tensor.shape)}"
+        raise FileError(problem, fix=DAMAGED, tensor=key)
     value = float(tensor.float())
     if value != value or abs(value) == float("inf"):
-        raise LoraError(f"tensor {key} is {value}; the scale of the layer is unknown")
+        problem = f"is {value}, so the scale of the layer is unknown"
+        raise FileError(problem, fix=DAMAGED, tensor=key)
     return value
 
 

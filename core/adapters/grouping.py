@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
 
-from ..errors import LoraError
+from ..errors import FileError
 from ..storage.files import TensorInfo
 from .adapter import Adapter
 from .base_dependent import BOFT, DORA, OFT
@@ -26,7 +26,7 @@ def group(info: Mapping[str, TensorInfo], drop_magnitude: bool) -> Groups:
     """Sort the tensors of a file into adapters.
 
     Returns ({(raw module name, "weight" or "bias"): adapter}, {key of no adapter: reason}, {key
-    that does not count: reason}). `drop_magnitude` leaves DoRA's magnitudes out. Raises LoraError
+    that does not count: reason}). `drop_magnitude` leaves DoRA's magnitudes out. Raises FileError
     for a module that lacks a factor.
     """
     kind_of = {suffix: kind for kind in KINDS for suffix in kind.suffixes}
@@ -93,7 +93,11 @@ def _winner(
         shadowed |= {key: reason for key in kinds[kind].keys.values()}
     if role := chosen.kind.missing(chosen.keys):
         have = ", ".join(chosen.keys.values())
-        raise LoraError(f"module {raw} has {have} but no {role} factor; the file is incomplete")
+        raise FileError(
+            f"has {have} but no {role} factor",
+            fix="the file is incomplete: download or save it again",
+            module=raw,
+        )
     for kind in (kind for kind in ordered if kind.modifies):
         modifier, modified = kinds[kind], chosen.modified or chosen.kind
         if modified not in kind.modifies:

@@ -13,6 +13,8 @@ from ..algebra.update import Update
 Roles = Mapping[str, Tensor]
 # role -> shape of the stored tensor
 Shapes = Mapping[str, tuple[int, ...]]
+# How to go on where the stored tensors are no update.
+DAMAGED = "the file is damaged: retrain or leave the layer out with the layers selector"
 
 
 class Dimensions(NamedTuple):

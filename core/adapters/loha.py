@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ..algebra.low_rank import LowRank
 from ..algebra.update import Dense, Update
-from ..errors import LoraError
-from .kind import Dimensions, Kind, Roles, Shapes, is_thin, product_dimensions, register
+from ..errors import FileError
+from .kind import DAMAGED, Dimensions, Kind, Roles, Shapes, is_thin, product_dimensions, register
 
 
 def update(roles: Roles, alpha: float | None) -> Update:
@@ -23,7 +23,8 @@ def update(roles: Roles, alpha: float | None) -> Update:
     a2, b2 = factors(roles["w2_a"], roles["w2_b"], roles.get("t2"))
     shape = (a1.shape[0], *b1.shape[1:])
     if shape != (a2.shape[0], *b2.shape[1:]):
-        raise LoraError(f"its two products have the shapes {shape} and {(len(a2), *b2.shape[1:])}")
+        problem = f"its two products have the shapes {shape} and {(len(a2), *b2.shape[1:])}"
+        raise FileError(problem, fix=DAMAGED)
     b1, b2 = b1.flatten(1), b2.flatten(1)
     rank = a1.shape[1] * a2.shape[1]
     scale = 1.0 if alpha is None else alpha / roles["w1_b"].shape[0]
@@ -37,16 +38,18 @@ def update(roles: Roles, alpha: float | None) -> Update:
 def factors(a: Tensor, b: Tensor, middle: Tensor | None) -> tuple[Tensor, Tensor]:
     """(left [out, r], right [r, in, *kernel]) of one product, the kernel folded into the right."""
     if a.ndim != 2 or b.ndim != 2:
-        raise LoraError(f"{tuple(a.shape)} and {tuple(b.shape)} must be matrices")
+        raise FileError(f"{tuple(a.shape)} and {tuple(b.shape)} must be matrices", fix=DAMAGED)
     if middle is not None:
         a = a.T
         if tuple(middle.shape[:2]) != (a.shape[1], b.shape[0]):
-            raise LoraError(f"{tuple(middle.shape)} does not fit {tuple(b.shape)}")
+            problem = f"{tuple(middle.shape)} does not fit {tuple(b.shape)}"
+            raise FileError(problem, fix=DAMAGED)
         b = torch.einsum("ij...,jn->in...", middle, b)
     if a.shape[1] != b.shape[0]:
-        raise LoraError(f"{tuple(a.shape)} and {tuple(b.shape)} do not fit: their ranks differ")
+        problem = f"{tuple(a.shape)} and {tuple(b.shape)} do not fit: their ranks differ"
+        raise FileError(problem, fix=DAMAGED)
     if a.shape[1] == 0:
-        raise LoraError("its rank is 0; leave it out with the layers selector")
+        raise FileError("its rank is 0", fix="leave it out with the layers selector")
     return a, b
 
 

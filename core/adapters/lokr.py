@@ -18,8 +18,8 @@ from torch import Tensor
 from ..algebra.kronecker import Kronecker, kron
 from ..algebra.low_rank import LowRank
 from ..algebra.update import Update
-from ..errors import LoraError
-from .kind import Dimensions, Kind, Roles, Shapes, is_thin, product_dimensions, register
+from ..errors import FileError
+from .kind import DAMAGED, Dimensions, Kind, Roles, Shapes, is_thin, product_dimensions, register
 from .loha import factors, sizes
 
 TUCKER = "LoKr with t2: ComfyUI 0.33 fails on it and leaves the layer as it is; here it counts"
@@ -33,7 +33,8 @@ def update(roles: Roles, alpha: float | None) -> Update:
     """
     left = _product(roles, "w1", None)
     if left[1].ndim > 2:
-        raise LoraError(f"w1 {tuple(roles['w1'].shape)} must be a matrix; only w2 has a kernel")
+        problem = f"w1 {tuple(roles['w1'].shape)} must be a matrix: only w2 has a kernel"
+        raise FileError(problem, fix=DAMAGED)
     right = _product(roles, "w2", roles.get("t2"))
     rows, columns = left[0].shape[0] * right[0].shape[0], left[1].shape[1] * right[1].shape[1]
     shape = (rows, columns, *right[1].shape[2:])
@@ -51,7 +52,7 @@ def _product(roles: Roles, name: str, middle: Tensor | None) -> tuple[Tensor, Te
     if whole is None:
         return factors(roles[f"{name}_a"], roles[f"{name}_b"], middle)
     if whole.ndim < 2 or whole.numel() == 0:
-        raise LoraError(f"{name} {tuple(whole.shape)} must be a matrix with entries")
+        raise FileError(f"{name} {tuple(whole.shape)} must be a matrix with entries", fix=DAMAGED)
     rows, columns = whole.shape[0], whole.flatten(1).shape[1]
     if rows <= columns:
         return torch.eye(rows, dtype=whole.dtype, device=whole.device), whole

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from ..algebra.low_rank import LowRank
-from ..errors import LoraError
-from .kind import Dimensions, Kind, Roles, Shapes, register
+from ..errors import FileError
+from .kind import DAMAGED, Dimensions, Kind, Roles, Shapes, register
 
 # (up, down) in the order in which ComfyUI looks for them.
 SUFFIX_PAIRS = (
@@ -26,15 +26,17 @@ def update(roles: Roles, alpha: float | None) -> LowRank:
     """
     up, down, mid = roles["up"], roles["down"], roles.get("mid")
     if up.ndim < 2 or down.ndim < 2:
-        raise LoraError(f"up {tuple(up.shape)} and down {tuple(down.shape)} must be matrices")
+        problem = f"up {tuple(up.shape)} and down {tuple(down.shape)} must be matrices"
+        raise FileError(problem, fix=DAMAGED)
     rank = down.shape[0]
     if mid is not None:
         down = fold_mid(mid, down)
     matrix = up.flatten(1)
     if matrix.shape[1] != down.shape[0]:
-        raise LoraError(
+        problem = (
             f"up {tuple(up.shape)} and down {tuple(down.shape)} do not fit: their ranks differ"
         )
+        raise FileError(problem, fix=DAMAGED)
     shape = (up.shape[0], *down.shape[1:])
     return LowRank.of(matrix, down.flatten(1), shape, _scale(alpha, rank))
 
@@ -54,7 +56,8 @@ def fold_mid(mid: Tensor, down: Tensor) -> Tensor:
     folded[a, i, kernel] = sum over b of mid[a, b, kernel] * down[b, i].
     """
     if mid.shape[1:2] != down.shape[:1]:
-        raise LoraError(f"mid {tuple(mid.shape)} and down {tuple(down.shape)} do not fit")
+        problem = f"mid {tuple(mid.shape)} and down {tuple(down.shape)} do not fit"
+        raise FileError(problem, fix=DAMAGED)
     return torch.einsum("ab...,bi->ai...", mid, down.flatten(1).to(mid))
 
 

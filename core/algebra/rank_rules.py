@@ -13,7 +13,7 @@ from math import fsum, inf, sqrt
 import torch
 from torch import Tensor
 
-from ..errors import LoraError
+from ..errors import SettingError, one_of
 
 
 def fixed(values: Tensor, rank: float) -> int:
@@ -79,6 +79,7 @@ RULES: dict[str, Callable[[Tensor, float], int]] = {
     "knee": knee,
 }
 BUDGETS = ("megabytes", "parameters")
+WHOLE = "a rank is a whole number of 1 or more"
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class RankRule:
     which cuts nothing where there is one input.
 
     The answer of every rule is clamped to [min_rank, max_rank], and to the rank that the update
-    has. Raises LoraError for a number outside the rule's range.
+    has. Raises SettingError for a number outside the rule's range.
     """
 
     name: str
@@ -98,24 +99,24 @@ class RankRule:
     max_rank: int | None = None
 
     def __post_init__(self) -> None:
-        where = f"rank rule {self.name} = {self.value:g}"
-        if self.name not in RULES and self.name not in BUDGETS:
-            known = ", ".join((*RULES, *BUDGETS))
-            raise LoraError(f"rank rule {self.name!r} is unknown; choose one of {known}")
+        one_of("rank rule", self.name, (*RULES, *BUDGETS))
+        needed = ""
         if self.name == "rank" and not (self.value >= 1 and float(self.value).is_integer()):
-            raise LoraError(f"{where}: a rank is a whole number of 1 or more")
+            needed = WHOLE
         if self.name in ("energy", "sv_cumulative", "sv_fro") and not 0 < self.value <= 1:
-            raise LoraError(f"{where}: a share lies above 0 and up to 1, such as 0.95")
+            needed = "a share lies above 0 and up to 1, such as 0.95"
         if self.name == "sv_ratio" and not self.value >= 1:
-            raise LoraError(f"{where}: the ratio of the largest to the smallest kept is 1 or more")
+            needed = "the ratio of the largest to the smallest kept is 1 or more"
         if self.name in BUDGETS and not self.value > 0:
-            raise LoraError(f"{where}: a budget is above 0")
+            needed = "a budget is above 0"
+        if needed:
+            raise SettingError(f"rank rule {self.name} = {self.value:g} has no meaning", fix=needed)
         if self.min_rank < 1:
-            raise LoraError(f"minimum rank {self.min_rank}: a rank is a whole number of 1 or more")
+            raise SettingError(f"minimum rank {self.min_rank} has no meaning", fix=WHOLE)
         if self.max_rank is not None and self.max_rank < self.min_rank:
-            raise LoraError(
-                f"maximum rank {self.max_rank} is below the minimum rank {self.min_rank}; "
-                "raise the one or lower the other"
+            raise SettingError(
+                f"maximum rank {self.max_rank} is below the minimum rank {self.min_rank}",
+                fix="raise the one or lower the other",
             )
 
     def __str__(self) -> str:
@@ -167,16 +168,17 @@ def budget_ranks(spectra: list[Spectrum], budget: float, rule: RankRule) -> list
     """Ranks for all layers whose total cost stays within `budget`, with the least squared error.
 
     Every layer first gets its minimum; then singular values are taken over the whole file in the
-    order of sigma^2 / cost, the greedy solution of the fractional knapsack. Raises LoraError when
-    even the minimum ranks cost more.
+    order of sigma^2 / cost, the greedy solution of the fractional knapsack. Raises SettingError
+    when even the minimum ranks cost more.
     """
     ranks = [rule.clamp(0, len(s.values)) if s.values else 0 for s in spectra]
     left = budget - sum(rank * s.cost for rank, s in zip(ranks, spectra, strict=True))
     if left < 0:
         least = budget - left
-        raise LoraError(
+        raise SettingError(
             f"the budget of {budget:.0f} is below what rank {rule.min_rank} in every layer needs "
-            f"({least:.0f}); raise it, or leave layers out"
+            f"({least:.0f})",
+            fix="raise it, or leave layers out",
         )
     limits = [min(len(s.values), rule.max_rank or len(s.values)) for s in spectra]
 

@@ -9,7 +9,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from ..edits.top_blocks import KEEP, REMOVE, top_blocks
-from ..errors import LoraError
+from ..errors import FileError
 from ..insight.analysis import STATISTICS, analyze_lora, sort_table
 from ..insight.charts import CHARTS, chart
 from ..insight.choice import Choice, choose_blocks
@@ -154,7 +154,9 @@ def _analyze(options: argparse.Namespace) -> None:
             table.to_csv(options.csv, index=False)
         except OSError as error:
             reason = error.strerror or error  # pandas has its own words for a missing folder
-            raise LoraError(f"{options.csv}: cannot be written ({reason})") from error
+            raise FileError(
+                f"cannot be written ({reason})", fix="check the path", file=options.csv
+            ) from error
     if options.chart:
         save_chart(chart(table, options.chart_kind), options.chart)
     texts = [*_texts(table), *lora.notes]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import LoraError
+from ..errors import FileError, LoraError
 from .common import add_command
 
 
@@ -34,7 +34,9 @@ def _demo(options: argparse.Namespace) -> None:
         for sample in samples.glob("*.safetensors"):
             shutil.copyfile(sample, folder / sample.name)
     except OSError as error:
-        raise LoraError(f"{folder}: cannot be made a folder ({error.strerror})") from error
+        raise FileError(
+            f"cannot be made a folder ({error.strerror})", fix="choose another", file=str(folder)
+        ) from error
     out = {
         name: str(folder / f"{name}.safetensors")
         for name in ("blend", "exact", "small", "double_blocks", "rest", "kohya")
@@ -89,5 +91,7 @@ def _demo(options: argparse.Namespace) -> None:
             print("$ lora-alloy " + " ".join(arguments))
             # The tour runs the real commands, from the top.
             if main(arguments) != 0:
-                raise LoraError("the tour stopped at the command above")
+                raise LoraError(
+                    "the tour stopped at the command above", fix="do what its error says"
+                )
     print(f"\nThe results are in {folder}.")

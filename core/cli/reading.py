@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from ..edits.verify import verify
-from ..errors import LoraError
+from ..errors import FileError
 from ..insight.info import describe, summary
 from .common import (
     add_command,
@@ -85,7 +85,8 @@ def _verify(options: argparse.Namespace) -> None:
         for note in report.notes:
             print(note)
     if options.max_error is not None and not report.relative_error <= options.max_error:
-        raise LoraError(
-            f"{options.written}: total relative error {report.relative_error:.3g} is above "
-            f"{options.max_error:g}"
+        raise FileError(
+            f"total relative error {report.relative_error:.3g} is above {options.max_error:g}",
+            fix="write it again at a higher rank, or in fp32",
+            file=options.written,
         )

@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import SettingError
 from ..merging.even import Even
 from ..naming.selectors import Selector
-from ..reading.inputs import check_families, open_together
+from ..reading.inputs import check_families, file_names, open_together
 from ..reading.lora import Lora, Source
 from ..running.layout import lay_out
 from ..running.output import Output
@@ -24,7 +24,7 @@ from .mixture import Mixture, raw_names
 def blend(
     loras: Source | Sequence[Source],
     second: Source | None = None,
-    settings: Blend = Blend(),
+    settings: Blend = Blend(),  # noqa: B008 - frozen
     output: Output = Output(),  # noqa: B008 - frozen
     compute: Compute = Compute(),  # noqa: B008 - frozen
     block_rule: BlockRule | None = None,
@@ -46,13 +46,16 @@ def blend(
     targets = lay_out(inputs, output.spelling_for(inputs[0]))
     others = {key for lora in inputs for key in lora.other}
     names = [target.canonical for target in targets]
-    chosen = Selector.parse(settings.layers).select([*names, *sorted(others)])
+    files = file_names(lora.name for lora in inputs)
+    chosen = Selector.parse(settings.layers).select([*names, *sorted(others)], files)
     if keep is not None:
         chosen &= {t.canonical for t in targets if keep(t.canonical, raw_names(t))}
     kept = [target for target in targets if target.canonical in chosen]
     if not kept:
         raise SettingError(
-            "no module is selected", fix="widen the layers selector", file=inputs[0].name
+            "no module is selected, nothing is written",
+            fix="widen the layers selector",
+            file=files,
         )
     rule = block_rule or parse_block_weights(settings.block_weights, names, len(inputs))
     recipe = recipe_of(settings, weights, output) | {
@@ -66,7 +69,7 @@ def blend(
     dtype = output.dtype_for(inputs[0])
     job = Mixture(settings, weights, rule, dtype)
     if isinstance(settings.balance, Even) and settings.balance.whole_file:
-        job = replace(job, weights=job.evened(kept, compute, [lora.name for lora in inputs]))
+        job = replace(job, weights=job.evened(kept, compute))
     others_chosen = others & chosen if settings.layers or keep is not None else None
     if settings.ranks.budget:
         budget = Budget(inputs, kept, dtype, job.exact, lambda *args: job.module(*args)[1])

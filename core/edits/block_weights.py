@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 
-from ..errors import LoraError, SettingError
+from ..errors import SettingError
 from ..naming.selectors import compile_pattern
 
 # (canonical name, raw names of the module in the inputs) -> a multiplier for each input
@@ -13,7 +13,7 @@ BlockRule = Callable[[str, Sequence[str]], Sequence[float]]
 def parse_block_weights(text: str, names: Sequence[str], count: int) -> BlockRule:
     """Lines with a number for each of `count` inputs, or one for all; the last match counts.
 
-    Raises LoraError for a line that cannot be read or that matches no module.
+    Raises SettingError for a line that cannot be read or that matches no module.
     """
     rules = []
     for line in filter(None, map(str.strip, re.split(r"[\n;]", text))):
@@ -24,12 +24,16 @@ def parse_block_weights(text: str, names: Sequence[str], count: int) -> BlockRul
             values = []
         if not colon or len(values) not in (1, count):
             raise SettingError(
-                f"block weights line {line!r} must read 'pattern: weight' with one number for each "
-                f"of {count} files, or one for all"
+                f"block weights line {line!r} cannot be read",
+                fix=f"it must read 'pattern: weight', with one number for each of {count} files or "
+                "one for all",
             )
         expression = compile_pattern(pattern.strip())
         if not any(expression.fullmatch(name) for name in names):
-            raise LoraError(f"block weights pattern {pattern.strip()!r} matches no layer")
+            raise SettingError(
+                f"block weights pattern {pattern.strip()!r} matches no layer",
+                fix="take names that `info` lists, or patterns of them",
+            )
         rules.append((expression, values * (count if len(values) == 1 else 1)))
 
     def rule(name: str, raws: Sequence[str]) -> Sequence[float]:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ..algebra.low_rank import FEW, LowRank, Svd, eps
 from ..algebra.rank_rules import RankRule, Spectrum, budget_ranks, retained
-from ..errors import SettingError
+from ..errors import SettingError, located
+from ..reading.inputs import file_names
 from ..reading.lora import Lora
 from ..running.layout import Target
 from ..running.report import Report
@@ -155,20 +156,23 @@ class Budget:
             return target.canonical, Spectrum(values or [0.0], cost), known
 
         quiet = replace(compute, progress=None)
-        files = [lora.name for lora in self.loras]
-        for name, found, svd in stream(self.targets, lambda t: t.canonical, spectrum, quiet, files):
+        for name, found, svd in stream(
+            self.targets, lambda t: t.canonical, spectrum, quiet, lambda t: t.file
+        ):
             if isinstance(found, int):
                 fixed += found
                 continue
             spectra[name], svds[name] = found, svd
             fixed += 4 if in_bytes else 0  # Its alpha.
+        files = file_names([lora.name for lora in self.loras])
         whole = rule.value * 1e6 if in_bytes else rule.value
         if whole <= fixed:
             raise SettingError(
                 f"the budget of {rule.value:g} {rule.name} is used up by the header and the "
                 f"tensors that stay as they are ({fixed})",
                 fix="raise it",
-                file=" and ".join(files),
+                file=files,
             )
-        ranks = budget_ranks(list(spectra.values()), whole - fixed, rule)
+        with located(file=files):
+            ranks = budget_ranks(list(spectra.values()), whole - fixed, rule)
         return {name: Planned(rank, svds[name]) for name, rank in zip(spectra, ranks, strict=True)}

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from ..adapters.adapter import scalar
-from ..errors import LoraError
+from ..errors import MismatchError, SettingError
 from ..naming.family import UNKNOWN
 from ..naming.spelling import is_read
+from ..reading.inputs import file_names
 from ..reading.lora import Lora
 from ..running.layout import Target
 from ..running.output import Output
@@ -65,17 +66,19 @@ def prepared(
 ) -> Iterator[Edited]:
     """As `run`, but the file gets its place only when the block is left, and not with an error."""
     account(loras, targets, report, others)
-    files = [lora.name for lora in loras]
     with Writer(output, loras, targets, report, preview) as writer:
-        for row, tensors in stream(targets, lambda t: t.canonical, function, compute, files):
+        for row, tensors in stream(
+            targets, lambda t: t.canonical, function, compute, lambda t: t.file
+        ):
             report.modules.append(row)
             writer.put(tensors)
             alphas = [key for key in tensors if key.endswith(".alpha")]
             writer.alphas |= {scalar(tensors[key], key) for key in alphas}
         if not report.kept:
-            raise LoraError(
-                f"{' and '.join(files)}: the {report.operation} removed every module; nothing is "
-                "written"
+            raise SettingError(
+                f"the {report.operation} removed every module, nothing is written",
+                fix="change its weights or its selection",
+                file=file_names(lora.name for lora in loras),
             )
         for key in report.carried:
             owner = next(lora for lora in loras if key in lora.other)
@@ -101,7 +104,7 @@ def account(
 ) -> None:
     """Count matches, and sort the tensors outside modules into carried and dropped.
 
-    Raises LoraError where both inputs have a tensor that cannot be added and they differ.
+    Raises MismatchError where both inputs have a tensor that cannot be added and they differ.
     """
     chosen = None if others is None else set(others)
     inputs = [{c.input for c in target.contributions} for target in targets]
@@ -124,9 +127,12 @@ def account(
             elif key not in report.carried:
                 report.carried[key] = reason
             elif not same_bits(lora.tensors[key], loras[0].tensors[key]):
-                raise LoraError(
-                    f"tensor {key} is in both files with different values and is not part of an "
-                    f"adapter, so it cannot be added; leave it out with the layers selector: -{key}"
+                raise MismatchError(
+                    "is in both files with different values and is not part of an adapter, so it "
+                    "cannot be added",
+                    fix=f"leave it out with the layers selector: -{key}",
+                    file=file_names(lora.name for lora in loras),
+                    tensor=key,
                 )
 
 

@@ -130,9 +130,7 @@ class Mixture:
             factors = list(balance(target.canonical, *norms))
         return [w * f for w, f in zip(weights, factors, strict=True)]
 
-    def evened(
-        self, targets: Sequence[Target], compute: Compute, files: Sequence[str]
-    ) -> list[float]:
+    def evened(self, targets: Sequence[Target], compute: Compute) -> list[float]:
         """The weights with which the files as a whole are as strong as each other."""
         assert isinstance(self.settings.balance, Even)
 
@@ -146,8 +144,8 @@ class Mixture:
             return gram_of(sums_of(target, weighed, len(self.weights)))
 
         quiet = replace(compute, progress=None)
-        whole = sum(stream(targets, lambda t: t.canonical, gram, quiet, files))
-        assert isinstance(whole, torch.Tensor)
+        grams = stream(targets, lambda t: t.canonical, gram, quiet, lambda t: t.file)
+        whole = torch.stack(list(grams)).sum(0)
         factors = multipliers(whole, self.weights, self.settings.balance.strength)
         return [w * f for w, f in zip(self.weights, factors, strict=True)]
 

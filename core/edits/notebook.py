@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from ..algebra.rank_rules import FULL
-from ..errors import LoraError
+from ..errors import SettingError
 from ..merging.balance import WeightRule
 from ..reading.lora import Source
 from ..running.output import Output
@@ -50,7 +50,9 @@ def blend_and_convert_loras_streaming(
     """
     methods = {"svd": "svd", "pca_lowrank": "pca", "pca": "pca"}
     if factor_method not in methods:
-        raise LoraError(f"factor_method {factor_method!r} is unknown; choose svd or pca_lowrank")
+        raise SettingError(
+            f"factor_method {factor_method!r} is unknown", fix="choose svd or pca_lowrank"
+        )
     settings = Blend(
         weights=(w1, w2) if lora2 is not None else (w1,),
         rank=FULL if target_rank is None else target_rank,

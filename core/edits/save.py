@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from ..errors import Cancelled
+from ..errors import Cancelled, located
 from ..reading.lora import Lora, Source
 from ..running.encoding import cast
 from ..running.metadata import HASHES
@@ -47,7 +47,7 @@ def save(
     if wanted:
         entries = {key: value for key, value in entries.items() if key not in HASHES}
     size = sum(2 * len(key) + 2 * len(value) + 32 for key, value in entries.items())
-    with FileSink(path, header_bound(tensors.info, size)) as sink:
+    with located(file=read.name), FileSink(path, header_bound(tensors.info, size)) as sink:
         for key in tensors.info:
             if compute.cancelled and compute.cancelled():
                 raise Cancelled("cancelled; nothing was written")

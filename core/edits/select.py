@@ -3,7 +3,7 @@
 import os
 from contextlib import AbstractContextManager
 
-from ..errors import EmptyRest, LoraError, SettingError
+from ..errors import EmptyRest, FileError, SettingError
 from ..naming.selectors import Selector
 from ..reading.lora import Lora, Source
 from ..running.layout import Target, lay_out
@@ -30,7 +30,7 @@ def select(
     source = Lora.of(lora)
     targets = lay_out([source], output.spelling_for(source))
     names = [target.canonical for target in targets] + sorted(source.other)
-    chosen = Selector.parse(layers).select(names)
+    chosen = Selector.parse(layers).select(names, source.name)
     others = set(names) - chosen
     if not any(target.canonical in chosen for target in targets):
         raise SettingError(
@@ -59,7 +59,11 @@ def _check_rest(source: Lora, output: Output, rest: Output) -> None:
         return
     rest.check([source])
     if output.path is not None and os.path.realpath(output.path) == os.path.realpath(rest.path):
-        raise LoraError(f"{rest.path}: both parts would be this file; choose another for the rest")
+        raise FileError(
+            "both parts would be this file",
+            fix="choose another for the rest",
+            file=str(rest.path),
+        )
     with FileSink(rest.path):
         pass  # It can be begun there, which is all that can be known now.
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Protocol
 
-from ..errors import EmptyRest, LoraError, one_of
+from ..errors import EmptyRest, MismatchError, SettingError, one_of
 from ..naming.blocks import locate
 from ..naming.selectors import Selector
 from ..reading.lora import Lora, Source
@@ -44,8 +44,9 @@ def top_blocks(
     for name, value in (("mode", mode), ("other_layers", other_layers)):
         one_of(name, value, (KEEP, REMOVE))
     if Selector.parse(always).excludes:
-        raise LoraError(
-            f"always {always!r}: it lists what stays, an exclusion has no meaning there"
+        raise SettingError(
+            f"always {always!r}: it lists what stays, an exclusion has no meaning there",
+            fix="leave the patterns with a minus out",
         )
     source = Lora.of(lora)
     prefixes: dict[str, str] = {}
@@ -57,9 +58,10 @@ def top_blocks(
         else:
             outside.append(name)
     if missing := [block for block in choice.blocks if block not in prefixes]:
-        raise LoraError(
-            f"{source.name} has no block {missing[0]}: the analysis is of another LoRA; leave it "
-            "out to have this one analysed"
+        raise MismatchError(
+            f"has no block {missing[0]}: the analysis is of another LoRA",
+            fix="leave it out to have this one analysed",
+            file=source.name,
         )
     measured, chosen = set(choice.measured), set(choice.blocks)
     stay = [
@@ -69,7 +71,11 @@ def top_blocks(
     ]
     selected = [*stay, *(outside if other_layers == KEEP else []), *([always] if always else [])]
     if not selected:
-        raise LoraError(f"nothing is left of {source.name}: keep other layers, or fewer blocks go")
+        raise SettingError(
+            "nothing is left of it",
+            fix="keep other layers, or let fewer blocks go",
+            file=source.name,
+        )
     if rest is not None and len(stay) == len(prefixes) and (other_layers == KEEP or not outside):
         raise EmptyRest(
             f"all {len(stay)} blocks stay, so there is no rest to write",

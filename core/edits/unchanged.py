@@ -46,7 +46,7 @@ def copy(
     A module can be copied when nothing cuts it, its row order stays and, for kinds whose suffixes
     belong to the spelling, its factors keep them; others only need the new name in front.
     `with_norm` gives the row its norm: what is copied counts in the total error, too. Raises
-    LoraError where the numbers are damaged.
+    FileError where the numbers are damaged.
     """
     module = target.only
     if module is None or module.name.swapped != target.name.swapped or module.scale != 1.0:

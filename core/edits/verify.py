@@ -6,7 +6,7 @@ from math import sqrt
 import torch
 
 from ..algebra.update import Dense, Update, total
-from ..errors import LoraError, SettingError
+from ..errors import FileError, SettingError
 from ..reading.inputs import open_together
 from ..reading.lora import Lora, Source
 from ..running.layout import Target, lay_out
@@ -14,6 +14,9 @@ from ..running.report import Action, ModuleReport, Report
 from ..running.stream import Compute, stream
 from .block_weights import BlockRule, parse_block_weights
 from .edit import Edited, same_bits
+
+# What was read back is not what was computed: a disk, or a mistake of ours.
+AGAIN = "do not use this file: run again, and report it where that does not help"
 
 
 def verify(
@@ -31,7 +34,7 @@ def verify(
     """
     if not inputs or len(weights) not in (1, len(inputs)):
         raise SettingError(
-            f"{len(inputs)} inputs and {len(weights)} weights",
+            f"{len(inputs)} inputs and {len(weights)} weights do not fit",
             fix="give one weight for each input, or one for all of them",
         )
     weights = list(weights) * (len(inputs) if len(weights) == 1 else 1)
@@ -49,8 +52,7 @@ def verify(
     def one(target: Target, compute: Compute) -> ModuleReport:
         return _compare(target, factors, rule, compute)
 
-    names = [lora.name for lora in (result, *loras)]
-    report.modules = list(stream(targets, lambda t: t.canonical, one, compute, names))
+    report.modules = list(stream(targets, lambda t: t.canonical, one, compute, lambda t: t.file))
     report.notes = [note for lora in loras for note in lora.notes]
     missing = sum(row.action == "missing" for row in report.modules)
     if missing:
@@ -79,7 +81,7 @@ def check(
 
     Every module that the report keeps has to be there with no more than the reported error and the
     rounding of its dtype, and no other; tensors outside modules have to be the inputs' to the bit.
-    Returns what was measured. Raises LoraError naming the first module or tensor that is wrong.
+    Returns what was measured. Raises FileError naming the first module or tensor that is wrong.
     """
     loras = [Lora.of(source) for source in inputs]
     written = Lora(edited.lora, prefer=loras[0].family)
@@ -89,31 +91,33 @@ def check(
     kept = {row.module.replace(".", "_"): row for row in edited.report.kept}
     # What a report leaves out counts with all of it in `measured`: here only what is written does.
     measured.modules = [row for name, row in found.items() if name in kept]
-    problem = None
+    file = measured.output or ""
     for name, row in found.items():
         if name not in kept and row.action == "measured":
-            problem = problem or f"module {row.module} should not be there"
+            raise FileError("was written and should not be", AGAIN, file=file, module=row.module)
     for name, row in kept.items():
         limit = 1.02 * row.relative_error + MEASURED
         there = found.get(name)
         if there is None or there.action == "missing":
-            problem = problem or f"module {row.module} is missing"
-        elif there.measured and not (
+            raise FileError("was not written", AGAIN, file=file, module=row.module)
+        if there.measured and not (
             there.relative_error <= limit
             or (there.error or 0.0) <= MEASURED * _magnitude(loras, name, compute)
         ):
-            problem = problem or (
-                f"module {row.module} has a relative error of {there.relative_error:.3g}, which "
-                f"should be {limit:.3g} at most; write fp32 if its numbers are very small or large"
+            raise FileError(
+                f"was written with a relative error of {there.relative_error:.3g}, which should be "
+                f"{limit:.3g} at most",
+                fix="write fp32 if its numbers are very small or large",
+                file=file,
+                module=row.module,
             )
     for key in edited.report.carried:
         owner = next(lora for lora in loras if key in lora.other)
         if key not in written.tensors.info or not same_bits(
             written.tensors[key], owner.tensors[key]
         ):
-            problem = problem or f"tensor {key} is not the one of {owner.name}"
-    if problem:
-        raise LoraError(f"{edited.lora}: written, but {problem}")
+            problem = f"was not written as it is in {owner.name}"
+            raise FileError(problem, AGAIN, file=file, tensor=key)
     return measured
 
 

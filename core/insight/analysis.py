@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 
-from ..errors import LoraError
+from ..errors import LoraError, SettingError, one_of
 from ..naming.blocks import locate
 from ..naming.selectors import Selector
 from ..reading.lora import Lora, Module, Source
@@ -126,14 +126,12 @@ def analyze_lora(
     rows come as dicts.
 
     Where something does not exist or cannot be measured its columns are NaN, and `not_measured`
-    says why. Raises LoraError for an unknown level or a selector that matches nothing.
+    says why. Raises SettingError for an unknown level or a selector that matches nothing.
     """
     if statistics not in LEVELS:
-        raise LoraError(
-            f"statistics {statistics!r} is unknown; choose one of {', '.join(STATISTICS)}"
-        )
+        one_of("statistics", statistics, STATISTICS)
     if svd_topk < 1:
-        raise LoraError(f"svd_topk {svd_topk} must be 1 or more")
+        raise SettingError(f"svd_topk {svd_topk} must be 1 or more", fix="8 is the default")
     if compute is None:
         chosen = choose_device("auto" if device is None else str(device))
         compute = Compute(chosen, dtype or torch.float32)
@@ -141,13 +139,13 @@ def analyze_lora(
         # Apple's GPUs have no float64, in which spectra and sums are computed.
         compute = replace(compute, device=CPU)
     lora = Lora.of(state_dict)
-    names = Selector.parse(layers).select(lora.modules) if layers else set(lora.modules)
+    names = Selector.parse(layers).select(lora.modules, lora.name)
     modules = [module for name, module in lora.modules.items() if name in names]
 
     def one(module: Module, compute: Compute) -> dict[str, Any]:
         return _row(module, statistics, svd_topk, compute)
 
-    rows = list(stream(modules, lambda module: module.canonical, one, compute, [lora.name]))
+    rows = list(stream(modules, lambda m: m.canonical, one, compute, lambda m: m.tensors.name))
     _add_shares(rows)
     if not return_df:
         return rows
@@ -177,13 +175,13 @@ def analyze_and_display(
 
 
 def sort_table(table: pd.DataFrame, sort_by: str, ascending: bool = False) -> pd.DataFrame:
-    """The rows by a column, NaN last. Raises LoraError where the table has no such column."""
+    """The rows by a column, NaN last. Raises SettingError where the table has no such column."""
     if sort_by not in table.columns:
         alike = [column for column in table.columns if sort_by.split(".")[-1] in column]
-        hint = f"such as {', '.join(alike[:4])}" if alike else "which --csv writes"
-        raise LoraError(
-            f"sort by {sort_by!r}: no such column among the {len(table.columns)} measured, {hint}; "
-            "those of the entries of dW need statistics=full"
+        hint = f"such as {', '.join(alike[:4])}" if alike else "of those that --csv writes"
+        raise SettingError(
+            f"sort by {sort_by!r}: no such column among the {len(table.columns)} measured",
+            fix=f"choose one {hint}; those of the entries of dW need statistics=full",
         )
     return table.sort_values(sort_by, ascending=ascending, kind="stable", na_position="last")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from ..errors import LoraError, one_of
+from ..errors import FileError, one_of
 from ..naming.blocks import LAYER_TYPES, container_of, locate, network_order
 from ..running.report import Report
 from .drawing import (
@@ -49,7 +49,11 @@ def chart(
     one_of("chart", name, CHARTS)
     measured = df[df[SPECTRAL_NORM].notna()] if SPECTRAL_NORM in df.columns else df.head(0)
     if measured.empty:
-        raise LoraError("there is nothing to draw: no module was measured")
+        raise FileError(
+            "there is nothing to draw: no module was measured",
+            fix="take another LoRA, or more of its layers",
+            file=df.attrs.get("lora", ""),
+        )
     with style():
         return CHARTS[name](measured, importance, temperature, threshold)
 
@@ -58,7 +62,11 @@ def rank_chart(report: Report) -> Figure:
     """Rank and retained energy of every module along the network, for the report of a resize."""
     rows = [row for row in report.kept if row.rank is not None]
     if not rows:
-        raise LoraError("there is nothing to draw: no module of the output has a rank")
+        raise FileError(
+            "there is nothing to draw: no module of the output has a rank",
+            fix="take another LoRA, or more of its layers",
+            file=" and ".join(entry["name"] for entry in report.inputs),
+        )
     rows.sort(key=lambda row: _module_order(row.module))
     with style():
         figure = new_figure()
@@ -130,7 +138,11 @@ def _heat_map(df: pd.DataFrame, importance: str, temperature: float, threshold: 
             key = place.layer_type, place.block
             cells[key] = cells.get(key, 0.0) + float(norm) ** 2
     if not cells:
-        raise LoraError("there is nothing to draw: no module is part of a block")
+        raise FileError(
+            "there is nothing to draw: no module is part of a block",
+            fix="take another LoRA, or more of its layers",
+            file=df.attrs.get("lora", ""),
+        )
     blocks = sorted({block for _, block in cells}, key=network_order)
     kinds = [kind for kind in LAYER_TYPES if any((kind, block) in cells for block in blocks)]
     grid = np.full((len(kinds), len(blocks)), np.nan)

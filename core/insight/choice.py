@@ -6,7 +6,6 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..errors import LoraError
 from ..naming.blocks import locate
 from ..reading.lora import Source
 from ..running.stream import Compute
@@ -63,9 +62,6 @@ def choose_blocks(
     """
     if analysis is None:
         analysis = analyze_lora(lora, statistics="norms", compute=compute or Compute())
-    try:
-        table = importance_table(analysis, importance, temperature)
-    except LoraError as error:
-        raise LoraError(f"{analysis.attrs.get('lora', 'analysis')}: {error}") from error
+    table = importance_table(analysis, importance, temperature)
     chosen = tuple(str(block) for block in up_to(table, threshold)["block"])
     return Choice(chosen, table, analysis, threshold, importance, temperature)

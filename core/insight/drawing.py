@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import LoraError
+from ..errors import FileError
 from ..naming.blocks import locate
 
 if TYPE_CHECKING:
@@ -65,21 +65,27 @@ def to_png(figure: Figure) -> bytes:
 
 
 def chart_form(path: str | os.PathLike[str]) -> str:
-    """png or svg, by a file's ending. Raises LoraError for another one."""
+    """png or svg, by a file's ending. Raises FileError for another one."""
     form = Path(path).suffix.lower().lstrip(".")
     if form not in ("png", "svg"):
-        raise LoraError(f"{path}: a chart is written as .png or .svg; choose one of these endings")
+        raise FileError(
+            "a chart is written as .png or .svg",
+            fix="choose one of these endings",
+            file=str(path),
+        )
     return form
 
 
 def save_chart(figure: Figure, path: str | os.PathLike[str]) -> Path:
-    """Write a .png or .svg file. Raises LoraError for another ending or where it cannot."""
+    """Write a .png or .svg file. Raises FileError for another ending or where it cannot."""
     target = Path(path)
     data = _encode(figure, chart_form(target))
     try:
         target.write_bytes(data)
     except OSError as error:
-        raise LoraError(f"{path}: the chart cannot be written ({error.strerror})") from error
+        raise FileError(
+            f"the chart cannot be written ({error.strerror})", fix="check the path", file=str(path)
+        ) from error
     return target
 
 

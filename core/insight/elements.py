@@ -23,10 +23,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..adapters.kind import DAMAGED
 from ..algebra.cached import cached_property
 from ..algebra.low_rank import LowRank
 from ..algebra.update import Update
-from ..errors import LoraError
+from ..errors import FileError
 from .bins import ASCENDING, BINS, NUMBERS, ZERO, Scratch, Tally, numbers_of
 
 TILE = 1 << 19  # entries: with what is computed from it, a tile stays in cache
@@ -40,7 +41,7 @@ class Entries:
     together hold every one of the `count` entries once. `mean` and `l2` may be given where they are
     known from elsewhere, such as from the factors. Order statistics of float64 entries are those of
     the entries rounded to float32. The properties other than mean, l2 and standard_deviation raise
-    LoraError where an entry is NaN or Inf, or where there is none.
+    FileError where an entry is NaN or Inf, or where there is none.
     """
 
     def __init__(
@@ -134,10 +135,10 @@ class Entries:
     @cached_property
     def _first(self) -> _FirstVisit:
         if not self.count:
-            raise LoraError("it has no entries")
+            raise FileError("it has no entries", fix="leave it out with the layers selector")
         first = self._visit()
         if not isfinite(first.minimum) or not isfinite(first.maximum):
-            raise LoraError("it has NaN or Inf entries")
+            raise FileError("it has NaN or Inf entries", fix=DAMAGED)
         return first
 
     def _visit(self) -> _FirstVisit:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from math import ceil, exp
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from ..errors import LoraError, one_of
+from ..errors import FileError, SettingError, one_of
 from ..naming.blocks import container_of, locate, network_order
 from ..naming.recognition import recognise
 from ..naming.spelling import resolve
@@ -38,10 +38,10 @@ def block_importance_from_softmax(
     names and its first group is the block's number, as in the notebook: mind that
     `transformer_blocks\\.(\\d+)` is also found in `single_transformer_blocks.3`.
 
-    Raises LoraError, a ValueError, when no layer of a block has a finite norm.
+    Raises FileError, a ValueError, when no layer of a block has a finite norm.
     """
     if not temperature > 0:
-        raise LoraError(f"temperature {temperature:g} must be above 0")
+        raise SettingError(f"temperature {temperature:g} must be above 0", fix="1 is a good start")
 
     def softmax(norms: pd.Series[float]) -> pd.Series[float]:
         exponents = ((norms - norms.max()) / temperature).map(exp)
@@ -75,7 +75,7 @@ def importance_table(
 ) -> pd.DataFrame:
     """Importance per block, most important first, with a running `cumulative` column.
 
-    Raises LoraError for an unknown importance.
+    Raises SettingError for an unknown importance.
     """
     one_of("importance", importance, IMPORTANCES)
     if importance == ENERGY:
@@ -122,8 +122,8 @@ def top_blocks_by_threshold(
     """The smallest set of blocks whose softmax importance reaches the threshold.
 
     The rows of block_importance_from_softmax up to there, with a running `cumulative` column;
-    `return_layers` adds the layers of these blocks. Raises LoraError, a ValueError, for a threshold
-    outside (0, 1].
+    `return_layers` adds the layers of these blocks. Raises SettingError, a ValueError, for a
+    threshold outside (0, 1].
     """
     blocks, layers = block_importance_from_softmax(df, layer_col, norm_col, pattern, temperature)
     blocks = blocks.assign(cumulative=blocks["block_importance"].cumsum())
@@ -136,7 +136,8 @@ def top_blocks_by_threshold(
 def up_to(blocks: pd.DataFrame, threshold: float) -> pd.DataFrame:
     """The first rows of an importance table whose cumulative importance reaches the threshold."""
     if not 0 < threshold <= 1:
-        raise LoraError(f"threshold {threshold:g} must be above 0 and at most 1, such as 0.9")
+        problem = f"threshold {threshold:g} must be above 0 and at most 1"
+        raise SettingError(problem, fix="0.9 is a good start")
     if threshold == 1:
         return blocks
     # Of a sum of shares the last digits are rounding: 0.8999999999999999 reaches 0.9.
@@ -156,7 +157,8 @@ def _importance(
 
     for column in (layer_col, norm_col):
         if column not in df.columns:
-            raise LoraError(f"the table has no column {column!r}; it comes from analyze_lora")
+            problem = f"the table has no column {column!r}"
+            raise SettingError(problem, fix="take one that comes from analyze_lora")
     layers = pd.DataFrame(
         {
             "layer": df[layer_col].to_numpy(),
@@ -166,9 +168,10 @@ def _importance(
     )
     layers = layers[np.isfinite(layers["norm"]) & layers["block"].notna()].reset_index(drop=True)
     if layers.empty:
-        raise LoraError(
-            f"no layer of a block has a finite {norm_col}: nothing to compare. Was anything "
-            "measured, and does the pattern fit the names?"
+        raise FileError(
+            f"no layer of a block has a finite {norm_col}: nothing to compare",
+            fix="take a LoRA of which something can be measured, or a pattern that fits its names",
+            file=df.attrs.get("lora", "analysis"),
         )
     layers[share_col] = shares(layers["norm"])
     blocks = (

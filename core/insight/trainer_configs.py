@@ -27,7 +27,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from ..errors import LoraError, one_of
+from ..errors import MismatchError, SettingError, one_of
 from ..naming.blocks import DIFFUSION_MODEL, container_of, locate, network_order
 from ..naming.family import UNKNOWN, fill
 from ..reading.lora import Lora, Module
@@ -80,19 +80,26 @@ def trainer_config(trainer: str, lora: Lora, blocks: Sequence[str]) -> str:
     places = [(module, locate(module.canonical)) for module in lora.modules.values()]
     known = {place.block for _, place in places if place.block}
     if missing := [block for block in blocks if block not in known]:
-        raise LoraError(f"{lora.name} has no block {missing[0]}; it has {', '.join(sorted(known))}")
+        raise MismatchError(
+            f"has no block {missing[0]}",
+            fix=f"it has {', '.join(sorted(known)) or 'none'}",
+            file=lora.name,
+        )
     wanted = set(blocks)
     modules = [m for m, p in places if p.block in wanted and p.component == DIFFUSION_MODEL]
     if not modules:
-        raise LoraError(f"{trainer}: none of the chosen blocks is one of the diffusion model")
+        raise SettingError(
+            f"{trainer}: none of the chosen blocks is one of the diffusion model",
+            fix="choose one that is, such as by a higher threshold",
+        )
     ours = sorted({locate(m.canonical).block or "" for m in modules}, key=network_order)
     ranks = Counter(module.rank for module in modules if module.rank)
     plan = Plan(lora, ours, modules, ranks.most_common(1)[0][0] if ranks else 16)
     if plan.family in UNTRAINED.get(trainer, ()):
         able = (name for name in TRAINERS if plan.family not in UNTRAINED.get(name, ()))
-        raise LoraError(
-            f"{trainer} has no setting that trains single blocks of {plan.family}; use "
-            f"{' or '.join(able)}"
+        raise SettingError(
+            f"{trainer} has no setting that trains single blocks of {plan.family}",
+            fix=f"use {' or '.join(able)}",
         )
     notes = []
     if others := " or ".join(lora.recognition.others):

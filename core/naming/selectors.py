@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..errors import LoraError
+from ..errors import SettingError
 
 
 def compile_pattern(pattern: str) -> re.Pattern[str]:
@@ -20,9 +20,15 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
         if bounds := re.fullmatch(r"(\d+)-(\d+)", segment):
             low, high = int(bounds[1]), int(bounds[2])
             if low > high:
-                raise LoraError(f"selector {pattern!r}: the range {segment} runs backwards")
+                raise SettingError(
+                    f"selector {pattern!r}: the range {segment} runs backwards",
+                    fix="write the smaller number first",
+                )
             if high - low > 10_000:
-                raise LoraError(f"selector {pattern!r}: the range {segment} is too long")
+                raise SettingError(
+                    f"selector {pattern!r}: the range {segment} is too long",
+                    fix="write * for all numbers",
+                )
             segments.append("(?:" + "|".join(map(str, range(low, high + 1))) + ")")
         else:
             segments.append("*".join(map(re.escape, segment.split("*"))))
@@ -45,32 +51,35 @@ class Selector:
     def parse(cls, text: str | None) -> "Selector":
         patterns = [p.strip() for p in re.split(r"[,\n]", text or "") if p.strip()]
         if any(pattern in ("-", "- ") for pattern in patterns):
-            raise LoraError(f"selector {text!r}: a lone '-' excludes nothing; write -pattern")
+            raise SettingError(
+                f"selector {text!r}: a lone '-' excludes nothing", fix="write -pattern"
+            )
         return cls(
             tuple(p for p in patterns if not p.startswith("-")),
             tuple(p[1:].strip() for p in patterns if p.startswith("-")),
         )
 
-    def select(self, names: Iterable[str]) -> set[str]:
-        """The selected names. Raises LoraError for a pattern that matches none of them."""
+    def select(self, names: Iterable[str], file: str = "") -> set[str]:
+        """The selected names, of this file. Raises SettingError for a pattern that matches none."""
         names = list(names)
         chosen: set[str] = set()
         for pattern in self.includes:
-            chosen |= self._matching(pattern, names)
+            chosen |= self._matching(pattern, names, file)
         if not self.includes:
             chosen = set(names)
         for pattern in self.excludes:
-            chosen -= self._matching(pattern, names)
+            chosen -= self._matching(pattern, names, file)
         return chosen
 
     @staticmethod
-    def _matching(pattern: str, names: list[str]) -> set[str]:
+    def _matching(pattern: str, names: list[str], file: str) -> set[str]:
         expression = compile_pattern(pattern)
         found = {name for name in names if expression.fullmatch(name)}
         if not found:
             example = f"such as {names[0]}" if names else "there are none"
-            raise LoraError(
-                f"selector {pattern!r} matches no layer; the names are those that `info` lists, "
-                f"{example}"
+            raise SettingError(
+                f"selector {pattern!r} matches no layer",
+                fix=f"the names are those that `info` lists, {example}",
+                file=file,
             )
         return found

@@ -1,10 +1,12 @@
 """Several files that are used together: read as one family, and for one model."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from ..errors import MismatchError
+from ..errors import FileError, LoraError, MismatchError
 from ..naming.family import UNKNOWN
 from .lora import Lora, Module
+
+ONE_MODEL = "use LoRAs of one model"
 
 
 def check_families(loras: Sequence[Lora]) -> None:
@@ -19,10 +21,10 @@ def check_families(loras: Sequence[Lora]) -> None:
         own = {module.identity for module in lora.modules.values()}
         if not own & seen and not (first.family is lora.family is not UNKNOWN):
             raise MismatchError(
-                f"share no module: they are for different base models ({first.recognition} and "
-                f"{lora.recognition})",
-                fix="blend LoRAs of one model",
-                file=f"{first.name} and {lora.name}",
+                "they share no module: different base models "
+                f"({first.recognition} and {lora.recognition})",
+                fix=ONE_MODEL,
+                file=file_names([first.name, lora.name]),
             )
         seen |= own
 
@@ -42,14 +44,22 @@ def open_together(loras: Sequence[Lora]) -> list[Lora]:
     ]
 
 
-def misfit(modules: Sequence[Module]) -> str:
-    """Why modules that touch one weight do not fit each other."""
+def file_names(names: Iterable[str]) -> str:
+    """Names of files as an error has them, each once."""
+    return " and ".join(dict.fromkeys(names))
+
+
+def misfit(modules: Sequence[Module], module: str, problem: str) -> LoraError:
+    """What to raise where modules that touch one weight do not fit each other."""
+    file = file_names(module.tensors.name for module in modules)
     if len({id(module.tensors) for module in modules}) > 1:
-        return "different base models"
-    return f"{modules[0].tensors.name} is damaged or mixed up"
+        problem += ": they are for different base models"
+        return MismatchError(problem, fix=ONE_MODEL, file=file, module=module)
+    problem += ": the file is damaged or mixed up"
+    return FileError(problem, fix="download or save it again", file=file, module=module)
 
 
 def other_files(module: Module, modules: list[Module]) -> str:
     """The files of all modules but this one's; its own where there is no other."""
     names = [other.tensors.name for other in modules if other.tensors is not module.tensors]
-    return " and ".join(dict.fromkeys(names)) or module.tensors.name
+    return file_names(names) or module.tensors.name

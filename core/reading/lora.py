@@ -14,7 +14,7 @@ from ..adapters.kind import Dimensions
 from ..adapters.lora import SUFFIX_PAIRS
 from ..algebra.cached import cached_property
 from ..algebra.update import Update
-from ..errors import LoraError
+from ..errors import FileError, located
 from ..naming.family import UNKNOWN, Family
 from ..naming.recognition import Recognition, recognise
 from ..naming.spelling import (
@@ -107,10 +107,8 @@ class Module:
     @property
     def alpha(self) -> float | None:
         key = self.adapter.keys.get("alpha")
-        try:
+        with located(file=self.tensors.name, module=self.canonical):
             return None if key is None else scalar(self.tensors[key], key)
-        except LoraError as error:
-            raise LoraError(f"{self.tensors.name}: module {self.canonical}: {error}") from error
 
     @property
     def out_features(self) -> int:
@@ -124,25 +122,23 @@ class Module:
     def update(self, device: torch.device, dtype: torch.dtype) -> Update:
         """dW (or the change of the bias) at strength 1, rows in the canonical order.
 
-        Raises LoraError naming file, module and tensor where the stored numbers are no update.
+        Raises FileError naming file, module and tensor where the stored numbers are no update.
         """
         kind = self.adapter.kind
-        try:
+        with located(file=self.tensors.name, module=self.canonical):
             if kind.update is None:
                 ways = ["bake it with the base model first", kind.way_out]
                 ways.append("leave it out with the layers selector")
                 article = "an" if kind.name[0] in "AEIOU" else "a"
-                raise LoraError(
-                    f"is {article} {kind.name}, and {kind.needs_base}: "
-                    + ", or ".join(filter(None, ways))
+                raise FileError(
+                    f"is {article} {kind.name}, and {kind.needs_base}",
+                    fix=", or ".join(filter(None, ways)),
                 )
             update = self.adapter.update(self.tensors.__getitem__, device, dtype)
             shape = self.family.kernel(self.name.native, update.shape)
             update = update if shape == update.shape else update.reshaped(shape)
             # Diffusers keeps (scale, shift) where the models have (shift, scale).
             return (update.rolled() if self.name.swapped else update).scaled(self.scale)
-        except LoraError as error:
-            raise LoraError(f"{self.tensors.name}: module {self.canonical}: {error}") from error
 
 
 class Lora:
@@ -152,7 +148,7 @@ class Lora:
     that belong to no module to the reason; they are carried through edits. `shadowed` does so for
     tensors that do not count, for the most part because others of the same module take their place
     in ComfyUI; edits drop them. `notes` says what a user should know about the reading. Raises
-    LoraError when there is no adapter in it. `original` are the tensors under the file's own keys.
+    FileError when there is no adapter in it. `original` are the tensors under the file's own keys.
     """
 
     def __init__(
@@ -164,15 +160,14 @@ class Lora:
         self.original = open_tensors(source)
         self.tensors = translated(self.original)
         self.reading = reading
-        try:
+        with located(file=self.name):
             adapters, self.other, self.shadowed = group(self.tensors.info, reading.drop_magnitude)
-        except LoraError as error:
-            raise LoraError(f"{self.tensors.name}: {error}") from error
         if not adapters and not self.shadowed:
             sample = ", ".join(list(self.tensors.info)[:3]) or "none"
-            raise LoraError(
-                f"{self.tensors.name}: no LoRA tensors in it (keys: {sample}); is it a checkpoint "
-                "or another kind of file?"
+            raise FileError(
+                f"no LoRA tensors in it (keys: {sample})",
+                fix="choose a LoRA, not a checkpoint or another kind of file",
+                file=self.name,
             )
         shapes: dict[str, tuple[int, ...]] = {}
         for (raw, parameter), adapter in adapters.items():
@@ -190,7 +185,11 @@ class Lora:
             self._add(replace(module, scale=scale if reading.scale_from_metadata else 1.0), found)
         if not found:
             key, reason = next(iter(self.shadowed.items()))
-            raise LoraError(f"{self.name}: nothing in it that ComfyUI applies: {key} ({reason})")
+            raise FileError(
+                f"nothing in it that ComfyUI applies: {key} ({reason})",
+                fix="save it again with all of its tensors, or choose another",
+                file=self.name,
+            )
         # The halves of a weight's rows can be there in both orders: ComfyUI adds the two.
         self.modules: dict[str, Module] = {}
         for module in found.values():

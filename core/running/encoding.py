@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..adapters.adapter import finite
 from ..algebra.update import Dense, Update
-from ..errors import LoraError, located
+from ..errors import FileError, SettingError, located
 from ..reading.lora import Module
 from .layout import Target
 
@@ -55,13 +55,16 @@ def cast(tensor: Tensor, dtype: torch.dtype, key: str) -> Tensor:
     if not finite(result):
         largest = float(tensor.double().abs().max())
         if isfinite(largest):
-            raise LoraError(
-                f"tensor {key} has an entry of {largest:.3g}, too large for "
-                f"{str(dtype).removeprefix('torch.')}; write bf16 or fp32 instead"
+            name = str(dtype).removeprefix("torch.")
+            raise SettingError(
+                f"has an entry of {largest:.3g}, too large for {name}",
+                fix="write bf16 or fp32 instead",
+                tensor=key,
             )
-        raise LoraError(
-            f"tensor {key} contains NaN or Inf; leave the layer out with the layers selector, "
-            "or choose smaller weights"
+        raise FileError(
+            "contains NaN or Inf",
+            fix="leave the layer out with the layers selector, or choose smaller weights",
+            tensor=key,
         )
     return result
 
@@ -81,15 +84,15 @@ def stored_tensors(
     if "alpha" in adapter.keys and weight != 0.0 and adapter.alpha_counts:
         on_factor, on_alpha = copysign(1.0, weight), abs(weight)
     result = {}
-    for role, key in adapter.keys.items():
-        tensor = module.tensors[key]
-        new = raw + adapter.suffixes.get(role, ".alpha")
-        if role == "alpha":
-            result[new] = tensor if on_alpha == 1.0 else tensor.float() * on_alpha
-            continue
-        to = tensor.dtype if dtype is None or not tensor.is_floating_point() else dtype
-        if role == scaled and on_factor != 1.0:
-            tensor = tensor.double() * on_factor
-        with located(file=module.tensors.name, module=module.canonical):
+    with located(file=module.tensors.name, module=module.canonical):
+        for role, key in adapter.keys.items():
+            tensor = module.tensors[key]
+            new = raw + adapter.suffixes.get(role, ".alpha")
+            if role == "alpha":
+                result[new] = tensor if on_alpha == 1.0 else tensor.float() * on_alpha
+                continue
+            to = tensor.dtype if dtype is None or not tensor.is_floating_point() else dtype
+            if role == scaled and on_factor != 1.0:
+                tensor = tensor.double() * on_factor
             result[new] = cast(tensor, to, key)
     return result

@@ -15,7 +15,7 @@ import torch
 
 from ..algebra.cached import cached_property
 from ..algebra.update import Update
-from ..errors import LoraError, MismatchError
+from ..errors import MismatchError, SettingError
 from ..naming.family import Family, swapped
 from ..naming.spelling import (
     DIFFUSERS,
@@ -27,7 +27,7 @@ from ..naming.spelling import (
     standard_spelling,
     suited,
 )
-from ..reading.inputs import misfit, other_files
+from ..reading.inputs import file_names, misfit, other_files
 from ..reading.lora import Lora, Module
 from .part_sizes import part_sizes
 
@@ -70,6 +70,11 @@ class Target:
         return self.name.canonical + (".bias" if self.parameter == "bias" else "")
 
     @property
+    def file(self) -> str:
+        """The names of the files that it comes from."""
+        return file_names(c.module.tensors.name for c in self.contributions)
+
+    @property
     def only(self) -> Module | None:
         """The one input module that this target is, uncut, or None."""
         first = self.contributions[0]
@@ -83,10 +88,8 @@ class Target:
                 f"{tuple(term.shape)} in {c.module.tensors.name}"
                 for term, c in zip(terms, self.contributions, strict=True)
             )
-            raise LoraError(
-                f"module {self.canonical}: the shapes differ, {shapes}: "
-                + misfit([c.module for c in self.contributions])
-            )
+            modules = [c.module for c in self.contributions]
+            raise misfit(modules, self.canonical, f"the shapes differ, {shapes}")
         return terms
 
 
@@ -115,7 +118,12 @@ def lay_out(loras: Sequence[Lora], spelling: Spelling | None) -> list[Target]:
     seen: set[tuple[str, str]] = set()
     for target in targets:
         if (target.raw, target.parameter) in seen:
-            raise LoraError(f"two modules of the output would both be called {target.raw}")
+            raise MismatchError(
+                f"two modules of the output would both be called {target.raw}",
+                fix="choose another spelling, or leave one of them out with the layers selector",
+                file=target.file,
+                module=target.canonical,
+            )
         seen.add((target.raw, target.parameter))
     return targets
 
@@ -225,11 +233,10 @@ class Weight:
         for style in self.others():
             if (written := self.in_style(name, style)) is not None:
                 return written
-        files = " and ".join(dict.fromkeys(module.tensors.name for module in self.modules))
-        raise MismatchError(
+        raise SettingError(
             f"has no name in the {self.style.name} spelling",
             fix="choose another spelling, or leave it out with the layers selector",
-            file=files,
+            file=file_names(module.tensors.name for module in self.modules),
             module=name.canonical,
         )
 
@@ -280,10 +287,13 @@ def _contributions(
             result.append(Contribution(index, module))
             continue
         if sizes is None:
-            raise LoraError(
-                f"module {theirs.canonical} of {module.tensors.name} is fused or split another way "
-                f"than {name.canonical} in {other_files(module, [m for _, m in members])}, and the "
-                "shapes do not tell where it belongs; convert one file first"
+            others = other_files(module, [m for _, m in members])
+            raise MismatchError(
+                f"is fused or split another way than {name.canonical} in {others}, and the shapes "
+                "do not tell where it belongs",
+                fix="convert one file first",
+                file=module.tensors.name,
+                module=theirs.canonical,
             )
         start = sum(sizes[theirs.first : low])
         stop = start + sum(sizes[low:high])

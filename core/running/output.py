@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from ..errors import LoraError, one_of
+from ..errors import FileError, one_of
 from ..naming.spelling import SPELLINGS, Spelling, standard_spelling
 from ..reading.lora import Lora
 from ..storage.atomic import real_target
@@ -28,7 +28,7 @@ class Output:
     """Where an edit's result goes and how it is written.
 
     `path` None returns a state dict. `dtype` is one of DTYPE_CHOICES and `spelling`
-    one of SPELLING_CHOICES, where match is the first input's. Raises LoraError for another word.
+    one of SPELLING_CHOICES, where match is the first input's. Raises SettingError for another word.
     """
 
     path: str | os.PathLike[str] | None = None
@@ -56,14 +56,16 @@ class Output:
         return MATCHED.get(dtype, dtype)
 
     def check(self, loras: Iterable[Lora]) -> None:
-        """Raises LoraError where no file can be written, or it would replace an input."""
+        """Raises FileError where no file can be written, or it would replace an input."""
         if self.path is None:
             return
         target = real_target(self.path)
         for lora in loras:
             path = lora.tensors.path
             if path is not None and (target == path or _same_file(target, path)):
-                raise LoraError(f"{self.path}: the output is one of the inputs; choose another")
+                raise FileError(
+                    "the output is one of the inputs", fix="choose another", file=str(self.path)
+                )
 
 
 def _same_file(one: Path, other: Path) -> bool:

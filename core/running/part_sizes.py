@@ -1,6 +1,5 @@
 """How tall the parts of a fused weight are."""
 
-from ..errors import LoraError
 from ..naming.family import Family
 from ..reading.inputs import misfit, other_files
 from ..reading.lora import Module
@@ -23,11 +22,11 @@ def part_sizes(modules: list[Module], family: Family) -> list[int] | None:
         if name.last - name.first == 1:
             size = known.setdefault(name.first, module.out_features)
             if size != module.out_features:
-                raise LoraError(
-                    f"module {name.canonical} has {module.out_features} rows in "
-                    f"{module.tensors.name} and {size} in {other_files(module, modules)}: "
-                    f"{misfit(modules)}"
+                problem = (
+                    f"has {module.out_features} rows in {module.tensors.name} and {size} in "
+                    + other_files(module, modules)
                 )
+                raise misfit(modules, name.canonical, problem)
     told = bool(known)
     inner = next((m.in_features for m in modules if m.in_features), 0)
     if not inner and not known:
@@ -44,10 +43,11 @@ def part_sizes(modules: list[Module], family: Family) -> list[int] | None:
         name, total = module.name, module.out_features
         expected = sum(known[p] for p in range(name.first, name.last))
         if expected != total and told:
-            raise LoraError(
-                f"module {name.canonical} of {module.tensors.name} has {total} rows, its parts "
-                f"in {other_files(module, modules)} add up to {expected}: {misfit(modules)}"
+            problem = (
+                f"has {total} rows in {module.tensors.name}, its parts in "
+                f"{other_files(module, modules)} add up to {expected}"
             )
+            raise misfit(modules, name.canonical, problem)
         if expected != total:
             return None
     sizes = [known[part] for part in range(parts)]

@@ -18,7 +18,7 @@ from typing import TypeVar
 import torch
 
 from ..algebra.lapack import LinAlgError
-from ..errors import Cancelled, LoraError
+from ..errors import Cancelled, LoraError, SettingError, located
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -51,7 +51,7 @@ class Compute:
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` is the first CUDA device, or the CPU. Raises LoraError for a device not at hand."""
+    """`auto` is the first CUDA device, or the CPU. Raises SettingError for a device not at hand."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -59,7 +59,8 @@ def choose_device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise LoraError(f"device {name!r} cannot be used ({reason}); try --device cpu") from error
+        problem = f"device {name!r} cannot be used ({reason})"
+        raise SettingError(problem, fix="choose another one, such as cpu") from error
     return device
 
 
@@ -68,19 +69,23 @@ def stream(
     name: Callable[[Item], str],
     function: Callable[[Item, Compute], Result],
     compute: Compute,
-    files: Sequence[str] = (),
+    file: Callable[[Item], str] = lambda item: "",
 ) -> Iterator[Result]:
     """function(item, compute) for every item, in order, a bounded number of them in memory.
 
-    An exception of `function` comes out in the item's turn; where it is about the item, its message
-    names the item and its `files`. Leaving the loop early waits for the modules that are being
-    computed and starts no more.
+    An exception of `function` comes out in the item's turn; a LoraError is told the `name` and the
+    `file` of the item. Leaving the loop early waits for the modules that are being computed and
+    starts no more.
     """
     workers = worker_count(compute, len(items))
     running: deque[Future[Result]] = deque()
     waiting = iter(items)
 
     def one(item: Item) -> Result:
+        with located(file=file(item), module=name(item)):
+            return computed(item)
+
+    def computed(item: Item) -> Result:
         # Gradients are per thread. No inference mode: results must work in autograd code too.
         try:
             with torch.no_grad():
@@ -94,24 +99,17 @@ def stream(
                     compute.fell_back(name(item))
                 return function(item, replace(compute, device=CPU))
         except LinAlgError as error:
-            problem = (
-                f"module {name(item)}: its singular values cannot be computed ({error}); try "
-                "smaller weights, or compute in float64"
-            )
-            raise LoraError(told_of(files, problem)) from error
+            raise LoraError(
+                f"its singular values cannot be computed ({error})",
+                fix="try smaller weights, or compute in float64",
+            ) from error
         except (MemoryError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and "DefaultCPUAllocator" not in str(error):
                 raise
-            problem = (
-                f"module {name(item)}: needs more memory than this machine has free; close other "
-                "programs and run again"
-            )
-            raise LoraError(told_of(files, problem)) from error
-        except LoraError as error:
-            problem = str(error)
-            if name(item) not in problem:
-                problem = f"module {name(item)}: {problem}"
-            raise LoraError(told_of(files, problem)) from error
+            raise LoraError(
+                "needs more memory than this machine has free",
+                fix="close other programs and run again",
+            ) from error
 
     def start() -> None:
         if compute.cancelled and compute.cancelled():
@@ -139,13 +137,6 @@ def out_of_memory(error: Exception) -> bool:
     """Whether a device's memory ran out, in torch itself or in a library below it."""
     full = isinstance(error, torch.cuda.OutOfMemoryError)
     return full or any(text in str(error) for text in ("out of memory", "ALLOC_FAILED"))
-
-
-def told_of(files: Sequence[str], problem: str) -> str:
-    """The problem with the names of the files in front, unless it names one of them itself."""
-    if not files or any(file in problem for file in files):
-        return problem
-    return f"{' and '.join(files)}: {problem}"
 
 
 def worker_count(compute: Compute, items: int) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from ..errors import LoraError
+from ..errors import FileError
 
 HINTS = {
     errno.ENOSPC: "free some disk space",
@@ -25,20 +25,21 @@ HINTS = {
 def real_target(path: str | os.PathLike[str]) -> Path:
     """The file that a path means when links are followed, which need not be there yet.
 
-    Raises LoraError for what no file can take the place of: folders, devices, pipes.
+    Raises FileError for what no file can take the place of: folders, devices, pipes.
     """
     text = os.fspath(path)
     if "\0" in text:
-        raise LoraError(f"{path!r}: a file name cannot contain a null character")
+        raise FileError(
+            "a file name cannot contain a null character", fix="leave it out", file=repr(path)
+        )
     target = Path(os.path.realpath(text))
     if os.path.isdir(target) or text.endswith((os.sep, "/")):
-        raise LoraError(f"{path}: is a folder; give a file name ending in .safetensors")
+        raise FileError("is a folder", fix="give a file name ending in .safetensors", file=text)
     if not os.path.isdir(target.parent):
-        raise LoraError(f"{path}: the folder {target.parent} does not exist; create it")
+        raise FileError(f"the folder {target.parent} does not exist", fix="create it", file=text)
     if os.path.lexists(target) and not os.path.isfile(target):
-        raise LoraError(
-            f"{path}: is a device, a pipe or a link that leads nowhere; choose another name"
-        )
+        problem = "is a device, a pipe or a link that leads nowhere"
+        raise FileError(problem, fix="choose another name", file=text)
     return target
 
 
@@ -50,7 +51,7 @@ class AtomicFile:
     `temporary` is its path, or None. Links are followed: the file that a link points to is replaced
     and the link stays. The mode is that of any new file (umask).
 
-    Raises LoraError when the target cannot be written: missing folder, no permission, disk full.
+    Raises FileError when the target cannot be written: missing folder, no permission, disk full.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -64,13 +65,14 @@ class AtomicFile:
 
     @contextlib.contextmanager
     def errors(self) -> Iterator[None]:
-        """Inside, an error of the system is a LoraError that names the target and a way out."""
+        """Inside, an error of the system is a FileError that names the target and a way out."""
         try:
             yield
         except OSError as error:
-            hint = HINTS.get(error.errno or 0, "check the path")
-            raise LoraError(
-                f"{self.path}: cannot be written ({error.strerror or error}); {hint}"
+            raise FileError(
+                f"cannot be written ({error.strerror or error})",
+                fix=HINTS.get(error.errno or 0, "check the path"),
+                file=str(self.path),
             ) from error
 
     def complete(self) -> None:

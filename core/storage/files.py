@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ..errors import LoraError
+from ..errors import FileError, SettingError, located
 
 STORED_DTYPES = {
     "F64": torch.float64,
@@ -70,34 +70,38 @@ class Tensors:
         return None
 
     def check_unchanged(self) -> None:
-        """Raises LoraError when the file is not the one that was opened any more.
+        """Raises FileError when the file is not the one that was opened any more.
 
         What a memory map shows then is a mixture, and reading behind a new end kills the process.
         """
 
 
 class FileTensors(Tensors):
-    """A safetensors file. Raises LoraError for anything that is not one."""
+    """A safetensors file. Raises FileError for anything that is not one."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         given = Path(path)
+        with located(file=str(given)):
+            self._open(given)
+
+    def _open(self, given: Path) -> None:
         if given.suffix.lower() in PICKLES:
-            raise LoraError(
-                f"{given}: pickle files (.pt, .ckpt, ...) can run code when opened and are not "
-                "read. Convert it first, in an environment you trust: read it with torch.load and "
-                "weights_only=True, write it with safetensors.torch.save_file"
+            raise FileError(
+                "pickle files (.pt, .ckpt, ...) can run code when opened and are not read",
+                fix="convert it first, in an environment you trust: read it with torch.load and "
+                "weights_only=True, write it with safetensors.torch.save_file",
             )
         try:
             self.state = _state(given)
             mode = os.stat(given).st_mode
         except FileNotFoundError as error:
-            raise LoraError(f"{given}: no such file; check the path") from error
+            raise FileError("no such file", fix="check the path") from error
         except (OSError, ValueError) as error:
-            raise LoraError(f"{given}: cannot be opened ({error}); check the path") from error
+            raise FileError(f"cannot be opened ({error})", fix="check the path") from error
         if stat.S_ISDIR(mode):
-            raise LoraError(f"{given}: is a folder; give the path of a .safetensors file in it")
+            raise FileError("is a folder", fix="give the path of a .safetensors file in it")
         if not stat.S_ISREG(mode):  # Opening a pipe would wait for somebody to write into it.
-            raise LoraError(f"{given}: is a device or a pipe; save what it holds as a file first")
+            raise FileError("is a device or a pipe", fix="save what it holds as a file first")
         try:
             handle: Any = safe_open(str(given), framework="pt")
             self.handle = handle
@@ -107,32 +111,32 @@ class FileTensors(Tensors):
                 tensor = handle.get_slice(key)
                 dtype = STORED_DTYPES.get(tensor.get_dtype())
                 if dtype is None:
-                    raise LoraError(
-                        f"{given}: tensor {key} has dtype {tensor.get_dtype()}, which is not "
-                        "supported; save it as F32, F16 or BF16"
+                    raise FileError(
+                        f"has dtype {tensor.get_dtype()}, which is not supported",
+                        fix="save it as F32, F16 or BF16",
+                        tensor=key,
                     )
                 shape = tuple(tensor.get_shape())
                 # Where one dimension is 0, the others are limited by nothing in the file.
                 empty = 0 in shape and prod(n or 1 for n in shape) >= 2**62
                 if len(shape) > MOST_DIMENSIONS or empty:
-                    raise LoraError(
-                        f"{given}: tensor {key} has {len(shape)} dimensions of up to {max(shape)}, "
-                        "more than any weight; the file is damaged: download or save it again"
+                    raise FileError(
+                        f"has {len(shape)} dimensions of up to {max(shape)}, more than any weight",
+                        fix="the file is damaged: download or save it again",
+                        tensor=key,
                     )
                 info[key] = TensorInfo(dtype, shape)
         except FileNotFoundError as error:
             # The file is there: this is what safetensors says of one that may not be read.
-            raise LoraError(f"{given}: cannot be opened; check its permissions") from error
+            raise FileError("cannot be opened", fix="check its permissions") from error
         except (RuntimeError, MemoryError) as error:
-            raise LoraError(
-                f"{given}: cannot be mapped into memory ({error}); close other programs and files"
-            ) from error
+            problem = f"cannot be mapped into memory ({error})"
+            raise FileError(problem, fix="close other programs and files") from error
+        except FileError:
+            raise
         except (SafetensorError, OSError, ValueError, OverflowError) as error:
-            if isinstance(error, LoraError):
-                raise
-            raise LoraError(
-                f"{given}: not a readable safetensors file ({error}); download or save it again"
-            ) from error
+            problem = f"not a readable safetensors file ({error})"
+            raise FileError(problem, fix="download or save it again") from error
         super().__init__(given.name, given.resolve(), info, metadata)
 
     def __getitem__(self, key: str) -> Tensor:
@@ -141,17 +145,28 @@ class FileTensors(Tensors):
             tensor: Tensor = self.handle.get_tensor(key)
             return tensor
         except (SafetensorError, OSError, RuntimeError) as error:
-            raise LoraError(f"{self.path}: tensor {key} cannot be read ({error})") from error
+            raise FileError(
+                f"cannot be read ({error})",
+                fix="download or save the file again",
+                file=str(self.path),
+                tensor=key,
+            ) from error
 
     def check_unchanged(self) -> None:
         assert self.path is not None
         try:
             unchanged = _state(self.path) == self.state
         except OSError as error:
-            raise LoraError(f"{self.path}: cannot be read any more ({error.strerror})") from error
+            raise FileError(
+                f"cannot be read any more ({error.strerror})",
+                fix="check that it is still there, and run again",
+                file=str(self.path),
+            ) from error
         if not unchanged:
-            raise LoraError(
-                f"{self.path}: was changed while it was read; run again when nothing writes to it"
+            raise FileError(
+                "was changed while it was read",
+                fix="run again when nothing writes to it",
+                file=str(self.path),
             )
 
     def sha256(self) -> str:
@@ -165,7 +180,11 @@ class FileTensors(Tensors):
                     digest.update(block[:size])
             return digest.hexdigest()
         except OSError as error:
-            raise LoraError(f"{self.path}: cannot be read to the end ({error.strerror})") from error
+            raise FileError(
+                f"cannot be read to the end ({error.strerror})",
+                fix="check the disk, and run again",
+                file=str(self.path),
+            ) from error
 
 
 def _state(path: Path) -> tuple[int, int, int]:
@@ -181,9 +200,9 @@ class DictTensors(Tensors):
         info = {}
         for key, tensor in state_dict.items():
             if not isinstance(key, str) or not isinstance(tensor, Tensor):
-                raise LoraError(
-                    f"state dict entry {key!r} is a {type(tensor).__name__}, not a tensor; "
-                    "pass a dict of name -> torch.Tensor"
+                raise SettingError(
+                    f"state dict entry {key!r} is a {type(tensor).__name__}, not a tensor",
+                    fix="pass a dict of name -> torch.Tensor",
                 )
             info[key] = TensorInfo(tensor.dtype, tuple(tensor.shape))
         metadata = getattr(state_dict, "metadata", None)
@@ -200,14 +219,17 @@ class DictTensors(Tensors):
 
 
 def open_tensors(source: "str | os.PathLike[str] | Mapping[str, Tensor] | Tensors") -> Tensors:
-    """A path or a state dict as lazy tensors. Raises LoraError for what is neither."""
+    """A path or a state dict as lazy tensors. Raises SettingError for what is neither."""
     if isinstance(source, Tensors):
         return source
     if isinstance(source, str | os.PathLike):
         return FileTensors(source)
     if isinstance(source, Mapping):
         return DictTensors(source)
-    raise LoraError(f"expected a path or a state dict, got {type(source).__name__}")
+    raise SettingError(
+        f"expected a path or a state dict, got {type(source).__name__}",
+        fix="give the path of a .safetensors file",
+    )
 
 
 class StateDict(dict[str, Tensor]):

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import LoraError
+from ..errors import FileError
 from .atomic import AtomicFile
 from .files import DTYPE_NAMES, StateDict, TensorInfo
 
@@ -58,7 +58,7 @@ class FileSink:
     header that turns out larger costs one copy of the data. Tensors whose size is not a multiple of
     8 bytes (alphas, above all) are kept until the end, so that every tensor starts aligned.
 
-    Raises LoraError when the target cannot be written: missing folder, no permission, disk full.
+    Raises FileError when the target cannot be written: missing folder, no permission, disk full.
     """
 
     def __init__(self, path: str | os.PathLike[str], reserve: int = 1 << 16) -> None:
@@ -82,9 +82,16 @@ class FileSink:
         tensor = tensor.detach().cpu().contiguous()
         info = TensorInfo(tensor.dtype, tuple(tensor.shape))
         if key in self.entries:
-            raise LoraError(f"{self.path}: tensor {key} would be written twice")
+            raise FileError(
+                "would be written twice", fix="give it two names", file=str(self.path), tensor=key
+            )
         if info.dtype not in DTYPE_NAMES:
-            raise LoraError(f"{self.path}: tensor {key} is {info.dtype}; this cannot be written")
+            raise FileError(
+                f"is {info.dtype}, which cannot be written",
+                fix="make it fp32, fp16 or bf16",
+                file=str(self.path),
+                tensor=key,
+            )
         self.entries[key] = info
         data = tensor.reshape(-1).view(torch.uint8).numpy().data
         if info.bytes % 8:

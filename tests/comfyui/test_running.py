@@ -162,7 +162,7 @@ def test_loras_of_two_models_are_not_blended(comfyui: Server) -> None:
     blend = graph.node("LoraAlloyBlend", lora_1=graph.load(flux), lora_2=graph.load(sd15))
     graph.node("LoraAlloySave", lora=blend[0])
     message = str(error_of(comfyui.queue(graph, expect_error=True)))
-    assert message.startswith("of-flux.safetensors and of-sd15.safetensors share no module")
+    assert message.startswith("of-flux.safetensors and of-sd15.safetensors: they share no module")
 
 
 @pytest.mark.parametrize("content", ["checkpoint", "text", "pickle"])
@@ -189,4 +189,4 @@ def test_an_unknown_choice_is_refused_in_words(comfyui: Server) -> None:
     blend = graph.node("LoraAlloyBlend", lora_1=graph.load(name), method="magic")
     graph.node("LoraAlloySave", lora=blend[0])
     message = str(error_of(comfyui.queue(graph, expect_error=True)))
-    assert "method is not one of its choices; choose one of svd, pca" in message
+    assert "method None is unknown; choose one of svd, pca" in message

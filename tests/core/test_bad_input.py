@@ -38,7 +38,7 @@ CONTENTS = {
     "alpha is Inf": (spoilt("x.alpha", INF), r"x\.alpha.*inf"),
     "alpha has two numbers": (
         lora_file("xy") | {"x.alpha": torch.ones(2)},
-        r"x\.alpha must hold one number",
+        r"x\.alpha: must hold one number",
     ),
 }
 

@@ -1,6 +1,7 @@
 """Random files of any mix: nothing crashes, nothing is lost without being named, sums are right."""
 
 import math
+import re
 
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -162,7 +163,7 @@ def test_selecting_from_any_file_parts_it(tensors, data):
     try:
         kept, rest = select(tensors, ",".join(chosen), rest=Output())
     except LoraError as refused:
-        assert "leaves no module" in str(refused)
+        assert re.search("leaves no module|takes every module", str(refused))
         return
     # A norm's bias that is parted from its weight gets the name that ComfyUI reads without it.
     written, stored = (

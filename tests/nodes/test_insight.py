@@ -63,7 +63,7 @@ def test_top_blocks_without_a_rest_or_without_anything(
     kept, rest, *_ = run(node, lora=lora(), threshold=1.0)
     assert len(kept) == 9 and isinstance(rest, ExecutionBlocker)
     assert "has no rest" in rest.message
-    with pytest.raises(ValueError, match="nothing is left of the LoRA at lora"):
+    with pytest.raises(ValueError, match="the LoRA at lora: nothing is left of it"):
         run(node, lora=lora(), threshold=1.0, mode="remove")
     other = run(nodes["LoraAlloyLayerAnalysis"], lora=lora(blocks=5))[0]
     with pytest.raises(ValueError, match="the analysis is of another LoRA"):

@@ -33,6 +33,7 @@ from core import (
     Output,
     RankRule,
     Reading,
+    SettingError,
     analyze_lora,
     blend,
     choose_blocks,
@@ -79,11 +80,10 @@ ACTIONS: dict[str, Callable[[Path, Path], object]] = {
     ),
 }  # fmt: skip
 
-# Messages about the file as a whole, or about a setting; all others have to name a tensor.
+# Errors about the file as a whole; all others have to name a tensor or module.
 OF_THE_WHOLE = re.compile(
-    "not a readable safetensors file|no LoRA tensors in it|share no module|removed every module"
-    "|leaves no module|matches no layer|the budget of|nothing in it that ComfyUI applies"
-    "|no layer of a block"
+    "not a readable safetensors file|no LoRA tensors in it|share no module"
+    "|nothing in it that ComfyUI applies|no layer of a block"
 )
 
 
@@ -103,16 +103,17 @@ def known_names(path: Path) -> set[str]:
 
 def complaint(path: Path, other: Path, error: LoraError) -> str | None:
     """What is wrong with an error message, or None."""
-    text = str(error)
-    if path.name not in text and not re.search("removed every module|the budget of|selector", text):
+    if len(str(error).splitlines()) != 1:
+        return "has more than one line"
+    if not error.fix:
+        return "shows no way out"
+    if not error.file or path.name not in str(error):
         return "does not name the file"
-    if OF_THE_WHOLE.search(text):
+    if isinstance(error, SettingError) or OF_THE_WHOLE.search(error.problem):
         return None
     names = known_names(path) | known_names(other)
-    if not any(name in text for name in names):
+    if not any(name in place for name in names for place in (error.module, error.tensor)):
         return "names no tensor or module"
-    if "\n" in text and not any("\n" in name for name in names):
-        return "has more than one line"
     return None
 
 

@@ -106,7 +106,7 @@ def test_factors_are_never_taken_from_two_pairs():
     read = Lora(StateDict(peft | {"x.lora_down.weight": kohya["x.lora_down.weight"]}))
     assert list(read.shadowed) == ["x.lora_down.weight"]
     assert [m.rank for m in read.modules.values()] == [2]
-    with pytest.raises(LoraError, match=r"module x has x.lora_up.weight but no down factor"):
+    with pytest.raises(LoraError, match=r"module x: has x.lora_up.weight but no down factor"):
         Lora(StateDict(peft | {"x.lora_up.weight": kohya["x.lora_up.weight"]}))
 
 
@@ -137,7 +137,7 @@ def test_a_norms_bias_that_loses_its_weight_is_written_as_one_that_comfyui_reads
 def test_a_lora_that_lacks_a_factor_is_refused(pair, missing):
     tensors = lora("x", SIZE, 2, pair)
     there = [key for key in tensors if not key.endswith(pair[missing])]
-    with pytest.raises(LoraError, match=rf"module x has {re.escape(there[0])} but no"):
+    with pytest.raises(LoraError, match=rf"module x: has {re.escape(there[0])} but no"):
         Lora(StateDict({key: tensors[key] for key in there}))
 
 
@@ -162,7 +162,7 @@ def test_two_products_of_different_shapes_are_named_with_them():
 def test_a_loha_that_lacks_a_factor_is_refused(missing):
     tensors = loha("x", *SIZE, 2)
     del tensors[f"x.{missing}"]
-    with pytest.raises(LoraError, match=r"module x has .* but no w\d_. factor"):
+    with pytest.raises(LoraError, match=r"module x: has .* but no w\d_. factor"):
         Lora(StateDict(tensors))
 
 

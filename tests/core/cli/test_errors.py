@@ -52,6 +52,7 @@ def test_an_error_is_one_line_with_status_1(folder, capsys, text, more):
     printed = capsys.readouterr()
     assert printed.out == "" and ERRORS[text] in printed.err
     assert printed.err.startswith("lora-alloy: ") and printed.err.count("\n") == 1
+    assert "; " in printed.err.replace("; \n", "")  # The way out stands behind it.
     assert files_in(folder) == before
 
 

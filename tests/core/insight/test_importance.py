@@ -205,7 +205,7 @@ def test_nothing_to_compare_is_a_value_error():
         block_importance_from_softmax(table)
     with pytest.raises(ValueError, match="no column 'size'"):
         block_importance_from_softmax(table, norm_col="size")
-    with pytest.raises(LoraError, match="importance 'size' is unknown; choose softmax or energy"):
+    with pytest.raises(LoraError, match="importance 'size' is unknown; choose one of softmax"):
         importance_table(table, "size")
 
 

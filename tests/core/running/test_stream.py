@@ -43,12 +43,12 @@ def test_an_error_comes_out_and_stops_the_loop(workers):
     def fail(item):
         started.append(item)
         if item == 4:
-            raise LoraError("item 4 is broken")
+            raise LoraError("is broken", "mend it")
         return item
 
     results = run(fail, workers=workers)
     assert [next(results) for _ in range(4)] == [0, 1, 2, 3]
-    with pytest.raises(LoraError, match="item 4"):
+    with pytest.raises(LoraError, match=r"^module 4: is broken; mend it$"):
         next(results)
     assert len(started) <= 5 + 2 * workers
 
