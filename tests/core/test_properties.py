@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -20,6 +21,8 @@ from tests.helpers import (
     same_bits,
     weighted,
 )
+
+pytestmark = pytest.mark.slow
 
 quick = settings(
     max_examples=40,
