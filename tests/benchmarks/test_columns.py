@@ -11,9 +11,15 @@ from core.insight.analysis import EXTRA_COLUMNS, notebook_columns
 SAMPLE = Path(__file__).parents[2] / "core" / "samples" / "character_kohya.safetensors"
 
 
-@pytest.fixture
-def rows():
+@pytest.fixture(scope="module")
+def analysis():
     return analyze_lora(SAMPLE, return_df=False)
+
+
+@pytest.fixture
+def rows(analysis):
+    """A table that a test may change."""
+    return [dict(row) for row in analysis]
 
 
 def test_every_column_of_every_layer_is_compared_and_right(rows):

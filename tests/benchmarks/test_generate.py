@@ -84,6 +84,7 @@ def test_the_number_of_threads_is_left_as_it_was(file, monkeypatch):
     assert torch.get_num_threads() == before
 
 
+@pytest.mark.slow
 def test_kohya_and_generic_are_the_same_update(tmp_path):
     options = {"rank": 4, "dtype": "fp32", "modules": "double_blocks.0.img_attn.proj"}
     generate(tmp_path / "kohya", "flux", **options, alpha=3)

@@ -67,6 +67,7 @@ def bare_baseline(monkeypatch):
     monkeypatch.setattr(measure, "_torch_baseline", lambda every: baseline)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_peak_counts_what_is_allocated_for_a_moment(bare_baseline):
     program = "import time; block = b'x' * 60_000_000; time.sleep(0.2); del block; time.sleep(0.1)"

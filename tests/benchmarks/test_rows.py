@@ -14,6 +14,7 @@ def shop(tmp_path):
     return Workshop(tmp_path, repeats=1, modules="double_blocks.0.img_attn.proj")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank, target", [(32, 32), (128, 64)])
 def test_blend_rows_are_optimal_and_have_a_floor(shop, rank, target):
     row = next(iter(blend(shop, "flux", rank, target)))
@@ -22,11 +23,13 @@ def test_blend_rows_are_optimal_and_have_a_floor(shop, rank, target):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", [("energy", 0.95), ("megabytes", 0.9)])
 def test_resize_rows_are_optimal(shop, rule):
     assert next(iter(resize(shop, core.RankRule(*rule)))).figure > 0
 
 
+@pytest.mark.slow
 def test_the_oracle_notices_a_wrong_file(shop):
     inputs = [shop.file("flux", 8, "kohya"), shop.file("flux", 8, "generic", 1)]
     core.blend(*inputs, core.Blend(weights=WEIGHTS, rank=8), core.Output(shop.output))

@@ -18,6 +18,13 @@ from tests.comfyui.harness import NoComfyUI, Server, find_comfyui
 PACK = Path(__file__).parents[2]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A server, a page and models: none of this belongs to the fast subset."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker("slow")
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what cannot run here. Skipped from one place, pytest reports it in one line."""
     try:

@@ -18,7 +18,7 @@ SAMPLES = ROOT / "core/samples"
 DOCUMENTS = [
     path
     for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("web/docs/*.md"))
-    if path.name not in ("CHANGELOG.md", "TESTING.md")  # of old versions, of other programs
+    if path.name not in ("CHANGELOG.md", "record-of-tests.md")  # of old versions, of other programs
 ]
 QUESTIONS = ROOT / "docs/questions.md"
 OTHERS = {"--disable-metadata"}  # of ComfyUI
@@ -73,6 +73,7 @@ def samples(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_every_command_of_the_answers_works(samples, capsys):
     lines = [arguments for arguments in commands(QUESTIONS) if arguments != ["demo"]]
     assert len(lines) > 15
@@ -80,6 +81,7 @@ def test_every_command_of_the_answers_works(samples, capsys):
         assert main(arguments) == 0, (arguments, capsys.readouterr().err)
 
 
+@pytest.mark.slow
 def test_the_figures_of_the_answers_are_those_of_the_samples(samples, capsys):
     rows = re.findall(r"^\| (\d+) \| ([\d.]+) \| ([\d.]+) % \|$", text_of(QUESTIONS), re.M)
     assert len(rows) == 4
@@ -94,6 +96,7 @@ def test_the_figures_of_the_answers_are_those_of_the_samples(samples, capsys):
     assert said in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [ROOT / "README.md", QUESTIONS], ids=lambda path: path.name)
 def test_python_examples_run(path, samples):
     (code,) = re.findall(r"^    from core import .*\n(?:(?: {4}.*)?\n)+", text_of(path), re.M)

@@ -3,7 +3,7 @@
 import re
 import struct
 import subprocess
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -21,11 +21,12 @@ def test_the_package_holds_what_users_need_and_nothing_else():
     if listing.returncode:
         pytest.skip("not a git checkout")
     lines = (ROOT / ".comfyignore").read_text().splitlines()
-    ignored = [line.strip("/") for line in lines if line and not line.startswith("#")]
+    ignored = {line.strip("/") for line in lines if line and not line.startswith("#")}
     assert ".*" in ignored, "hidden files and folders stay out"
-    top = {path.split("/")[0] for path in listing.stdout.splitlines() if path[0] != "."}
-    assert set(ignored) - {".*"} <= top, "a line of .comfyignore names nothing"
-    assert top - set(ignored) == {
+    files = [path for path in listing.stdout.splitlines() if path[0] != "."]
+    named = {str(place) for path in map(PurePosixPath, files) for place in (path, *path.parents)}
+    assert ignored - {".*"} <= named, "a line of .comfyignore names nothing"
+    assert {path.split("/")[0] for path in files} - ignored == {
         "__init__.py", "core", "nodes", "web", "locales", "example_workflows", "docs",
         "pyproject.toml", "requirements.txt", "LICENSE", "README.md", "ARCHITECTURE.md",
         "CHANGELOG.md",

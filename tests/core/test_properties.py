@@ -3,6 +3,7 @@
 import math
 import re
 
+import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -22,6 +23,8 @@ from tests.helpers import (
     same_bits,
     weighted,
 )
+
+pytestmark = pytest.mark.slow
 
 quick = settings(
     max_examples=40,

@@ -1,5 +1,6 @@
 """Random files of any mix of kinds, names, ranks and dtypes work, or an error says why not."""
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -107,6 +108,7 @@ def accounted(source: dict, result, report) -> None:
         assert row.action in ("copied", "blended", "scaled", "converted", "truncated", "dropped")
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(file(), file(), st.sampled_from([None, 3]), st.sampled_from(["match", "kohya", "diffusers"]))
 def test_random_files_of_any_mix_work_or_say_what_is_wrong(first, second, rank, spelling):

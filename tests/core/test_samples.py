@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 
 from core import Blend, Lora, Output, RankRule, blend, convert, resize, select, verify
 from tests.helpers import best_error, dense, error, same_bits
+from tests.marks import one_in
 
 SAMPLES = Path(__file__).parents[2] / "core" / "samples"
 STYLE, CHARACTER = SAMPLES / "style_diffusers.safetensors", SAMPLES / "character_kohya.safetensors"
@@ -89,7 +90,7 @@ def summed(w1, w2) -> dict[str, torch.Tensor]:
     return result
 
 
-@pytest.mark.parametrize("swap", [False, True])
+@pytest.mark.parametrize("swap", one_in(2, [False, True]))
 @pytest.mark.parametrize("w1, w2", [(0.8, 0.6), (1.0, -0.5)])
 def test_blending_the_samples_is_the_weighted_sum(tmp_path, w1, w2, swap):
     files, weights = ((CHARACTER, STYLE), (w2, w1)) if swap else ((STYLE, CHARACTER), (w1, w2))
@@ -99,6 +100,7 @@ def test_blending_the_samples_is_the_weighted_sum(tmp_path, w1, w2, swap):
     assert verify(output.path, files, weights).relative_error < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [4, 8])
 def test_truncating_the_samples_is_the_optimum(rank):
     result = blend(CHARACTER, STYLE, Blend((0.8, 0.6), rank), Output(dtype="fp32"))
@@ -120,7 +122,7 @@ def test_the_samples_written_again_are_themselves(path):
         assert {k: v for k, v in result.lora.metadata.items() if k != "lora_alloy"} == metadata
 
 
-@pytest.mark.parametrize("spelling", ["kohya", "generic", "diffusers"])
+@pytest.mark.parametrize("spelling", one_in(3, ["kohya", "generic", "diffusers"]))
 @pytest.mark.parametrize("path", [STYLE, CHARACTER], ids=lambda path: path.stem)
 def test_converting_the_samples_and_back_keeps_the_update(path, spelling):
     there = convert(path, Output(dtype="fp32", spelling=spelling)).lora
@@ -129,6 +131,7 @@ def test_converting_the_samples_and_back_keeps_the_update(path, spelling):
     assert same_updates(whole(back), whole(load_file(path))) < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [STYLE, CHARACTER], ids=lambda path: path.stem)
 @pytest.mark.parametrize("rank", [2, 3, 4, 6])  # Rank 1 in every layer leaves nothing to share.
 def test_on_real_spectra_the_budget_beats_every_fixed_rank(path, rank):

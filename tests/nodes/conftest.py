@@ -43,6 +43,13 @@ def comfy_api_missing() -> str:
     return ""
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Importing ComfyUI takes seconds: what needs it does not belong to the fast subset."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents and "pack" in item.fixturenames:
+            item.add_marker("slow")
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what cannot run here. Skipped from one place, pytest reports it in one line."""
     if "pack" in getattr(item, "fixturenames", ()) and (reason := comfy_api_missing()):

@@ -30,18 +30,25 @@ ROOT = Path(__file__).parents[2]
 SECONDS = 120  # What makes a loop endless counts as noticed.
 
 # The tests that state what a file does, those that notice most first.
+KINDS = ("adapters/test_kinds", "adapters/test_grouping")
+GROUPING = ("adapters/test_grouping", "adapters/test_kinds", "test_bad_input", "reading/test_lora")
 TESTS = {
-    "core/low_rank.py": ("low_rank", "layout", "output"),
-    "core/randomised.py": ("low_rank",),
-    "core/gram.py": ("gram", "low_rank", "lapack"),
-    "core/rank_rules.py": ("rank_rules", "resize"),
-    "core/adapters/__init__.py": ("grouping", "adapters", "bad_input", "reading"),
-    "core/adapters/kind.py": ("grouping", "adapters", "extending"),
-    "core/adapters/lora.py": ("adapters", "grouping"),
-    "core/adapters/loha.py": ("adapters", "grouping"),
-    "core/adapters/lokr.py": ("adapters", "grouping"),
-    "core/adapters/full.py": ("adapters", "grouping"),
-    "core/adapters/base_dependent.py": ("adapters", "grouping"),
+    "core/algebra/low_rank.py": (
+        "algebra/test_low_rank",
+        "running/test_layout",
+        "running/test_output",
+    ),
+    "core/algebra/randomised.py": ("algebra/test_low_rank",),
+    "core/algebra/gram.py": ("algebra/test_gram", "algebra/test_low_rank", "algebra/test_lapack"),
+    "core/algebra/rank_rules.py": ("algebra/test_rank_rules", "edits/test_resize"),
+    "core/adapters/adapter.py": GROUPING,
+    "core/adapters/grouping.py": GROUPING,
+    "core/adapters/kind.py": ("adapters/test_grouping", "adapters/test_kinds", "test_extending"),
+    "core/adapters/lora.py": KINDS,
+    "core/adapters/loha.py": KINDS,
+    "core/adapters/lokr.py": KINDS,
+    "core/adapters/full.py": KINDS,
+    "core/adapters/base_dependent.py": KINDS,
 }
 OTHER = {
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult,
@@ -128,7 +135,7 @@ def main() -> int:
     tried = missed = 0
     for file in arguments.files:
         source = (ROOT / file).read_text("ascii")
-        tests = [f"tests/core/test_{name}.py" for name in TESTS[file]]
+        tests = [f"tests/core/{name}.py" for name in TESTS[file]]
         if noticed(ROOT / file, compile(source, file, "exec"), tests):
             parser.error(f"{file}: its tests fail without any change")
         for what, code in list(changes(source))[:: arguments.every]:

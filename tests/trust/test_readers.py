@@ -30,6 +30,7 @@ from tests.helpers import KOHYA, flux_file, lora, lora_file, randn, save
 from tests.trust import hostile, readers
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.randoms(use_true_random=False), st.sampled_from(list(readers.ACTIONS)))
 def test_hostile_files_are_read_or_refused_by_name(tmp_path_factory, chance, action):
@@ -38,6 +39,7 @@ def test_hostile_files_are_read_or_refused_by_name(tmp_path_factory, chance, act
     assert not readers.check(content, folder, [action], Counter())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(0, 200, 20))
 def test_hostile_files_of_many_seeds(tmp_path, seed):
     outcomes = Counter()
@@ -75,6 +77,7 @@ class Faulty:
         path.write_bytes(b"")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault", ["crash", "nameless", "of_no_tensor", "without_a_way_out", "memory", "writing"]
 )

@@ -17,6 +17,7 @@ from tests.trust import repeats
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system has no /proc")
 def test_bytes_and_resources_stay_the_same():
     command = [sys.executable, "-m", "tests.trust.repeats", "--runs", "10", "--processes", "2"]
@@ -35,6 +36,7 @@ def test_state_dicts_give_the_tensors_that_their_files_give(tmp_path, edit):
     assert same_bits(result, load_file(out))
 
 
+@pytest.mark.slow
 def test_edits_that_run_at_once_over_one_loaded_file_do_not_disturb_each_other(tmp_path):
     repeats.write_inputs(tmp_path)
     names = [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]

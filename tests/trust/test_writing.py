@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 NAMES = [f"blocks.{i}.attn" for i in range(12)]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 @pytest.mark.parametrize("more", [[], ["--named"]], ids=["nameless", "named"])
 def test_a_killed_command_leaves_a_whole_file_or_none(more):
@@ -153,6 +154,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(folder)], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("named", [False, True], ids=["nameless", "named"])
 @pytest.mark.parametrize("old", [None, b"old" * 1000], ids=["new", "over an old file"])
 def test_a_full_disk_leaves_what_was_there(small_disk, tmp_path, monkeypatch, old, named):
@@ -203,6 +205,7 @@ def disk(request, tmp_path):
         pytest.skip(f"{request.param} cannot be mounted here")
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_keeps_what_was_whole(disk, tmp_path):
     path = save(lora_file(["x"], shape=(1024, 1024), rank=32), tmp_path / "in.safetensors")
     written = set()
@@ -219,6 +222,7 @@ def test_a_disk_that_fills_up_keeps_what_was_whole(disk, tmp_path):
         select(path, "*", Output(disk / "0.safetensors"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("named", [False, True], ids=["nameless", "named"])
 def test_runs_that_write_the_same_file_at_once_leave_one_of_theirs(tmp_path, monkeypatch, named):
     if named:

@@ -72,6 +72,7 @@ def test_a_narrow_terminal_has_fewer_columns_and_names_keep_block_and_layer(
     assert not hidden or width < 100
 
 
+@pytest.mark.slow
 def test_analyze_writes_all_columns(folder, capsys):
     arguments = ["--statistics", "full", "--csv", "a.csv", "--chart", "a.svg", "--chart-kind"]
     assert main(["analyze", SAMPLE, *arguments, "heat map"]) == 0
@@ -121,6 +122,7 @@ def test_top_blocks_writes_both_sides(folder, capsys):
     assert same_bits(read("c.safetensors"), rest)
 
 
+@pytest.mark.slow
 def test_top_blocks_without_output_only_tells(folder, capsys):
     assert main(["top-blocks", SAMPLE, "--trainer", "ai-toolkit", "--chart", "c.png"]) == 0
     out = capsys.readouterr().out

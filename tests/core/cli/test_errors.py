@@ -8,6 +8,7 @@ import pytest
 
 from core.cli.main import main, terminable
 from tests.helpers import KOHYA, files_in, lora_file, save
+from tests.marks import one_in
 
 NAMES = ["blocks.0.attn", "blocks.0.mlp", "blocks.1.attn"]
 
@@ -45,7 +46,7 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("text", ERRORS)
-@pytest.mark.parametrize("more", [[], ["--json"]], ids=["", "json"])
+@pytest.mark.parametrize("more", one_in(2, [[], ["--json"]]), ids=["", "json"])
 def test_an_error_is_one_line_with_status_1(folder, capsys, text, more):
     before = files_in(folder)
     assert cli(text, *more) == 1

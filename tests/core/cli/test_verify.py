@@ -11,6 +11,7 @@ from core import Blend, LoraError, Output, blend, select
 from core.edits.verify import check
 from tests.core.cli.test_commands import ALL, cli
 from tests.helpers import everything, files_in, flux_file, lora_file, save
+from tests.marks import one_in
 
 NAMES = ["blocks.0.attn", "blocks.0.mlp", "blocks.1.attn"]
 
@@ -35,7 +36,7 @@ COMMANDS = [
 ]
 
 
-@pytest.mark.parametrize("dtype", ["fp32", "fp16", "bf16"])
+@pytest.mark.parametrize("dtype", one_in(3, ["fp32", "fp16", "bf16"]))
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_written_file_is_verified(folder, capsys, command, dtype):
     save(lora_file(NAMES, seed=5), folder / "F")
@@ -43,7 +44,7 @@ def test_a_written_file_is_verified(folder, capsys, command, dtype):
     assert "verified: read again, relative error" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("spelling", ["kohya", "diffusers", "generic"])
+@pytest.mark.parametrize("spelling", one_in(3, ["kohya", "diffusers", "generic"]))
 @pytest.mark.parametrize("command", ["convert F", "resize F --rank 2", "blend F F --rank full"])
 def test_files_in_another_spelling_are_verified(folder, command, spelling):
     for source in ("kohya", "diffusers"):

@@ -8,7 +8,7 @@ from torch.nn import Conv2d, Linear
 from core import Blend, blend, verify
 from tests.helpers import dense, error, randn
 
-peft = pytest.importorskip("peft")
+pytestmark = pytest.mark.slow  # PEFT takes seconds to import.
 
 PREFIX = "base_model.model."
 
@@ -27,7 +27,12 @@ class Net(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def model():
+def peft():
+    return pytest.importorskip("peft")
+
+
+@pytest.fixture(scope="module")
+def model(peft):
     """Adapters "one" (rank 4) and "two" (rank 6) of scale 1: what a file without alpha means."""
     torch.manual_seed(0)
     targets = ["first", "second", "conv"]
@@ -43,7 +48,9 @@ def model():
 
 def state(model, adapter) -> dict[str, torch.Tensor]:
     """What PEFT itself would write."""
-    tensors = peft.get_peft_model_state_dict(model, adapter_name=adapter)
+    from peft import get_peft_model_state_dict
+
+    tensors = get_peft_model_state_dict(model, adapter_name=adapter)
     return {key: tensor.detach().clone() for key, tensor in tensors.items()}
 
 
@@ -86,7 +93,7 @@ def test_a_truncated_blend_is_peft_s_svd(model, rank):
         assert error(found[PREFIX + name], exact[PREFIX + name]) < 1e-4
 
 
-def test_peft_loads_the_blend_and_computes_it(model):
+def test_peft_loads_the_blend_and_computes_it(peft, model):
     one, two = state(model, "one"), state(model, "two")
     result = blend(one, two, Blend((0.5, -1.5), "full")).lora
     config = peft.LoraConfig(r=10, lora_alpha=10, target_modules=["first", "second", "conv"])

@@ -22,6 +22,7 @@ from tests.helpers import (
     same_bits,
     save,
 )
+from tests.marks import one_in
 
 SHAPES = {"linear": (24, 20), "wide": (10, 60), "conv": (12, 5, 3, 3), "one": (16, 14, 1, 1)}
 
@@ -56,7 +57,7 @@ def total_error(tensors, exact) -> float:
     return error(*flat)
 
 
-@pytest.mark.parametrize("alpha", [None, 2.0])
+@pytest.mark.parametrize("alpha", one_in(2, [2.0, None]))
 @pytest.mark.parametrize("pair", [PEFT, KOHYA], ids=["peft", "kohya"])
 @pytest.mark.parametrize("name", RULES)
 def test_every_rule_writes_the_optimum_at_its_rank_and_says_so(name, pair, alpha):

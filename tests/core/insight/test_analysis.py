@@ -28,6 +28,7 @@ from core.insight.charts import CHARTS
 from core.naming.family import expand_braces
 from core.storage.files import open_tensors
 from tests.helpers import KOHYA, PEFT, dense, lora, lora_file, randn
+from tests.marks import one_in
 
 SAMPLES = Path(__file__).parents[3] / "core" / "samples"
 STATISTICS = [
@@ -124,6 +125,7 @@ def test_the_columns_are_the_notebooks_and_then_ours():
     assert list(EXTRA_COLUMNS[:9]) == [*wanted, "dW.softmax_norm", "dW.energy_share"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["character_kohya", "style_diffusers"])
 def test_the_sample_files_equal_the_oracle_in_every_column_of_every_layer(name):
     path = SAMPLES / f"{name}.safetensors"
@@ -297,6 +299,7 @@ def test_results_do_not_depend_on_the_number_of_workers():
     assert one.equals(analyze_lora(mixed(), compute=Compute(workers=3)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "modules"),
     [
@@ -337,6 +340,7 @@ def test_layers_of_full_size_equal_the_oracle(family, modules, tmp_path):
                 assert spectral.loc[row["layer"], column] == pytest.approx(row[column], rel=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 def test_the_largest_module_takes_less_than_300_mb():
     program = (
@@ -378,7 +382,7 @@ def test_every_column_and_chart_is_explained():
         assert "docs/reading-an-analysis.md" in (root / page).read_text(encoding="utf-8"), page
 
 
-@pytest.mark.parametrize("name", ADAPTERS)
+@pytest.mark.parametrize("name", one_in(4, ADAPTERS))
 def test_every_kind_as_its_own_library_writes_it(name):
     folder = Path(__file__).parents[2] / "data" / "adapters"
     expected = open_tensors(folder / f"{name}.expected.safetensors")

@@ -68,6 +68,7 @@ def qwen() -> pd.DataFrame:
     return analyze_lora(published(), statistics="spectral")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", [None, QWEN])
 def test_the_notebooks_published_example(qwen, pattern):
     def number(block):
@@ -90,6 +91,7 @@ def test_the_notebooks_published_example(qwen, pattern):
     assert most["cumulative"].is_monotonic_increasing and most["cumulative"].iloc[-1] >= 0.99
 
 
+@pytest.mark.slow
 def test_the_tables_have_the_notebooks_columns(qwen):
     blocks, layers = block_importance_from_softmax(qwen, pattern=QWEN)
     assert list(blocks) == ["block", "block_importance", "layers", "max_norm", "mean_norm"]
@@ -102,6 +104,7 @@ def test_the_tables_have_the_notebooks_columns(qwen):
     assert np.allclose(qwen["dW.softmax_norm"].sort_values(), layers["softmax_norm"].sort_values())
 
 
+@pytest.mark.slow
 def test_the_layers_of_the_top_blocks(qwen):
     blocks, layers = top_blocks_by_threshold(qwen, 0.99, return_layers=True)
     assert len(layers) == 4 * 14
@@ -153,6 +156,7 @@ def test_sdxl_has_its_outer_blocks_and_text_encoders_their_own():
     assert list(table["component"])[2:] == ["diffusion model", "text encoder"]
 
 
+@pytest.mark.slow
 def test_temperature_flattens_and_sharpens(qwen):
     hot, _ = block_importance_from_softmax(qwen, temperature=100.0)
     cold, _ = block_importance_from_softmax(qwen, temperature=0.1)
@@ -183,6 +187,7 @@ def test_zero_loras_have_equal_shares():
     assert list(blocks["block_importance"]) == [0.5, 0.5]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threshold", [0.0, -1.0, 1.1, float("nan")])
 def test_a_threshold_is_a_share(qwen, threshold):
     with pytest.raises(ValueError, match="must be above 0 and at most 1"):
@@ -219,6 +224,7 @@ def test_the_text_says_what_the_numbers_mean():
     assert lines[1] == "energy by container: double_blocks 42.7%, single_blocks 57.3%"
 
 
+@pytest.mark.slow
 def test_the_text_warns_of_a_softmax_that_has_collapsed(qwen):
     lines = explain(importance_table(qwen), "softmax", 0.9)
     assert lines[0].startswith("90 % of the softmax of the spectral norms sits in 1 of 60 blocks")

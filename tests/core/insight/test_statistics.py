@@ -111,6 +111,7 @@ def test_entries_of_few_bits_that_are_no_numbers_are_an_error(bad, dtype):
         _ = Entries.of_tensor(tensor.to(dtype)).median
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("held", [0, 50, 1 << 22])
 def test_order_statistics_stay_exact_when_their_candidates_are_many(held, monkeypatch):
     monkeypatch.setattr(bins, "HELD_CODES", held)
@@ -119,6 +120,7 @@ def test_order_statistics_stay_exact_when_their_candidates_are_many(held, monkey
         assert_exact(Entries.of_tensor(matrix), matrix)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=60),

@@ -1,7 +1,7 @@
 """Trainer configurations: applied as the trainer applies them, they select exactly the blocks.
 
-The rules below are the trainers' own, read in their sources (see core/trainer_configs.py); for PEFT
-and diffusion-pipe, which hands its setting to PEFT, it is PEFT itself.
+The rules below are the trainers' own, read in their sources (see core/insight/trainer_configs.py);
+for PEFT and diffusion-pipe, which hands its setting to PEFT, it is PEFT itself.
 """
 
 import ast
@@ -11,14 +11,13 @@ import shlex
 import pytest
 import torch
 import yaml
-from peft import LoraConfig
-from peft.tuners.tuners_utils import check_target_module_exists
 
 from benchmarks.modules import select
 from core import Lora, LoraError, trainer_config
 from core.insight.trainer_configs import TRAINERS
 from core.naming.blocks import locate
 from tests.helpers import StateDict, lora_file, randn
+from tests.marks import one_in
 
 # Blocks that are easy to confuse: 1 and 10, double and single, blocks inside blocks.
 CHOSEN = {
@@ -76,12 +75,23 @@ def excluded(config: str) -> str:
     return tomllib.loads(config)["adapter"]["exclude_modules"]
 
 
-def targets(config: str) -> str:
+def given(config: str) -> dict:
     """What peft.LoraConfig would be given: the text is Python."""
     call = ast.parse(config, mode="eval").body
-    given = {word.arg: ast.literal_eval(word.value) for word in call.keywords}
-    LoraConfig(**given)
-    return given["target_modules"]
+    return {word.arg: ast.literal_eval(word.value) for word in call.keywords}
+
+
+def targets(config: str) -> str:
+    return given(config)["target_modules"]
+
+
+def trained_by_peft(names, **config) -> set[str]:
+    from peft import LoraConfig  # takes seconds
+    from peft.tuners.tuners_utils import check_target_module_exists
+
+    # PEFT answers an excluded module with an object that counts as false.
+    peft = LoraConfig(**config)
+    return {name for name in names if check_target_module_exists(peft, name)}
 
 
 READERS = {
@@ -97,7 +107,7 @@ def words(pattern: str) -> set[str]:
     return set(re.findall(r"[A-Za-z_]\w*", pattern.replace(r"\.", " ").replace(r"\d+", " ")))
 
 
-@pytest.mark.parametrize("family", CHOSEN)
+@pytest.mark.parametrize("family", one_in(6, CHOSEN))
 @pytest.mark.parametrize("spelling", ["kohya", "generic", "diffusers"])
 def test_ai_toolkit(family, spelling):
     if (family, spelling) == ("wan2.1-14b", "diffusers"):
@@ -190,31 +200,29 @@ def test_musubi_tuner(family):
     assert trained == wanted(names, family)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["flux", "qwen-image", "wan2.1-14b", "z-image"])
 def test_diffusion_pipe(family):
     config = trainer_config("diffusion-pipe", lora_of(family), CHOSEN[family])
     pattern = excluded(config)
     names = layers(family, "diffusers" if family == "flux" else "native")
     assert words(pattern) <= {segment for name in names for segment in name.split(".")}
-    peft = LoraConfig(target_modules=list(names), exclude_modules=pattern)
-    # PEFT answers an excluded module with an object that counts as false.
-    trained = {name for name in names if check_target_module_exists(peft, name)}
+    trained = trained_by_peft(names, target_modules=list(names), exclude_modules=pattern)
     assert trained == wanted(names, family)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["flux", "qwen-image", "z-image", "sdxl", "sd1.5"])
 @pytest.mark.parametrize("spelling", ["kohya", "diffusers"])
 def test_peft(family, spelling):
     config = trainer_config("peft", lora_of(family, spelling), CHOSEN[family])
     pattern = targets(config)
     names = layers(family, "diffusers")
-    peft = LoraConfig(target_modules=pattern)
-    trained = {name for name in names if check_target_module_exists(peft, name)}
-    assert trained == wanted(names, family)
+    assert trained_by_peft(names, **given(config)) == wanted(names, family)
     assert words(pattern) <= {segment for name in names for segment in name.split(".")}
     # PEFT refuses a pattern that also matches what holds the layers.
     parents = {name.rsplit(".", depth)[0] for name in names for depth in range(1, 6)}
-    assert not [p for p in parents - names.keys() if check_target_module_exists(peft, p)]
+    assert not trained_by_peft(parents - names.keys(), **given(config))
 
 
 def test_framepack_is_trained_in_diffusers_names():

@@ -108,6 +108,7 @@ NAME = st.text("ab.1\n", max_size=12)
 PIECE = st.sampled_from(["*", "**", "a", "b", "ab", ".", "1", ".0-12.", ".1-2", "11", "\n"])
 
 
+@pytest.mark.slow
 @settings(max_examples=500, deadline=None)
 @given(st.lists(PIECE, max_size=8).map("".join), NAME)
 def test_patterns_mean_what_trying_everything_says(pattern, name):
