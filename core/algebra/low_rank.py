@@ -153,7 +153,8 @@ class LowRank:
 
     def zero(self) -> "LowRank":
         """The zero update of the same weight, of rank 1: a file has at least that."""
-        return LowRank.of(self.up[:, :1] * 0, self.down[:1] * 0, self.shape)
+        nothing = LowRank.of(self.up[:, :1] * 0, self.down[:1] * 0, self.shape)
+        return replace(nothing, orthogonal=True)
 
     def dense(self) -> Tensor:
         """dW as one [out, in * kernel] tensor. For small weights and tests."""

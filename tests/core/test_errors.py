@@ -82,11 +82,11 @@ def test_located_tells_errors_and_leaves_others_alone():
 @pytest.mark.parametrize("name", ["a", "r", "x", "module"])
 def test_a_module_is_named_whatever_the_words_of_its_error_contain(name, monkeypatch):
     # "a" occurs in almost every sentence, and so was taken for named.
-    monkeypatch.setattr("core.edits.blend.total", fail)
+    monkeypatch.setattr("core.edits.mixture.total", fail)
     with pytest.raises(
         LoraError, match=rf"^state dict: module {name}: is damaged at random; "
     ) as e:
-        blend(lora(name), None, Blend((0.5, 1.0)))
+        blend(lora(name), None, Blend((0.5,), rank=1))
     assert (e.value.file, e.value.module, e.value.tensor) == ("state dict", name, "")
 
 
@@ -95,7 +95,7 @@ def fail(*_):
 
 
 def test_a_module_of_one_file_names_that_file_only(tmp_path, monkeypatch):
-    monkeypatch.setattr("core.edits.blend.total", fail)
+    monkeypatch.setattr("core.edits.mixture.total", fail)
     one, two = (
         write(lora_file(names), tmp_path / f"{file}.safetensors")
         for file, names in (("one", "a"), ("two", "b"))
@@ -107,7 +107,7 @@ def test_a_module_of_one_file_names_that_file_only(tmp_path, monkeypatch):
         ((shared, two), "b", "shared.safetensors and two.safetensors"),
     ):
         with pytest.raises(LoraError) as caught:
-            blend(*inputs, Blend((2.0, 2.0), layers=layers))
+            blend(*inputs, Blend((2.0,), rank=1, layers=layers))
         assert (caught.value.file, caught.value.module) == (files, layers)
 
 
@@ -151,7 +151,7 @@ WRONG = {
     "a dtype of torch": (FileError, lambda f: put(f, torch.ones(2, dtype=torch.complex64))),
     "too large": (SettingError, lambda f: convert(large(), Output(dtype="fp16"))),
     "too large to save": (SettingError, lambda f: save(large(), f / "out", "fp16")),
-    "overflow": (LoraError, lambda f: blend(large(3e38), None, Blend((2.0, 1.0), None))),
+    "overflow": (LoraError, lambda f: blend(large(3e38), None, Blend((2.0,), "full"))),
     "spelling": (SettingError, lambda f: Output(spelling="morse")),
     "dtype": (SettingError, lambda f: Output(dtype="int3")),
     "device": (SettingError, lambda f: choose_device("cuda:99")),
@@ -165,7 +165,7 @@ WRONG = {
     "blocks": (SettingError, lambda f: blend(lora("x"), None, Blend(block_weights="z: 1"))),
     "infinite": (
         SettingError,
-        lambda f: blend(lora("x"), None, Blend((1e300, 1.0), block_weights="x: 1e300")),
+        lambda f: blend(lora("x"), None, Blend((1e300,), block_weights="x: 1e300")),
     ),
     "selector": (SettingError, lambda f: select(a_file(f), "z")),
     "selector of all": (SettingError, lambda f: select(a_file(f), "-*")),
@@ -186,7 +186,7 @@ WRONG = {
     "rule's limits": (SettingError, lambda f: RankRule("knee", min_rank=3, max_rank=2)),
     "budget": (SettingError, lambda f: resize(a_file(f), RankRule("parameters", 1))),
     "budget in bytes": (SettingError, lambda f: resize(a_file(f), RankRule("megabytes", 1e-4))),
-    "all removed": (SettingError, lambda f: blend(lora("x"), None, Blend((0.0, 1.0)))),
+    "all removed": (SettingError, lambda f: blend(lora("x"), None, Blend((0.0,)))),
     "two models": (MismatchError, lambda f: blend(a_file(f), lora("z"))),
     "two shapes": (MismatchError, lambda f: blend(a_file(f), lora("x", (8, 8)))),
     "two tables": (
@@ -264,6 +264,6 @@ def test_every_broken_file_is_a_file_error_with_its_place(edit, content):
 def test_a_kind_that_needs_the_base_model_is_a_file_error(kind):
     tensors = BASE[kind] | (lora("x") if kind != "set weight" else {}) | lora("y", pair=KOHYA)
     with pytest.raises(FileError) as caught:
-        blend(tensors, None, Blend((0.5, 1.0)))
+        blend(tensors, None, Blend((0.5,)))
     check(caught.value)
     assert caught.value.module == "x" and "layers selector" in caught.value.fix

@@ -95,7 +95,7 @@ def summed(w1, w2) -> dict[str, torch.Tensor]:
 def test_blending_the_samples_is_the_weighted_sum(tmp_path, w1, w2, swap):
     files, weights = ((CHARACTER, STYLE), (w2, w1)) if swap else ((STYLE, CHARACTER), (w1, w2))
     output = Output(tmp_path / "out.safetensors", "fp32")
-    blend(*files, Blend(weights, None), output)
+    blend(*files, Blend(weights, "full"), output)
     assert same_updates(whole(load_file(output.path)), summed(w1, w2)) < 1e-5
     assert verify(output.path, files, weights).relative_error < 1e-6
 

@@ -30,7 +30,7 @@ def cli(text: str, *more: str) -> int:
 ERRORS = {
     "blend missing.safetensors B -o O": "missing.safetensors",
     "blend A B --layers nothing -o O": "nothing",
-    "blend A B --rank 0 -o O": "rank 0",
+    "blend A B --rank 0 -o O": "a rank is a whole number",
     "blend A B --weights nan 1 -o O": "weights",
     "blend A B --balance softmax --temperature 0 -o O": "temperature",
     "blend A B --device cuda:77 -o O": "cuda:77",
@@ -73,7 +73,7 @@ def test_an_error_is_one_line_with_status_1(folder, capsys, text, more):
         "resize A --rank 2",
         "blend A --weights 0.5 2 -o O",
         "blend A B --weights 1 2 3 -o O",
-        "verify A --inputs A B B",
+        "verify A --inputs A B B --weights 1 2",
         "select A -o O",
         "verify O",
         "convert A --spelling morse -o O",
