@@ -132,7 +132,7 @@ def recipe_of(settings: Blend, output: Output) -> dict[str, Any]:
     values = {field.name: getattr(settings, field.name) for field in fields(settings)}
     rule = settings.balance
     text = str(rule) if isinstance(rule, Balance) else "none" if rule is None else "a function"
-    return values | {"balance": text, "dtype": output.dtype, "spelling": output.spelling}
+    return values | {"balance": text} | output.recipe()
 
 
 def raw_names(target: Target) -> list[str]:
@@ -192,6 +192,7 @@ def _blend_module(
             name, action, ranks, update.rank, cut.norm, cut.energy, cut.error, cut.note
         )
     row.note = notes_of(row, target)
+    row.inputs = sorted({c.input for c in target.contributions})
     return row, encode(update, target, dtype, target.contributions[0].module)
 
 

@@ -46,6 +46,7 @@ def copy(
             return None
     action: Action = "copied" if target.raw == module.raw else "converted"
     row = ModuleReport(target.canonical, action, [module.rank], module.rank)
+    row.inputs = [target.contributions[0].input]
     if adapter.kind.update is not None:
         update = module.update(compute.device, compute.dtype)
         row.norm = update.frobenius_norm() if with_norm else None

@@ -135,6 +135,11 @@ class FileTensors(Tensors):
             ) from error
         super().__init__(given.name, given.resolve(), info, metadata)
 
+    def in_order(self) -> list[str]:
+        """The keys in the order in which their data lie in the file."""
+        keys = getattr(self.handle, "offset_keys", None)  # Older versions do not say.
+        return list(keys()) if keys else list(self.info)
+
     def __getitem__(self, key: str) -> Tensor:
         self.check_unchanged()
         try:

@@ -61,9 +61,9 @@ def test_blend_adds_with_alpha_and_sign(nodes: dict[str, Any]) -> None:
 
 def test_blend_hands_metadata_on_and_does_not_need_it(nodes: dict[str, Any]) -> None:
     core = importlib.import_module("alloy_pack.core")
-    named = core.StateDict(lora(1), {"modelspec.title": "kept"}, "a.safetensors")
+    named = core.StateDict(lora(1), {"modelspec.author": "kept"}, "a.safetensors")
     blended, _ = run(nodes["LoraAlloyBlend"], lora_1=named, lora_2=lora(2))
-    assert blended.metadata["modelspec.title"] == "kept"
+    assert blended.metadata["modelspec.author"] == "kept"
     recipe = json.loads(blended.metadata["lora_alloy"])
     assert [entry["name"] for entry in recipe["inputs"]] == ["a.safetensors", "the LoRA at lora_2"]
     assert blended.name == "blend of a.safetensors and the LoRA at lora_2"
