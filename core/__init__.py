@@ -40,6 +40,7 @@ from .merging.balance import (
 from .naming.family import UNKNOWN
 from .naming.spelling import SPELLINGS
 from .reading.lora import Lora, Module, Reading
+from .running.metadata import METADATA_CHOICES, Wishes
 from .running.output import DTYPE_CHOICES, OUTPUT_DTYPES, SPELLING_CHOICES, Output
 from .running.report import Report, markdown_table, megabytes
 from .running.stream import Compute, choose_device
@@ -51,6 +52,7 @@ __all__ = [
     "CHARTS",
     "DTYPE_CHOICES",
     "ENERGY",
+    "METADATA_CHOICES",
     "METHODS",
     "OUTPUT_DTYPES",
     "SPELLINGS",
@@ -78,6 +80,7 @@ __all__ = [
     "Report",
     "SettingError",
     "StateDict",
+    "Wishes",
     "analyze_and_display",
     "analyze_lora",
     "balance",

@@ -64,7 +64,7 @@ def _checked(value: Any, depth: int = DEEPEST) -> dict[str, Any] | None:
     if not isinstance(value, dict) or not isinstance(value.get("operation"), str):
         return None
     settings, inputs = value.get("settings"), value.get("inputs")
-    if not isinstance(settings, dict) or not isinstance(inputs, list):
+    if not isinstance(settings, dict) or not isinstance(inputs, list) or not _shallow(settings):
         return None
     entries = []
     for entry in inputs[:MOST_INPUTS]:
@@ -80,6 +80,12 @@ def _checked(value: Any, depth: int = DEEPEST) -> dict[str, Any] | None:
         entries.append(kept)
     result = {"version": str(value.get("version", "unknown")), "operation": value["operation"]}
     return result | {"settings": settings, "inputs": entries}
+
+
+def _shallow(value: Any, depth: int = 6) -> bool:
+    """Whether lists and objects lie in each other no deeper than those of settings."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return depth > 0 and all(_shallow(one, depth - 1) for one in inner)
 
 
 def bounded(whole: dict[str, Any]) -> dict[str, Any]:

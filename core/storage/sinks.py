@@ -143,7 +143,7 @@ class FileSink:
                 raise FileError(
                     f"its header would have {len(text) / 1e6:.0f} MB, and programs read no more "
                     f"than {LONGEST_HEADER / 1e6:.0f}",
-                    fix="keep less of the metadata: minimal, or none",
+                    fix="keep less of the metadata",
                     file=str(self.path),
                 )
             if len(text) > self.header_bytes:

@@ -68,6 +68,8 @@ JSON_COMMANDS = {
     "select": "select A --layers double_blocks -o O --rest R",
     "convert": "convert A --spelling generic -o O",
     "verify": "verify A --inputs A B --weights 1 0",
+    "metadata": "metadata A -o O --title x",
+    "recipe": "recipe M",
 }
 
 
@@ -77,10 +79,12 @@ def folder(tmp_path, monkeypatch):
     save(flux_file("kohya") | odd, tmp_path / "A", {"title": "x"})
     save(flux_file("diffusers", seed=1) | lora("x.y", pair=KOHYA, alpha=1), tmp_path / "B")
     monkeypatch.chdir(tmp_path)
+    assert main(["blend", "A", "--weights", "0.5", "-o", "M"]) == 0
 
 
 @pytest.mark.parametrize("command", JSON_COMMANDS)
 def test_json_has_the_keys_of_the_contract(folder, capsys, command):
+    capsys.readouterr()
     assert main([*JSON_COMMANDS[command].split(), "--json"]) == 0
     found = keys(json.loads(capsys.readouterr().out))
     assert found == CONTRACT["json"].get(command), json.dumps({command: found}, indent=1)
