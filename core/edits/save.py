@@ -44,7 +44,7 @@ def save(
     new = bool(wanted) or (RECIPE in entries and not HASHES.intersection(entries))
     keys = wanted_hashes([entries]) if new else set()
     entries = {key: value for key, value in entries.items() if key not in keys}
-    entries = described_file(read, entries, Path(path).stem)
+    entries = described_file(read, entries, Path(path).stem, wishes)
 
     def finished(hashes: FileHashes | None) -> dict[str, str]:
         return wishes.applied(entries | new_hashes(keys, hashes))

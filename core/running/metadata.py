@@ -205,7 +205,9 @@ def new_hashes(keys: set[str], hashes: FileHashes | None) -> dict[str, str]:
     return {key: value for key, value in values.items() if key in keys}
 
 
-def described_file(lora: Lora, entries: Mapping[str, str], name: str) -> dict[str, str]:
+def described_file(
+    lora: Lora, entries: Mapping[str, str], name: str, wishes: Wishes
+) -> dict[str, str]:
     """The entries of a file that is written with the LoRA's tensors as they are, under this name.
 
     It keeps its title and its date. Its model is named where anything is: a file with metadata that
@@ -214,7 +216,7 @@ def described_file(lora: Lora, entries: Mapping[str, str], name: str) -> dict[st
     result = dict(entries)
     if NAME in result:
         result[NAME] = name
-    if result:
+    if result or (wishes.set and wishes.keep != NONE):
         result = model_words(lora) | result
     return result
 

@@ -92,7 +92,7 @@ def bounded(whole: dict[str, Any]) -> dict[str, Any]:
     """The recipe with as many generations as the bounds let it have; `cut` marks where they end."""
     for depth in (DEEPEST, 10, 5, 3, 2, 1):
         result = _checked(whole, depth)
-        if result and len(json.dumps(result)) <= LONGEST:
+        if result and len(json.dumps(result["inputs"])) <= LONGEST:
             return result
     return _checked(whole, 0) or whole
 
