@@ -43,6 +43,7 @@ from .merging.even import Even
 from .naming.family import UNKNOWN
 from .naming.spelling import SPELLINGS
 from .reading.lora import Lora, Module, Reading
+from .running.metadata import METADATA_CHOICES, Wishes
 from .running.output import DTYPE_CHOICES, OUTPUT_DTYPES, SPELLING_CHOICES, Output
 from .running.report import Report, markdown_table, megabytes
 from .running.stream import Compute, choose_device
@@ -54,6 +55,7 @@ __all__ = [
     "CHARTS",
     "DTYPE_CHOICES",
     "ENERGY",
+    "METADATA_CHOICES",
     "METHODS",
     "OUTPUT_DTYPES",
     "SPELLINGS",
@@ -82,6 +84,7 @@ __all__ = [
     "Report",
     "SettingError",
     "StateDict",
+    "Wishes",
     "analyze_and_display",
     "analyze_lora",
     "balance",

@@ -86,6 +86,5 @@ def recipe_of(settings: Blend, weights: Sequence[float], output: Output) -> dict
         "weights": list(weights),
         "rank": str(settings.ranks),
         "balance": text,
-        "dtype": output.dtype,
-        "spelling": output.spelling,
+        **output.recipe(),
     }

@@ -68,6 +68,24 @@ def swapped(mark: str, shape: Sequence[int]) -> bool:
     return mark == "~" or (mark == "~~" and len(shape) > 1 and shape[0] == 2 * shape[1])
 
 
+class Called(NamedTuple):
+    """What other programs call a model in the metadata of its LoRAs.
+
+    `metadata` are the entries. Where models of several sizes have the same names, `columns` is how
+    many columns the weights have whose native names `where` matches.
+    """
+
+    metadata: dict[str, str]
+    where: str = ""
+    columns: int = 0
+
+
+def called(version: str, architecture: str, where: str = "", columns: int = 0) -> Called:
+    """In kohya's words (`ss_base_model_version`) and those of modelspec; an empty one is none."""
+    words = {"ss_base_model_version": version, "modelspec.architecture": architecture}
+    return Called({key: word for key, word in words.items() if word}, where, columns)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Family:
     """A model architecture, as far as the names of its weights go.
@@ -85,6 +103,7 @@ class Family:
     * `lone_encoder`: True where kohya's text encoder has no number.
     * `processors`: True where ComfyUI reads attention under diffusers' names from before 0.20
       (`attn1.processor.to_q`), and diffusers wants those with the suffixes that went with them.
+    * `called`: what other programs call it in metadata, size by size, where they have a word.
     """
 
     name: str
@@ -99,6 +118,7 @@ class Family:
     kohya_is_native: bool = True
     lone_encoder: bool = False
     processors: bool = False
+    called: tuple[Called, ...] = ()
 
     def kernel(self, native: str | None, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape with the kernel apart, where it is flat and the weight is a convolution."""

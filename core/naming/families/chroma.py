@@ -1,6 +1,6 @@
 """Chroma: Flux with a small network in place of its modulation."""
 
-from ..family import Family
+from ..family import Family, called
 from .flux import WITHOUT_MODULATION
 
 TABLE = (
@@ -20,4 +20,5 @@ FAMILY = Family(
     blocks={"double_blocks": (19,), "single_blocks": (38,)},
     metadata="chroma",
     rows_per_column={"single_blocks.#.linear1": 7, "double_blocks.#.img_mlp.0": 4},
+    called=(called("chroma", "chroma/lora"),),
 )

@@ -2,7 +2,7 @@
 
 import re
 
-from ..family import Family
+from ..family import Family, called
 
 TABLE = """
 double_blocks.#.img_attn.qkv = transformer_blocks.#.attn.{to_q,to_k,to_v}
@@ -51,4 +51,5 @@ FAMILY = Family(
     blocks={"double_blocks": (19,), "single_blocks": (38,)},
     metadata="flux(?!2)",
     rows_per_column={"single_blocks.#.linear1": 7, "double_blocks.#.img_mlp.0": 4},
+    called=(called("flux1", "flux-1-dev/lora"),),
 )

@@ -2,7 +2,7 @@
 
 import re
 
-from ..family import Family
+from ..family import Family, called
 from .flux import WITHOUT_MODULATION
 
 # Diffusers fuses Flux.2's linear1 as the model does, and names the gated MLPs by their ends.
@@ -24,6 +24,8 @@ final_layer.adaLN_modulation.1 = ~norm_out.linear
 )
 
 
+QKV = r"(attn\.qkv|linear1)$"
+
 FAMILY = Family(
     name="Flux.2",
     order=10,
@@ -31,4 +33,9 @@ FAMILY = Family(
     blocks={"double_blocks": (5, 8), "single_blocks": (20, 24, 48)},
     metadata="flux2",
     rows_per_column={"single_blocks.#.linear1": 9, "double_blocks.#.img_mlp.0": 6},
+    called=(
+        called("flux_2_dev", "Flux.2-dev/lora", QKV, 6144),
+        called("flux_2_klein_9b", "Flux.2-klein-9b/lora", QKV, 4096),
+        called("flux_2_klein_4b", "Flux.2-klein-4b/lora", QKV, 3072),
+    ),
 )

@@ -1,6 +1,6 @@
 """Kandinsky 5."""
 
-from ..family import Family
+from ..family import Family, called
 
 TABLE = """
 {text,visual}_transformer_blocks.#.self_attention.{to_query,to_key,to_value,out_layer,query_norm,key_norm}
@@ -20,4 +20,5 @@ FAMILY = Family(
     blocks={"visual_transformer_blocks": (32, 50, 60)},
     metadata="kandinsky5",
     prefixes=("", "transformer."),
+    called=(called("kandinsky5", "Kandinsky-5/lora"),),
 )

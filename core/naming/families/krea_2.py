@@ -1,6 +1,6 @@
 """Krea 2."""
 
-from ..family import Family
+from ..family import Family, called
 
 TABLE = """
 blocks.#.attn.{wq,wk,wv,gate} = transformer_blocks.#.attn.{to_q,to_k,to_v,to_gate}
@@ -27,4 +27,5 @@ FAMILY = Family(
     blocks={"blocks": (28,)},
     metadata="krea2",
     prefixes=("diffusion_model.", "transformer.", "lycoris_", ""),
+    called=(called("krea2", ""),),
 )

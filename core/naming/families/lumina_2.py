@@ -1,6 +1,6 @@
 """Lumina 2."""
 
-from ..family import Family
+from ..family import Family, called
 from .z_image import NEXT_DIT
 
 # Its attention is grouped: q has more rows than k and v, and nobody splits it rightly.
@@ -21,4 +21,5 @@ FAMILY = Family(
     blocks={"layers": (26,)},
     metadata="lumina",
     prefixes=("diffusion_model.", "transformer.", "lycoris_", ""),
+    called=(called("lumina2", "lumina-2/lora"),),
 )

@@ -1,6 +1,6 @@
 """Qwen-Image."""
 
-from ..family import Family
+from ..family import Family, called
 
 TABLE = """
 transformer_blocks.#.attn.{to_q,to_k,to_v,to_out.0}
@@ -24,4 +24,5 @@ FAMILY = Family(
     blocks={"transformer_blocks": (60,)},
     metadata="qwenimage",
     prefixes=("", "transformer.", "lycoris_"),
+    called=(called("qwen_image", "Qwen-Image/lora"),),
 )

@@ -1,6 +1,6 @@
 """SD3."""
 
-from ..family import Family
+from ..family import Family, called
 
 TABLE = """
 joint_blocks.#.x_block.attn.qkv = transformer_blocks.#.attn.{to_q,to_k,to_v}
@@ -39,4 +39,5 @@ FAMILY = Family(
     blocks={"joint_blocks": (24, 38)},
     metadata="sd3|stablediffusion(v)?3",
     prefixes=("transformer.", "base_model.model.", "lora_transformer_", "lycoris_"),
+    called=(called("", "stable-diffusion-3-5-large/lora", r"attn2?\.qkv$", 2432),),
 )

@@ -1,5 +1,6 @@
 """SDXL."""
 
+from ..family import called
 from ..unet import SDXL_EXTRA, unet_family
 
 FAMILY = unet_family(
@@ -10,4 +11,5 @@ FAMILY = unet_family(
     name="SDXL",
     blocks={"input_blocks": (9,)},
     metadata="sdxl|stablediffusionxl",
+    called=(called("sdxl_base_v1-0", "stable-diffusion-xl-v1-base/lora"),),
 )

@@ -1,6 +1,6 @@
 """Wan."""
 
-from ..family import Family
+from ..family import Family, called
 
 TABLE = """
 blocks.#.self_attn.{q,k,v} = blocks.#.attn1.to_{q,k,v}
@@ -35,4 +35,5 @@ FAMILY = Family(
     blocks={"blocks": (30, 40)},
     metadata="wan",
     prefixes=(),
+    called=(called("wan", ""),),
 )

@@ -1,6 +1,6 @@
 """Z-Image."""
 
-from ..family import Family
+from ..family import Family, called
 
 NEXT_DIT = """
 {layers,noise_refiner,context_refiner}.#.attention.out = {layers,noise_refiner,context_refiner}.#.attention.to_out.0
@@ -33,4 +33,5 @@ FAMILY = Family(
     blocks={"layers": (30,)},
     metadata="zimage",
     prefixes=("diffusion_model.", "transformer.", "lycoris_", ""),
+    called=(called("z_image", "Z-Image/lora"),),
 )
