@@ -51,8 +51,9 @@ class Scratch:
 
     def counts(self, tile: Tensor) -> np.ndarray:
         """The number of entries in every bin."""
-        bins = self.shorts[: tile.numel()].copy_(self._bins(tile))
-        return torch.bincount(bins, minlength=BINS).cpu().numpy()
+        bins = self._bins(tile)
+        shorts = self.shorts[: tile.numel()].copy_(bins)
+        return torch.bincount(shorts, minlength=BINS).cpu().numpy()
 
     def codes(self, tile: Tensor, wanted: Tensor, slot_of: Tensor) -> Tensor:
         """A number for every entry that lies in a wanted bin, ordered as the entries are."""

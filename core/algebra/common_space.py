@@ -113,25 +113,40 @@ class Directions:
 
 
 class CommonSpace:
-    """n updates of one weight as small matrices M_i of one size [r, r'].
+    """n updates w_i dW_i of one weight as small matrices M_i of one size [r, r'].
 
     `left` [r, k] and `right` [r', k] hold them side by side: M_i = left_i right_i^T of the columns
-    `parts[i]`. Float64 on the CPU. `noise[i]` is the size of what is rounding in dW_i.
+    `parts[i]`. Float64 on the CPU. `noise[i]` is the size of what is rounding in w_i dW_i.
     Raises MismatchError for updates of different sizes.
+
+    `factors` are the bare ones, without weights and scales: those would round every column on its
+    own, which turns the small differences of nearly dependent ones into others.
     """
 
-    def __init__(self, updates: Sequence[LowRank]) -> None:
+    def __init__(self, updates: Sequence[LowRank], weights: Sequence[float] | None = None) -> None:
         if len({update.matrix_shape for update in updates}) != 1:
             raise MismatchError("updates of different sizes have no common space")
-        self.updates = list(updates)
-        self.whole = LowRank.sum(updates)
-        self.columns, self.rows = Basis.of(self.whole.up), Basis.of(self.whole.down.T)
-        self.left, self.right = self.columns.coordinates, self.rows.coordinates
+        weights = [1.0] * len(updates) if weights is None else weights
+        self.updates = [u.scaled(weight) for u, weight in zip(updates, weights, strict=True)]
+        whole = LowRank.sum(self.updates)
+        bare = (LowRank(term.up, term.down, whole.shape) for term in whole.terms)
+        self.factors = LowRank.sum(bare).computed_in(whole.dtype)
+        self.columns, self.rows = Basis.of(self.factors.up), Basis.of(self.factors.down.T)
+        scales = [
+            torch.full((term.up.shape[1],), term.scale, dtype=torch.float64) for term in whole.terms
+        ]
+        self.left = self.columns.coordinates * torch.cat(scales)
+        self.right = self.rows.coordinates
         ends = accumulate((update.rank for update in updates), initial=0)
         self.parts = [slice(*pair) for pair in pairwise(ends)]
         sizes = lengths(self.left) * lengths(self.right)
         norms = [float(torch.linalg.vector_norm(sizes[part])) for part in self.parts]
-        self.noise = [rounding(self.whole.dtype) * norm for norm in norms]
+        self.noise = [rounding(self.dtype) * norm for norm in norms]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of the updates' factors."""
+        return self.factors.dtype
 
     def matrix(self, index: int) -> Tensor:
         """M_i [r, r']."""
@@ -187,17 +202,17 @@ class CommonSpace:
 
     def product(self, left: Tensor, right: Tensor) -> LowRank:
         """(Q left) (P right)^T of left [r, m] and right [r', m], an update of m columns."""
-        up, down = self.up(left).to(self.whole.up), self.down(right.T).to(self.whole.up)
-        return LowRank(up, down, self.whole.shape)
+        up, down = self.up(left).to(self.factors.up), self.down(right.T).to(self.factors.up)
+        return LowRank(up, down, self.factors.shape)
 
     def up(self, left: Tensor) -> Tensor:
-        """Q left [out, m] in float64."""
-        wide = _wide(self.whole.up)
+        """Q left [out, m] in float64, of left [r, m]."""
+        wide = _wide(self.factors.up)
         return wide @ (self.columns.combination @ left).to(wide)
 
     def down(self, right: Tensor) -> Tensor:
         """right P^T [m, in] in float64, of right [m, r']."""
-        wide = _wide(self.whole.down)
+        wide = _wide(self.factors.down)
         return (right @ self.rows.combination.T).to(wide) @ wide
 
 

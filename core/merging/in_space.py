@@ -20,7 +20,7 @@ from .stacks import Stacks
 
 
 @method("sum", needs="updates", paper="Ilharco et al. 2022, arXiv 2212.04089")
-def weighted_sum(updates: list[Update], shares: Sequence[float]) -> Update:
+def weighted_sum(updates: list[Update]) -> Update:
     """The weighted sum."""
     return total(updates)
 
@@ -89,7 +89,7 @@ def svd_average(space: CommonSpace, shares: Sequence[float]) -> LowRank:
         roots = own.values.sqrt()
         own_left, own_right = own.left * roots, own.right * roots
         likeness = own_left.T @ target.left + own_right.T @ target.right
-        rotation = polar(likeness * root, space.whole.dtype)
+        rotation = polar(likeness * root, space.dtype)
         left += sqrt(share / sum(shares)) * own_left @ rotation
         right += sqrt(share / sum(shares)) * own_right @ rotation
     return space.product(left, right)
@@ -107,11 +107,11 @@ def tsv(space: CommonSpace, shares: Sequence[float], keep: float) -> LowRank:
     At most min(out, in) / n of each, as in the paper. Directions that coincide exactly are counted
     once; as they come close to that, the result is not continuous (there, it is not unique).
     """
-    most = max(1, min(space.whole.matrix_shape) // len(shares))
+    most = max(1, min(space.factors.matrix_shape) // len(shares))
     kept = [own.leading(min(ceil(keep * own.rank), most)) for own in space.directions]
     values = torch.cat([own.values for own in kept])
-    left = polar(torch.cat([own.left for own in kept], dim=1), space.whole.dtype)
-    right = polar(torch.cat([own.right for own in kept], dim=1), space.whole.dtype)
+    left = polar(torch.cat([own.left for own in kept], dim=1), space.dtype)
+    right = polar(torch.cat([own.right for own in kept], dim=1), space.dtype)
     return space.product(left * values, right)
 
 
@@ -135,8 +135,8 @@ def iso(space: CommonSpace, shares: Sequence[float], common: float) -> LowRank:
         outside = (space.matrix(i) for i in range(len(shares)))
         rests = [matrix - first.left @ (first.left.T @ matrix) for matrix in outside]
         parts = [first, *(space.decomposed(rest).leading(each) for rest in rests)]
-        left = polar(torch.cat([part.left for part in parts], dim=1), space.whole.dtype)
-        right = polar(torch.cat([part.right for part in parts], dim=1), space.whole.dtype)
+        left = polar(torch.cat([part.left for part in parts], dim=1), space.dtype)
+        right = polar(torch.cat([part.right for part in parts], dim=1), space.dtype)
         values = torch.cat([part.values for part in parts])
     level = sqrt(float(values.mean())) if len(values) else 0.0
     return space.product(left * level, right * level)
@@ -163,7 +163,7 @@ def knots(space: CommonSpace, shares: Sequence[float], density: float, elect: bo
     visit = largest(Stacks(aligned), density)
     down = torch.cat([combined(stack, elect) for stack in visit()])
     up = space.up(joint.left * joint.values)
-    return LowRank(up.to(space.whole.up), down.to(space.whole.up), space.whole.shape)
+    return LowRank(up.to(space.factors.up), down.to(space.factors.up), space.factors.shape)
 
 
 @method(
@@ -200,8 +200,8 @@ def _avoiding(space: CommonSpace, of_columns: float, of_rows: float) -> LowRank:
         left, right = own.left * own.values, own.right
         if index:
             earlier = space.directions[:index]
-            columns = orthonormal(torch.cat([e.left for e in earlier], dim=1), space.whole.dtype)
-            rows = orthonormal(torch.cat([e.right for e in earlier], dim=1), space.whole.dtype)
+            columns = orthonormal(torch.cat([e.left for e in earlier], dim=1), space.dtype)
+            rows = orthonormal(torch.cat([e.right for e in earlier], dim=1), space.dtype)
             left = left - of_columns * columns @ (columns.T @ left)
             right = right - of_rows * rows @ (rows.T @ right)
         result += left @ right.T

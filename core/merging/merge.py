@@ -59,22 +59,23 @@ class Merge:
             raise SettingError(f"{len(weights)} weights were given for {len(updates)} updates")
         if not all(map(isfinite, weights)):
             raise SettingError(f"weights {list(weights)} must be finite numbers")
-        scaled = [update.scaled(weight) for update, weight in zip(updates, weights, strict=True)]
-        sizes = [update.frobenius_norm() for update in scaled]
+        pairs = zip(updates, weights, strict=True)
+        sizes = [abs(weight) * update.frobenius_norm() for update, weight in pairs]
         live = [index for index, size in enumerate(sizes) if size != 0] or [0]
-        inputs, shares = [scaled[i] for i in live], [abs(weights[i]) for i in live]
         method = method_named(self.method if len(live) > 1 else "sum")
-        result, norm, error = self._run(method, inputs, shares, rank)
+        inputs = [updates[i] for i in live]
+        result, norm, error = self._run(method, inputs, [weights[i] for i in live], rank)
         return Merged(result, norm, error, automatic_strength(sizes, norm))
 
     def _run(
-        self, method: Method, inputs: list[Update], shares: list[float], rank: int | None
+        self, method: Method, updates: list[Update], weights: list[float], rank: int | None
     ) -> tuple[Update, float, float]:
         parameters = method.checked(self.parameters) if method.name == self.method else {}
-        shape = max((update.shape for update in inputs), key=len)
-        full = all(isinstance(update, Dense) for update in inputs)
+        shape = max((update.shape for update in updates), key=len)
+        full = all(isinstance(update, Dense) for update in updates)
+        scaled = [update.scaled(weight) for update, weight in zip(updates, weights, strict=True)]
         if method.needs == "tiles":
-            stacks = Stacks(inputs, self.seed)
+            stacks = Stacks(scaled, self.seed)
             tiles = method.function(stacks, **parameters)
             if rank is None or full:
                 values = torch.cat(list(tiles()))
@@ -83,10 +84,11 @@ class Merge:
             found = leading(tiles, size, rank, self.seed, next(iter(stacks))[0])
             return found.update, found.norm, found.error / (found.norm or 1.0)
         if method.needs == "updates":
-            result: Update = method.function(inputs, shares)
+            result: Update = method.function(scaled, **parameters)
         else:
-            factors = [u if isinstance(u, LowRank) else u.low_rank() for u in inputs]
-            result = method.function(CommonSpace(factors), shares, **parameters)
+            factors = [u if isinstance(u, LowRank) else u.low_rank() for u in updates]
+            shares = [abs(weight) for weight in weights]
+            result = method.function(CommonSpace(factors, weights), shares, **parameters)
         if full and isinstance(result, LowRank):
             return _uncut(Dense(result.dense().reshape(shape)))
         if isinstance(result, Dense):

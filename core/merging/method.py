@@ -9,7 +9,7 @@ A method is one function in one file, registered where it stands:
 The updates it sees are already multiplied by their weights; at least two of them, none of them
 zero. `shares` are the sizes of the weights, for methods whose result is not linear in the updates.
 
-* needs="updates": (updates, shares) -> Update.
+* needs="updates": (updates, **parameters) -> Update.
 * needs="factors": (CommonSpace, shares, **parameters) -> LowRank, exact, without a dense matrix.
 * needs="tiles": (Stacks, **parameters) -> a function that starts a visit of the result's row tiles.
 """
