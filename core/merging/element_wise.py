@@ -56,7 +56,7 @@ def dare(stacks: Stacks, density: float, elect: bool) -> Visit:
 
     def tiles() -> Iterator[Tensor]:
         for stack, chances in stacks.with_chances():
-            yield combined(kept(stack, chances, torch.full_like(chances, density)), elect)
+            yield combined(kept(stack, chances, density), elect)
 
     return tiles
 
@@ -80,7 +80,7 @@ def della(stacks: Stacks, density: float, epsilon: float, elect: bool) -> Visit:
     def tiles() -> Iterator[Tensor]:
         for stack, chances in stacks.with_chances():
             places = stack.abs().argsort(dim=2, descending=True, stable=True)
-            ranks = torch.empty_like(chances)
+            ranks = torch.empty_like(stack)
             order = torch.arange(stack.shape[2], device=stack.device).to(ranks)
             ranks.scatter_(2, places, order.expand_as(ranks))
             keeping = density + spread / 2 - spread / stack.shape[2] * ranks
@@ -130,7 +130,7 @@ def between(stacks: Stacks, first: int, end: int) -> Visit:
     return visit
 
 
-def kept(stack: Tensor, chances: Tensor, keeping: Tensor) -> Tensor:
+def kept(stack: Tensor, chances: Tensor, keeping: Tensor | float) -> Tensor:
     """Entries that remain with the chance `keeping`, divided by it: their expectation stays."""
     return torch.where(chances < keeping, stack / keeping, 0.0)
 
