@@ -5,9 +5,12 @@ the inputs count at an entry. Densities are shares of the entries of one weight.
 """
 
 from collections.abc import Callable, Iterator
+from math import inf
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import hardshrink
 
 from .method import Parameter, method
 from .stacks import Stacks
@@ -79,11 +82,7 @@ def della(stacks: Stacks, density: float, epsilon: float, elect: bool) -> Visit:
 
     def tiles() -> Iterator[Tensor]:
         for stack, chances in stacks.with_chances():
-            places = stack.abs().argsort(dim=2, descending=True, stable=True)
-            ranks = torch.empty_like(stack)
-            order = torch.arange(stack.shape[2], device=stack.device).to(ranks)
-            ranks.scatter_(2, places, order.expand_as(ranks))
-            keeping = density + spread / 2 - spread / stack.shape[2] * ranks
+            keeping = density + spread / 2 - spread / stack.shape[2] * places_by_size(stack)
             yield combined(kept(stack, chances, keeping), elect)
 
     return tiles
@@ -115,24 +114,41 @@ def largest(stacks: Stacks, density: float) -> Visit:
 
 def between(stacks: Stacks, first: int, end: int) -> Visit:
     """Of each input the entries at ranks [first, end) by size remain; equal ones all or none."""
-    if first == 0 and end == stacks.count:
-        return lambda: iter(stacks)
     if first == end:
         return lambda: (torch.zeros_like(stack) for stack in stacks)
     high, low = stacks.magnitudes([first, end - 1])
+    if stacks.dtype == torch.float64:
+        high = np.nextafter(high, np.float32(inf))  # What is rounded to it may be above it.
+    # What is above the number before `low` is at least `low`.
+    bounds = np.stack([high, np.nextafter(low, np.float32(0))], axis=1).tolist()
 
     def visit() -> Iterator[Tensor]:
         for stack in stacks:
-            sizes = stack.abs().float()
-            inside = (sizes <= high.to(stack.device)) & (sizes >= low.to(stack.device))
-            yield torch.where(inside, stack, 0.0)
+            for entries, (most, under) in zip(stack, bounds, strict=True):
+                # hardshrink leaves what is larger than its bound: ten times as fast as a mask.
+                if first:
+                    entries -= hardshrink(entries, most)
+                entries.copy_(hardshrink(entries, under))
+            yield stack
 
     return visit
 
 
 def kept(stack: Tensor, chances: Tensor, keeping: Tensor | float) -> Tensor:
     """Entries that remain with the chance `keeping`, divided by it: their expectation stays."""
-    return torch.where(chances < keeping, stack / keeping, 0.0)
+    return stack * (chances < keeping) / (keeping + (keeping == 0))
+
+
+def places_by_size(stack: Tensor) -> Tensor:
+    """The place of each entry in its row by size as float32, 0 for the largest; ties in order."""
+    bits = stack.float().abs().view(torch.int32).long()
+    columns = torch.arange(stack.shape[-1], device=stack.device)
+    # The bits of floats are ordered as they are. numpy sorts ten times as fast as torch does.
+    keys = (((1 << 31) - bits) << 32) | columns
+    on_cpu = keys.device.type == "cpu"
+    ordered = torch.from_numpy(np.sort(keys.numpy())) if on_cpu else keys.sort().values
+    places = torch.empty_like(stack)
+    return places.scatter_(-1, ordered & (1 << 32) - 1, columns.to(places).expand_as(places))
 
 
 def combined(stack: Tensor, elect: bool) -> Tensor:
@@ -141,5 +157,6 @@ def combined(stack: Tensor, elect: bool) -> Tensor:
 
 def elected(stack: Tensor) -> Tensor:
     """Of the entries with the sign of their sum the mean [rows, in]; 0 where the sum is 0."""
-    agree = stack.sign() == stack.sum(0).sign()
-    return torch.where(agree, stack, 0.0).sum(0) / agree.sum(0).clamp_min(1)
+    sign = stack.sum(0).sign()
+    agreeing = (stack * sign).clamp_min_(0)
+    return sign * agreeing.sum(0) / agreeing.sign().sum(0).clamp_min_(1)

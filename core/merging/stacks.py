@@ -27,6 +27,11 @@ class Stacks:
         self.count = self.out * self.inner
         self._height = max(1, TILE_ELEMENTS // max(1, len(updates) * self.inner))
 
+    @property
+    def dtype(self) -> torch.dtype:
+        first = self.updates[0]
+        return first.dtype if isinstance(first, LowRank) else first.values.dtype
+
     def __iter__(self) -> Iterator[Tensor]:
         for tiles in zip(*map(self.tiles, self.updates), strict=True):
             yield torch.stack(tiles)
@@ -49,11 +54,13 @@ class Stacks:
         numbers = range(len(self.updates))
         sources = [np.random.Generator(np.random.PCG64([self.seed, i])) for i in numbers]
         for stack in self:
-            drawn = [source.random(stack[0].shape, dtype=np.float32) for source in sources]
-            yield stack, torch.from_numpy(np.stack(drawn)).to(stack.device)
+            drawn = np.empty(stack.shape, dtype=np.float32)
+            for source, place in zip(sources, drawn, strict=True):
+                source.random(out=place, dtype=np.float32)
+            yield stack, torch.from_numpy(drawn).to(stack.device)
 
-    def magnitudes(self, ranks: Sequence[int]) -> Tensor:
-        """The sizes of the entries at these ranks, the largest is rank 0: [len(ranks), n, 1, 1].
+    def magnitudes(self, ranks: Sequence[int]) -> np.ndarray:
+        """The sizes of the entries at these ranks, the largest is rank 0: float32 [ranks, n].
 
         Exact order statistics of the entries rounded to float32, in two visits.
         """
@@ -65,7 +72,7 @@ class Stacks:
                 counts += scratch.counts(tile.abs())
             entries = bins.smallest((tile.abs() for tile in self.tiles(update)), counts, ascending)
             found.append([entries[rank] for rank in ascending])
-        return torch.tensor(found).T[:, :, None, None]
+        return np.array(found, dtype=np.float32).T
 
 
 def matrix_shape(update: Update) -> tuple[int, int]:
