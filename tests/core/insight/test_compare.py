@@ -40,9 +40,8 @@ def test_every_figure_is_that_of_the_dense_matrices(pair, kind, dtype):
 
 def test_the_ends_of_every_scale():
     one = inputs("random", F64)[0]
-    apart = LowRank(randn((40, 2)).double(), randn((2, 24)).double(), one.shape)
-    left, _, right = torch.linalg.svd(dense(one))
-    apart = LowRank(left[:, 4:6], right[4:6], one.shape)
+    left, values, right = torch.linalg.svd(dense(one))
+    apart = LowRank(left[:, 4:6] * values[0], right[4:6], one.shape)
     space = CommonSpace([one, one.scaled(-0.5), apart, LowRank.sum([one, apart]), one.scaled(0.0)])
     opposite = overlap(space, 0, 1)
     assert opposite.cosine == pytest.approx(-1) and opposite.norm_ratio == pytest.approx(0.5)
