@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core import Dense, LoraError, LowRank, analyze_lora, tensor_statistic, update_statistic
-from core.insight import bins, elements, statistics
+from core.algebra import bins
+from core.insight import elements, statistics
 from core.insight.analysis import notebook_columns
 from core.insight.elements import PERCENTILES, Entries
 from core.insight.statistics import (
