@@ -26,6 +26,8 @@ SCRIPTS = Path(__file__).with_name("key_maps")
 def ask(script: str, python: str | Path, folder: str | Path = ".") -> dict[str, Any]:
     """The answer of a script in another Python."""
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    # ComfyUI goes through a set where two names mean one layer: whichever comes last, then.
+    environment["PYTHONHASHSEED"] = "0"
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / "answer.json"
         subprocess.run(

@@ -11,6 +11,9 @@ The tables are in `families/`. Each line is `native name = other name | other na
   the weight has two rows per column (a last block that has nothing but scale and shift);
 * `?name` is one that ComfyUI does not read;
 * a line without `=` has one name in every spelling;
+* `-` for the other names says that diffusers' model has no such layer;
+* the native name among the others says that their prefixes go before it as well: they do where it
+  has no other name;
 * `*native` is a parameter by itself, not the weight of a layer, or a layer of a text encoder that
   is no matrix: ComfyUI reads it under its own dotted name only.
 
@@ -20,7 +23,7 @@ of them in kohya files.
 
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
@@ -35,7 +38,8 @@ class Row(NamedTuple):
     template where diffusers does not split the weight, none where every spelling has the native
     name. `mark` is what stands before it in the table. `parts` are short names of the
     pieces that any spelling cuts the weight into, such as q, k, v, mlp; one empty name for none.
-    `lone` is a parameter by itself.
+    `lone` is a parameter by itself. `prefixed` says that the prefixes of other names go before the
+    native one, too. `absent` is what diffusers' model has not got.
     """
 
     native: str
@@ -43,6 +47,8 @@ class Row(NamedTuple):
     mark: str
     parts: tuple[str, ...]
     lone: bool
+    prefixed: bool = True
+    absent: bool = False
 
 
 class Match(NamedTuple):
@@ -77,6 +83,11 @@ class Family:
     * `blocks`: native container -> the numbers of blocks that models have; `rows_per_column` of a
       native template's weight. Evidence for telling families with the same names apart, and for
       the size of a part that no file has; never a limit.
+    * `shapes`: `rows x columns` of every layer that a model has, and of the parts that names cut it
+      into: a line for each width of models. Evidence for telling families with the same names
+      apart, too.
+    * `cuts`: a pattern of native names -> how tall the parts of a fused weight are, in proportion;
+      where nothing is said all but the last are as tall as the weight is wide.
     * `metadata`: a pattern of what metadata call the family, in lower case without separators.
     * `prefix`: what diffusers writes before its names; `prefixes`: all that ComfyUI accepts before
       the names other than the native one, in the order of its key map.
@@ -91,6 +102,8 @@ class Family:
     table: str
     order: int = 1000
     blocks: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    shapes: str = ""
+    cuts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     metadata: str = ""
     prefixes: tuple[str, ...] = ("transformer.", "lycoris_", "lora_transformer_", "")
     prefix: str = "transformer."
@@ -107,6 +120,19 @@ class Family:
             return (shape[0], shape[1] // 9, 3, 3)
         return shape
 
+    def heights(self, native: str, rows: int) -> list[int] | None:
+        """The rows of each part of a weight with so many in all, where `cuts` says them."""
+        for pattern, cut in self.cuts.items():
+            if re.search(pattern, native) and rows and rows % sum(cut) == 0:
+                return [rows // sum(cut) * share for share in cut]
+        return None
+
+    @cached_property
+    def sizes(self) -> tuple[frozenset[tuple[int, ...]], ...]:
+        """(rows, columns) of the layers, for each width that models have."""
+        lines = (line.split() for line in self.shapes.strip().splitlines())
+        return tuple(frozenset(tuple(map(int, s.split("x"))) for s in line) for line in lines)
+
     @cached_property
     def names(self) -> list[tuple[str, Match]]:
         """Every name template of the table with what it means, in the order of the table."""
@@ -116,6 +142,8 @@ class Family:
             native, _, others = (piece.strip() for piece in line.partition("="))
             native, _, span = native.partition("[")
             names = [name.strip() for name in others.split("|") if name.strip()]
+            absent = "-" in names
+            names = [name for name in names if name != "-"]
             # Braces on the left make one line stand for several; on the right alone they are parts.
             natives = list(expand_braces(native))
             choices = [list(expand_braces(name)) for name in names]
@@ -127,7 +155,7 @@ class Family:
                     row = rows[native]
                     result += [(way[0], Match(row, first, last, 0, "")) for way in ways]
                     continue
-                row = rows[native] = _row(native, ways, lone)
+                row = rows[native] = _row(native, ways, lone)._replace(absent=absent)
                 parts = len(row.parts)
                 result.append((native, Match(row, 0, parts, 0, "")))
                 for order, way in enumerate(ways, 1):
@@ -141,6 +169,15 @@ class Family:
     def rows(self) -> dict[str, Row]:
         """Native template -> row."""
         return {match.row.native: match.row for _, match in self.names}
+
+    @cached_property
+    def layers(self) -> frozenset[str]:
+        """The natives of layers in the family's blocks, norms aside, with # for every number."""
+        return frozenset(
+            anonymous(native)
+            for native, row in self.rows.items()
+            if native.split(".")[0] in self.blocks and not row.lone and "norm" not in native
+        )
 
     @cached_property
     def index(self) -> dict[str, list[tuple[tuple[str, ...], Match]]]:
@@ -175,7 +212,8 @@ def _row(native: str, ways: Sequence[Sequence[str]], lone: bool) -> Row:
     finest = max(ways, key=len, default=())
     parts = tuple(map(part_name, finest)) if len(finest) > 1 else ("",)
     mark = marked[0][0] if marked else ""
-    return Row(native, tuple(name for _, name in marked), mark, parts, lone)
+    prefixed = not ways or [native] in ways
+    return Row(native, tuple(name for _, name in marked), mark, parts, lone, prefixed)
 
 
 def part_name(template: str) -> str:
@@ -193,6 +231,11 @@ def _mark(name: str) -> tuple[str, str]:
 def flatten(name: str) -> str:
     """A dotted path with underscores for separators, as kohya files spell it."""
     return name.replace(".", "_")
+
+
+def anonymous(name: str) -> str:
+    """The name with # for its numbers."""
+    return re.sub(r"\d+(?=\.|$)", "#", name)
 
 
 @lru_cache(maxsize=1 << 14)  # Every family is asked about every name.

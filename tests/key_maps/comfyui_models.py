@@ -21,12 +21,6 @@ SD20 = SD15 | {
     "context_dim": 1024, "use_linear_in_transformer": True, "num_heads": -1,
     "num_head_channels": 64,
 }  # fmt: skip
-UPSCALER = SD20 | {
-    "model_channels": 256, "in_channels": 7, "channel_mult": [1, 2, 2, 4], "num_heads": 8,
-    "transformer_depth": [0, 0, 1, 1, 1, 1, 1, 1], "num_head_channels": -1, "num_classes": 1000,
-    "transformer_depth_output": [0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1],
-    "disable_self_attentions": [True, True, True, False],
-}  # fmt: skip
 SDXL = UNET | {
     "num_res_blocks": [2, 2, 2], "channel_mult": [1, 2, 4], "context_dim": 2048,
     "transformer_depth": [0, 0, 2, 2, 10, 10], "transformer_depth_middle": 10,
@@ -261,7 +255,6 @@ SEED_VR = {
 MODELS = {
     "SD1.5": ("SD15", SD15),
     "SD2": ("SD20", SD20),
-    "SD upscaler": ("SD_X4Upscaler", UPSCALER),
     "SDXL": ("SDXL", SDXL),
     "SSD-1B": ("SSD1B", SSD_1B),
     "Segmind Vega": ("Segmind_Vega", VEGA),
@@ -277,7 +270,6 @@ MODELS = {
             "blocks": [[4, 12], [12, 4]],
         },
     ),
-    "Stable Cascade B": ("Stable_Cascade_B", {}),
     "SD3 medium": ("SD3", SD3),
     "SD3.5 large": ("SD3", SD35_LARGE),
     "SD3.5 medium": ("SD3", SD35_MEDIUM),
@@ -300,7 +292,9 @@ MODELS = {
     "Flux": ("Flux", FLUX | {"guidance_embed": True}),
     "Flux schnell": ("FluxSchnell", FLUX | {"guidance_embed": False}),
     "LongCat-Image": (
-        "LongCatImage", FLUX | {"depth": 10, "depth_single_blocks": 20, "context_in_dim": 3584},
+        "LongCatImage",
+        FLUX | {"depth": 10, "depth_single_blocks": 20, "context_in_dim": 3584, "vec_in_dim": None,
+                "guidance_embed": False},
     ),
     "Ovis-Image": ("FluxSchnell", OVIS),
     "Flux.2 dev": ("Flux2", FLUX_2),
@@ -333,7 +327,6 @@ MODELS = {
     "Z-Image": ("ZImage", Z_IMAGE),
     "Z-Image Omni": ("ZImage", Z_IMAGE | {"siglip_feat_dim": 1152}),
     "Z-Image pixels": ("ZImagePixelSpace", Z_IMAGE_PIXELS),
-    "PixelDiT": ("PixelDiTT2I", {}),
     "Wan 14B": ("WAN21_T2V", WAN),
     "Wan 1.3B": ("WAN21_T2V", WAN_1B),
     "Wan 5B": ("WAN22_T2V", WAN_5B),
@@ -364,7 +357,6 @@ MODELS = {
     "Chroma Radiance": ("ChromaRadiance", RADIANCE),
     "ACE-Step": ("ACEStep", ACE_STEP),
     "ACE-Step 1.5": ("ACEStep15", {}),
-    "MiniMax Music 3": ("MiniMaxMusic3", {}),
     "OmniGen2": ("Omnigen2", OMNIGEN),
     "Boogu": ("Boogu", {}),
     "MageFlow": ("MageFlow", {"num_layers": 12}),
@@ -372,7 +364,7 @@ MODELS = {
     "Qwen-Image Layered": ("QwenImage", {"num_layers": 60, "use_additional_t_cond": True}),
     "JoyImage": ("JoyImage", {}),
     "Ideogram 4": ("Ideogram4", {}),
-    "Krea 2": ("Krea2", {}),
+    "Krea 2": ("Krea2", {"layers": 28}),
     "Kandinsky 5 lite": ("Kandinsky5", KANDINSKY),
     "Kandinsky 5 pro": ("Kandinsky5", KANDINSKY_PRO),
     "Kandinsky 5 image": ("Kandinsky5Image", KANDINSKY_IMAGE),
@@ -403,6 +395,10 @@ LEFT_OUT = {
     "WAN21_FlowRVS": SAME("Wan"),
     "CogVideoX_I2V": SAME("CogVideoX"),
     "CogVideoX_Inpaint": SAME("CogVideoX"),
+    "SD_X4Upscaler": NO_LORAS("an upscaler"),
+    "Stable_Cascade_B": NO_LORAS("an upscaler of latents"),
+    "PixelDiTT2I": NO_LORAS("new, its trainer trains it whole"),
+    "MiniMaxMusic3": NO_LORAS("new, without a trainer"),
     "PiD": NO_LORAS("a decoder of latents"),
     "SeedVR2": NO_LORAS("an upscaler in one step"),
     "TripoSplat": NO_LORAS("makes splats"),
@@ -457,6 +453,5 @@ TEXT_ENCODERS = {
     "CogVideoX": (ENCODERS + "cogvideo", "cogvideo_te", {}),
     "Stable Audio": (ENCODERS + "sa_t5", "SAT5Model", {}),
     "Stable Audio 3": (ENCODERS + "sa3", "SAT5GemmaModel", {}),
-    "PixelDiT": (ENCODERS + "pixeldit", "pixeldit_te", {}),
     "MiniMax H3": (ENCODERS + "minimax", "te", {}),
 }
