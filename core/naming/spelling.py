@@ -208,6 +208,8 @@ def spell(name: ModuleName, spelling: Spelling, family: Family) -> str | None:
     row = family.rows[name.native]
     if row.lone:
         return f"diffusion_model.{name.weight}"
+    if spelling.diffusers and row.absent and spelling.name == DIFFUSERS:
+        return None
     if spelling.diffusers and row.diffusers:
         if len(row.diffusers) == len(row.parts) and name.last - name.first == 1:
             path = fill(row.diffusers[name.first], name.numbers)
@@ -221,7 +223,8 @@ def spell(name: ModuleName, spelling: Spelling, family: Family) -> str | None:
         return None
     if spelling.flat:
         # kohya never had diffusers' attention processors in its names.
-        path = path.replace(".processor.to_out", ".to_out.0").replace(".processor.", ".")
+        if family.processors:
+            path = path.replace(".processor.to_out", ".to_out.0").replace(".processor.", ".")
         path = flatten(path)
     return spelling.prefix + path
 
@@ -270,7 +273,7 @@ def precedence(raw: str, family: Family) -> tuple[int, int]:
         prefixes = ("diffusion_model.",)
     elif not place:
         # Where diffusers has no name of its own, its prefixes go before the model's.
-        prefixes = ("lora_unet_", "diffusion_model.", *(() if row.diffusers else prefixes))
+        prefixes = ("lora_unet_", "diffusion_model.", *(prefixes if row.prefixed else ()))
     elif family.processors:
         # Attention is called `processor.to_q` after dotted prefixes and `to_q` after the others.
         place = 1
