@@ -10,6 +10,7 @@ same.
 * written: what is written in a spelling is read there as the same rows, or known not to be;
 * diffusers: diffusers' model has the names that are written for it, and the table has its;
 * whole, partial, single: whose a file is, of all layers, of some, of one;
+* text encoders: every name of a weight leads to it, and what is written is read as it;
 * places: a block and a kind of layer for every layer that has one.
 """
 
@@ -37,7 +38,7 @@ from core.naming.spelling import (
     spell,
     standard_spelling,
 )
-from tests.key_maps import DIFFUSERS, DIFFUSION_MODELS, Entry, load, models
+from tests.key_maps import DIFFUSERS, DIFFUSION_MODELS, TEXT_ENCODERS, Entry, load, models
 
 BY_NAME = {family.name: family for family in FAMILIES}
 # The family of a model that is not called like it.
@@ -241,6 +242,47 @@ def diffusers(model: str) -> Faults:
     return seen, faults
 
 
+# -- text encoders --------------------------------------------------------------------------------
+
+# The family whose encoders they are, where it is not called like the key map; and what is left out:
+# encoders whose layers no LoRA has, and one that its family has under another name.
+FAMILY_OF_ENCODERS = {
+    "SD2": "SD1.5", "Cosmos": "Cosmos 1", "Anima": "Cosmos Predict2 / Anima", "LTX-2": "LTX-Video",
+    "HunyuanImage 2.1": "HunyuanImage", "Stable Audio 3": "Stable Audio",
+    "Flux.2 klein 4B": "Flux.2", "Flux.2 klein 9B": "Flux.2",
+}  # fmt: skip
+NO_LORAS_OF_ENCODERS = ("Lens", "LongCat-Image", "PixelDiT", "Stable Audio 3", "Stable Cascade")
+ENCODER_LAYERS = re.compile(r"(?:q|k|v|o|out|gate|up|down)_proj$|mlp\.fc\d$|SelfAttention\.\w$")
+
+
+def encoders(model: str) -> Faults:
+    """Every name of a weight leads to it, in ComfyUI's order; what is written is read as it."""
+    family, faults, seen = BY_NAME[FAMILY_OF_ENCODERS.get(model, model)], [], 0
+    read = {entry.raw: entry.weight for entry in load(TEXT_ENCODERS, model)}
+    owners: dict[str, str] = {}
+    last: dict[str, tuple[int, int]] = {}
+    for entry in load(TEXT_ENCODERS, model):
+        if entry.lone or "jina" in entry.weight or not ENCODER_LAYERS.search(entry.weight):
+            continue
+        if entry.raw.startswith("lora_prior_te_"):
+            continue  # Nothing tells these of Stable Cascade from those of a diffusion model.
+        seen += 1
+        name = resolve(entry.raw, family, entry.shape)
+        if owners.setdefault(name.canonical, entry.weight) != entry.weight:
+            faults.append(f"{entry.raw} is {name.canonical}: {owners[name.canonical]}")
+        own = precedence(entry.raw, family)
+        if name.native is None or own[0] < 0 or own <= last.get(name.canonical, (-1, 0)):
+            faults.append(f"{entry.raw}: {own} after {last.get(name.canonical)}")
+        last[name.canonical] = own
+        for spelling in SPELLINGS:
+            raw = spell(name, standard_spelling(spelling, family), family)
+            if raw is not None and read.get(raw) != entry.weight:
+                faults.append(f"{raw} is {read.get(raw)}, not {entry.weight}")
+    if len(set(owners.values())) != len(owners):
+        faults.append(f"{len(set(owners.values()))} weights are {len(owners)}")
+    return seen, faults
+
+
 # -- shapes ---------------------------------------------------------------------------------------
 
 
@@ -401,6 +443,13 @@ def shown(faults: Iterable[Fault], count: int = 4) -> Iterator[str]:
 def main(wanted: list[str]) -> int:
     print(f"{'':26}" + "".join(f"{name:>13}" for name in CHECKS))
     wrong = 0
+    for model in [] if wanted else models(TEXT_ENCODERS):
+        if model not in NO_LORAS_OF_ENCODERS:
+            seen, found = encoders(model)
+            wrong += len(found)
+            print(f"{'text encoders of ' + model:40}{len(found)} of {seen}")
+            for fault in shown(found):
+                print(f"    {fault}")
     for model in wanted or models(DIFFUSION_MODELS):
         results = {name: check(model) for name, check in CHECKS.items()}
         cells = (f"{len(faults)} of {seen}" for seen, faults in results.values())

@@ -26,6 +26,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from types import MappingProxyType
 from typing import NamedTuple
 
 from ..algebra.cached import cached_property
@@ -94,6 +95,8 @@ class Family:
     * `convolutions`: a pattern of native names of 3x3 convolutions; LoHa and LoKr store them flat.
     * `kohya_is_native`: False where kohya's trainer writes diffusers names after `lora_unet_`.
     * `lone_encoder`: True where kohya's text encoder has no number.
+    * `encoders`: what ComfyUI calls the text encoders that are no CLIP, where it is more than a
+      `t5xxl` that comes after them: this one is first where it stands by itself.
     * `processors`: True where ComfyUI reads attention under diffusers' names from before 0.20
       (`attn1.processor.to_q`), and diffusers wants those with the suffixes that went with them.
     """
@@ -111,6 +114,7 @@ class Family:
     convolutions: str = ""
     kohya_is_native: bool = True
     lone_encoder: bool = False
+    encoders: tuple[str, ...] = ()
     processors: bool = False
 
     def kernel(self, native: str | None, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -120,11 +124,16 @@ class Family:
             return (shape[0], shape[1] // 9, 3, 3)
         return shape
 
-    def heights(self, native: str, rows: int) -> list[int] | None:
-        """The rows of each part of a weight with so many in all, where `cuts` says them."""
+    def heights(
+        self, native: str, rows: int, known: Mapping[int, int] = MappingProxyType({})
+    ) -> list[int] | None:
+        """The rows of each part of a weight, where `cuts` says them: of so many in all, or of what
+        is known of single parts."""
         for pattern, cut in self.cuts.items():
-            if re.search(pattern, native) and rows and rows % sum(cut) == 0:
-                return [rows // sum(cut) * share for share in cut]
+            if re.search(pattern, native) and (rows or known):
+                part = next(iter(known), 0)
+                unit = rows // sum(cut) if rows else known[part] // cut[part]
+                return [unit * share for share in cut]
         return None
 
     @cached_property

@@ -297,7 +297,7 @@ def part_sizes(modules: list[Module], family: Family) -> list[int] | None:
         return None  # Biases have no columns that would tell how tall a part is.
     whole = next((m.out_features for m in modules if m.name.whole), 0)
     native = modules[0].name.native if modules else None
-    if native and (heights := family.heights(native, whole)):
+    if native and (heights := family.heights(native, whole, known)):
         return heights if all(heights[part] == size for part, size in known.items()) else None
     for part in range(min(parts, 3)):
         known.setdefault(part, inner or next(iter(known.values()), 0))

@@ -35,4 +35,5 @@ FAMILY = Family(
     blocks={"transformer_blocks": (24,)},
     metadata="acestep(?!v?15)",
     prefixes=("",),
+    encoders=("umt5base",),
 )

@@ -33,4 +33,5 @@ FAMILY = Family(
     blocks={},
     metadata="acestepv?15",
     prefixes=("base_model.model.", "lycoris_"),
+    encoders=("qwen3_06b", "qwen3_2b"),
 )

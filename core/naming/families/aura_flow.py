@@ -31,4 +31,5 @@ FAMILY = Family(
     shapes=SHAPES,
     blocks={"double_layers": (4,), "single_layers": (32,)},
     metadata="aura",
+    encoders=("pile_t5xl",),
 )

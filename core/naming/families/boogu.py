@@ -32,4 +32,6 @@ FAMILY = Family(
     blocks={"double_stream_layers": (8,), "single_stream_layers": (32,)},
     metadata="boogu",
     prefixes=("",),
+    encoders=("qwen3vl_8b",),
+    lone_encoder=True,
 )

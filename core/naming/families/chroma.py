@@ -28,4 +28,5 @@ FAMILY = Family(
     blocks={"double_blocks": (19,), "single_blocks": (38,)},
     metadata="chroma",
     rows_per_column={"single_blocks.#.linear1": 7, "double_blocks.#.img_mlp.0": 4},
+    encoders=("t5xxl",),
 )

@@ -28,4 +28,5 @@ FAMILY = Family(
     blocks={"blocks": (30, 42)},
     metadata="cogvideo",
     prefixes=(),
+    encoders=("t5xxl",),
 )

@@ -39,4 +39,5 @@ FAMILY = Family(
     blocks={"blocks": (28, 36)},
     metadata="cosmos1",
     prefixes=(),
+    encoders=("t5xxl",),
 )

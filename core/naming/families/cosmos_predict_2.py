@@ -33,4 +33,6 @@ FAMILY = Family(
     blocks={"blocks": (28, 36)},
     metadata="cosmos|anima",
     prefixes=(),
+    encoders=("qwen3_06b",),
+    lone_encoder=True,
 )

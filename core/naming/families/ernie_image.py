@@ -25,4 +25,6 @@ FAMILY = Family(
     blocks={"layers": (36,)},
     metadata="ernie",
     prefixes=("transformer.",),
+    encoders=("ministral3_3b",),
+    lone_encoder=True,
 )

@@ -37,4 +37,5 @@ FAMILY = Family(
     blocks={"double_blocks": (5, 8), "single_blocks": (20, 24, 48)},
     metadata="flux2",
     rows_per_column={"single_blocks.#.linear1": 9, "double_blocks.#.img_mlp.0": 6},
+    lone_encoder=True,
 )

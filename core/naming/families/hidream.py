@@ -28,4 +28,5 @@ FAMILY = Family(
     blocks={"double_stream_blocks": (16,), "single_stream_blocks": (32,)},
     metadata="hidream(?!o1)",
     prefixes=("lycoris_", "transformer."),
+    encoders=("llama", "t5xxl"),
 )

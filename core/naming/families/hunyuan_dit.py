@@ -37,4 +37,5 @@ FAMILY = Family(
     cuts={r"kv_proj$": (1, 1)},
     metadata="hunyuandit",
     prefixes=("base_model.model.",),
+    encoders=("hydit_clip", "mt5xl"),
 )

@@ -63,4 +63,5 @@ FAMILY = Family(
     metadata="hunyuanvideo(?!v?15)|framepack|^hv(?!15)",
     prefixes=("transformer.", "diffusion_model."),
     rows_per_column={"single_blocks.#.linear1": 7, "double_blocks.#.img_mlp.0": 4},
+    encoders=("llama",),
 )

@@ -29,4 +29,5 @@ FAMILY = Family(
     metadata="hunyuanvideov?15|^hv15",
     prefixes=("transformer.", "diffusion_model."),
     rows_per_column={"double_blocks.#.img_mlp.0": 4},
+    encoders=("byt5_small", "qwen25_7b"),
 )

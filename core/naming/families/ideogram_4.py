@@ -25,4 +25,6 @@ FAMILY = Family(
     blocks={"layers": (34,)},
     metadata="ideogram4",
     prefixes=(),
+    encoders=("qwen3vl_8b",),
+    lone_encoder=True,
 )

@@ -24,4 +24,6 @@ FAMILY = Family(
     blocks={"double_blocks": (20,)},
     metadata="joyimage",
     prefixes=(),
+    encoders=("qwen3vl_8b",),
+    lone_encoder=True,
 )

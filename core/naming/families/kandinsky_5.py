@@ -27,4 +27,5 @@ FAMILY = Family(
     blocks={"visual_transformer_blocks": (32, 50, 60)},
     metadata="kandinsky5",
     prefixes=("", "transformer."),
+    encoders=("qwen25_7b",),
 )

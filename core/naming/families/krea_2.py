@@ -31,4 +31,6 @@ FAMILY = Family(
     blocks={"blocks": (28,)},
     metadata="krea2",
     prefixes=("diffusion_model.", "transformer.", "lycoris_", ""),
+    encoders=("qwen3vl_4b",),
+    lone_encoder=True,
 )

@@ -47,4 +47,5 @@ FAMILY = Family(
     blocks={"transformer_blocks": (28, 48)},
     metadata="ltx",
     prefixes=("",),
+    encoders=("t5xxl", "gemma3_12b"),
 )

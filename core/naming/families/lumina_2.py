@@ -41,4 +41,6 @@ FAMILY = Family(
     cuts=CUTS,
     metadata="lumina",
     prefixes=("diffusion_model.", "transformer.", "lycoris_", ""),
+    encoders=("gemma2_2b",),
+    lone_encoder=True,
 )

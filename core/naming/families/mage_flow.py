@@ -15,4 +15,6 @@ FAMILY = Family(
     blocks={"transformer_blocks": (12,)},
     metadata="mageflow",
     prefixes=("", "transformer.", "lycoris_"),
+    encoders=("qwen3vl_4b",),
+    lone_encoder=True,
 )

@@ -36,4 +36,6 @@ FAMILY = Family(
     cuts={r"qkv_proj$": (1, 1, 1)},
     metadata="minimaxh3",
     prefixes=(),
+    encoders=("qwen3vl_32b",),
+    lone_encoder=True,
 )

@@ -34,4 +34,5 @@ FAMILY = Family(
     cuts={r"qkv_y$": (1, 1, 1)},
     metadata="mochi",
     prefixes=("",),
+    encoders=("t5xxl",),
 )

@@ -25,4 +25,5 @@ FAMILY = Family(
     cuts=CUTS,
     metadata="newbie",
     prefixes=("diffusion_model.", "transformer.", "lycoris_", ""),
+    encoders=("gemma",),
 )

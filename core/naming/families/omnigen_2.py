@@ -25,4 +25,6 @@ FAMILY = Family(
     blocks={"layers": (32,)},
     metadata="omnigen2",
     prefixes=("",),
+    encoders=("qwen25_3b",),
+    lone_encoder=True,
 )

@@ -32,4 +32,6 @@ FAMILY = Family(
     blocks={"double_blocks": (6,), "single_blocks": (27,)},
     metadata="ovis",
     rows_per_column={"single_blocks.#.linear1": 11},
+    encoders=("qwen3_2b",),
+    lone_encoder=True,
 )

@@ -33,4 +33,5 @@ FAMILY = Family(
     blocks={"blocks": (28,)},
     metadata="pixart",
     prefixes=("transformer.", "base_model.model.", "unet.base_model.model."),
+    encoders=("t5xxl",),
 )

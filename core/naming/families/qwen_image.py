@@ -30,4 +30,6 @@ FAMILY = Family(
     blocks={"transformer_blocks": (60,)},
     metadata="qwenimage",
     prefixes=("", "transformer.", "lycoris_"),
+    encoders=("qwen25_7b",),
+    lone_encoder=True,
 )

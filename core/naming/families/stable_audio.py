@@ -35,4 +35,5 @@ FAMILY = Family(
     blocks={},
     metadata="stableaudio",
     prefixes=(),
+    encoders=("t5base",),
 )

@@ -83,4 +83,5 @@ FAMILY = Family(
     blocks={"blocks": (30, 40)},
     metadata="wan",
     prefixes=(),
+    encoders=("umt5xxl",),
 )

@@ -40,4 +40,6 @@ FAMILY = Family(
     blocks={"layers": (30,)},
     metadata="zimage",
     prefixes=("diffusion_model.", "transformer.", "lycoris_", ""),
+    encoders=("qwen3_4b",),
+    lone_encoder=True,
 )

@@ -5,13 +5,21 @@ import pytest
 from core.naming.catalogue import FAMILIES
 from core.naming.family import Family
 from tests import audit
-from tests.key_maps import DIFFUSION_MODELS, models
+from tests.key_maps import DIFFUSION_MODELS, TEXT_ENCODERS, models
 
 
 @pytest.mark.parametrize("model", models(DIFFUSION_MODELS))
 def test_nothing_is_wrong_with(model):
     faults = {name: check(model)[1] for name, check in audit.CHECKS.items()}
     assert not {name: found[:5] for name, found in faults.items() if found}
+
+
+@pytest.mark.parametrize(
+    "model", [m for m in models(TEXT_ENCODERS) if m not in audit.NO_LORAS_OF_ENCODERS]
+)
+def test_nothing_is_wrong_with_the_text_encoders_of(model):
+    seen, faults = audit.encoders(model)
+    assert seen and not faults[:5]
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
