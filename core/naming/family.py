@@ -40,7 +40,8 @@ class Row(NamedTuple):
     name. `mark` is what stands before it in the table. `parts` are short names of the
     pieces that any spelling cuts the weight into, such as q, k, v, mlp; one empty name for none.
     `lone` is a parameter by itself. `prefixed` says that the prefixes of other names go before the
-    native one, too. `absent` is what diffusers' model has not got.
+    native one, too. `absent` is what diffusers' model has not got. `read` and `read_mark` are the
+    first of the other names that ComfyUI reads.
     """
 
     native: str
@@ -50,6 +51,8 @@ class Row(NamedTuple):
     lone: bool
     prefixed: bool = True
     absent: bool = False
+    read: tuple[str, ...] = ()
+    read_mark: str = ""
 
 
 class Match(NamedTuple):
@@ -217,18 +220,24 @@ UNKNOWN = Family(name="unknown", table="", prefixes=())
 
 def _row(native: str, ways: Sequence[Sequence[str]], lone: bool) -> Row:
     """The row of a native name, given the other names in their ways to cut the weight."""
-    marked = [_mark(name) for name in (ways[0] if ways else ())]
+    marked = _marks(ways[0]) if ways else []
     finest = max(ways, key=len, default=())
     parts = tuple(map(part_name, finest)) if len(finest) > 1 else ("",)
     mark = marked[0][0] if marked else ""
     prefixed = not ways or [native] in ways
-    return Row(native, tuple(name for _, name in marked), mark, parts, lone, prefixed)
+    read = next((way for way in map(_marks, ways) if "?" not in way[0][0]), [])
+    row = Row(native, tuple(name for _, name in marked), mark, parts, lone, prefixed)
+    return row._replace(read=tuple(name for _, name in read), read_mark=read[0][0] if read else "")
 
 
 def part_name(template: str) -> str:
     """What a part is called, from its diffusers name: to_q, add_q_proj -> q, proj_mlp -> mlp."""
     found = re.search(r"_([qkv])(?:_proj)?$|_(mlp)$", template)
     return next(filter(None, found.groups())) if found else template
+
+
+def _marks(way: Sequence[str]) -> list[tuple[str, str]]:
+    return [_mark(name) for name in way]
 
 
 def _mark(name: str) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from .family import UNKNOWN, Family, fill, flatten, swapped
+from .family import UNKNOWN, Family, Row, fill, flatten, swapped
 from .text_encoders import OF_KOHYA, TEXT_ENCODERS, encoder_of, several, written_as
 
 FLAT_PREFIXES = (
@@ -199,6 +199,18 @@ def _dotted(path: str) -> str:
     return re.sub(r"_(\d+)(?=_|$)", r".\1", path).replace("._", ".") if "." not in path else path
 
 
+def other_names(row: Row, spelling: Spelling) -> tuple[tuple[str, ...], str]:
+    """The names that a spelling takes instead of the native one, and their mark.
+
+    Diffusers' own are written for diffusers; a file that has others has those that ComfyUI reads.
+    """
+    if not spelling.diffusers:
+        return (), ""
+    if spelling.name == DIFFUSERS:
+        return row.diffusers, row.mark
+    return row.read, row.read_mark
+
+
 def spell(name: ModuleName, spelling: Spelling, family: Family) -> str | None:
     """The raw name of a module in a spelling; None where no rule knows it.
 
@@ -213,11 +225,12 @@ def spell(name: ModuleName, spelling: Spelling, family: Family) -> str | None:
         return f"diffusion_model.{name.weight}"
     if spelling.diffusers and row.absent and spelling.name == DIFFUSERS:
         return None
-    if spelling.diffusers and row.diffusers:
-        if len(row.diffusers) == len(row.parts) and name.last - name.first == 1:
-            path = fill(row.diffusers[name.first], name.numbers)
-        elif len(row.diffusers) == 1 and name.whole:
-            path = fill(row.diffusers[0], name.numbers)
+    theirs, _ = other_names(row, spelling)
+    if theirs:
+        if len(theirs) == len(row.parts) and name.last - name.first == 1:
+            path = fill(theirs[name.first], name.numbers)
+        elif len(theirs) == 1 and name.whole:
+            path = fill(theirs[0], name.numbers)
         else:
             return None
     elif name.whole:

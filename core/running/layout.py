@@ -22,6 +22,7 @@ from ..naming.spelling import (
     ModuleName,
     Spelling,
     is_read,
+    other_names,
     spell,
     standard_spelling,
     suited,
@@ -238,20 +239,19 @@ def _spelled(
     """
     row = family.rows.get(name.native) if name.native and not name.encoder else None
     shape = next((m.measure.shape for m in modules if m.measure.shape), ())
-    swap = bool(row and style.diffusers and swapped(row.mark, shape))
+    swap = bool(row and swapped(other_names(row, style)[1], shape))
     raw = spell(name, style, family)
     # A bias has only names that swap nothing: see `Lora`.
-    if raw is not None and not (swap and modules[0].parameter == "bias"):
-        read = is_read(raw, family)
-        if strict or read:
-            return name._replace(swapped=swap), raw, suited(style, raw)
+    swaps = swap and modules[0].parameter == "bias"
+    if raw is not None and not swaps and (strict or is_read(raw, family)):
+        return name._replace(swapped=swap), raw, suited(style, raw)
     for module in modules:
         if module.name.part == name:
             return module.name, module.raw, own_spelling(module, style)
     # No rule of this style for these rows alone: any spelling that has one.
     for other in (standard_spelling(standard, family) for standard in (GENERIC, DIFFUSERS)):
         if (raw := spell(name, other, family)) is not None:
-            swap = bool(row and other.diffusers and swapped(row.mark, shape))
+            swap = bool(row and swapped(other_names(row, other)[1], shape))
             return name._replace(swapped=swap), raw, suited(other, raw)
     files = " and ".join(dict.fromkeys(module.tensors.name for module in modules))
     raise LoraError(
