@@ -4,7 +4,7 @@ from .algebra.low_rank import LowRank
 from .algebra.rank_rules import RankRule
 from .algebra.update import Dense
 from .edits.blend import blend
-from .edits.blend_settings import METHODS, Blend
+from .edits.blend_settings import TRUNCATIONS, Blend
 from .edits.convert import convert
 from .edits.edit import Edited
 from .edits.notebook import blend_and_convert_loras_streaming
@@ -40,6 +40,7 @@ from .merging.balance import (
     softmax_spectral_weight_fn,
 )
 from .merging.even import Even
+from .merging.method import METHODS
 from .naming.family import UNKNOWN
 from .naming.spelling import SPELLINGS
 from .reading.lora import Lora, Module, Reading
@@ -62,6 +63,7 @@ __all__ = [
     "SPELLING_CHOICES",
     "STATISTICS",
     "TRAINERS",
+    "TRUNCATIONS",
     "UNKNOWN",
     "Balance",
     "Blend",

@@ -171,10 +171,12 @@ def translated(command: str, settings: Mapping[str, Any], inputs: int) -> Iterat
             pairs = value.get("set") if isinstance(value.get("set"), list) else []
             yield from (("set", f"{k}={v}") for k, v in pairs or ())
             yield from (("unset", k) for k in value.get("unset") or ())
-        elif key in ("method", "oversampling", "power_iterations", "seed"):
-            # Numbers of the randomised method say nothing of the exact one.
-            if key == "method" or settings.get("method") == "pca":
+        elif key in ("oversampling", "power_iterations"):
+            # Numbers of the randomised truncation say nothing of the exact one.
+            if settings.get("truncation") == "pca":
                 yield key, value
+        elif key == "parameters" and isinstance(value, dict):
+            yield from ((key, f"{name}={number}") for name, number in value.items())
         else:
             yield key, value
 

@@ -72,7 +72,7 @@ def test_metadata_shows_and_changes_the_header_alone(folder, capsys):
 def make_chain() -> None:
     """Four files in three blends, a resize and a part of it."""
     run("blend a.safetensors b.safetensors --weights 0.5 -0.25 --rank full -o ab.safetensors")
-    run("blend ab.safetensors c.safetensors --rank 4 --method pca --seed 3 -o abc.safetensors")
+    run("blend ab.safetensors c.safetensors --rank 4 --truncation pca --seed 3 -o abc.safetensors")
     run(
         "blend abc.safetensors d.safetensors --balance softmax --temperature 2 --keep-zero "
         "--block-weights 'double_blocks.0: 1, 0' --rank full --title 'All four' -o all.safetensors"

@@ -9,7 +9,7 @@ from itertools import product
 import pytest
 import torch
 
-from core import Blend, LoraError, Output, blend, convert, resize, verify
+from core import Blend, LoraError, Output, StateDict, blend, convert, resize, verify
 from core.algebra.rank_rules import RankRule
 from tests.helpers import (
     FLUX_SHAPES,
