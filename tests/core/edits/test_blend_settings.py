@@ -147,7 +147,7 @@ def test_pca_without_truncation_is_exact():
     [
         {"rank": 0},
         {"rank": -4},
-        {"method": "ties"},
+        {"method": "magic"},
         {"weights": (float("nan"), 1.0)},
         {"weights": (1.0, float("-inf"))},
         {"oversampling": -1},
