@@ -125,11 +125,13 @@ def likeness(family: Family, names: Names, told: str) -> Likeness:
                 sized[width] += size in sizes
     depth = _depth(weights)
     within = all(depth.get(name, 0) <= max(counts) for name, counts in family.blocks.items())
-    counted = sum(depth.get(name) in counts for name, counts in family.blocks.items())
-    covered = bool(family.layers) and family.layers <= natives
-    entire = counted == len(family.blocks) and (counted > 1 or covered)
-    is_told = bool(family.metadata and re.search(family.metadata, told))
+    # Numbers of blocks are no evidence for a model whose layers have other shapes.
     fit = max(sized, default=0)
+    exact = sum(depth.get(name) in counts for name, counts in family.blocks.items())
+    counted = exact if fit or not shaped else 0
+    covered = bool(family.layers) and family.layers <= natives
+    entire = counted == len(family.blocks) and (counted > 1 or (covered and counted > 0))
+    is_told = bool(family.metadata and re.search(family.metadata, told))
     familiar = fit in (0, shaped)
     return Likeness(known, fit, within, is_told, entire, covered, counted, familiar)
 

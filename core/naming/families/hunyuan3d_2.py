@@ -30,4 +30,5 @@ FAMILY = Family(
     blocks={"double_blocks": (8, 16), "single_blocks": (16, 32)},
     metadata="hunyuan3d2(?!1)",
     prefixes=(),
+    rows_per_column={"single_blocks.#.linear1": 7, "double_blocks.#.img_mlp.0": 4},
 )
