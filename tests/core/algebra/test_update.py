@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from core import Dense, LowRank
-from core.algebra.update import total
+from core.algebra.update import distance, inner, total
 from tests.core.products import exact, factors
 from tests.helpers import error, randn
 
@@ -50,3 +50,15 @@ def test_total_of_mixed_kinds_is_dense_and_keeps_the_kernel():
     assert isinstance(mixed, Dense) and mixed.shape == (6, 4, 1, 1)
     assert error(mixed.values.flatten(1), exact(product) + values.flatten(1).double()) < 1e-6
     assert isinstance(total([product, product]), LowRank)
+
+
+@pytest.mark.parametrize("stored", ["thin thin", "thin dense", "dense thin", "dense dense"])
+def test_inner_products_and_distances_of_thin_and_whole_updates(stored):
+    one, other = factors(seed=1, dtype=torch.float64), factors(seed=2, dtype=torch.float64)
+    first, second = exact(one), exact(other)
+    kept = [
+        update if way == "thin" else Dense(exact(update))
+        for way, update in zip(stored.split(), (one, other), strict=True)
+    ]
+    assert inner(*kept) == pytest.approx(float((first * second).sum()), rel=1e-9)
+    assert distance(*kept) == pytest.approx(float((first - second).norm()), rel=1e-9)
