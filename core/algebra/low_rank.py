@@ -47,6 +47,11 @@ class LowRank:
     sums and scales cost nothing, and each number is converted once, on its way to its place.
     `known` is the decomposition, where somebody has computed it already. `orthogonal` says that the
     rank-one terms are orthogonal to each other, columns and rows: nothing cancels between them.
+
+    >>> import torch
+    >>> update = core.LowRank.of(torch.ones(4, 1), torch.ones(1, 9), (4, 9))
+    >>> update.rank, round(update.spectral_norm(), 6)
+    (1, 6.0)
     """
 
     terms: tuple[Term, ...]

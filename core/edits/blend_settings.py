@@ -21,11 +21,14 @@ class Blend:
     `weights` has one number for every LoRA, or one for all of them. `rank` says how many ranks the
     result keeps: a number, a RankRule, "auto" (the largest of the inputs' ranks in each layer) or
     "full" (everything, exactly). `method` is svd (exact) or pca (randomised where a rank is given,
-    with `oversampling`, `power_iterations` and `seed`). `layers` selects the modules of the result.
-    `block_weights` is text, one `pattern: w1, w2, ...` per line, multiplied onto the weights; the
-    last line that matches a module counts. `balance` weighs the files anew in every module.
+    with `oversampling`, `power_iterations` and `seed`; Halko, Martinsson and Tropp 2011). `layers`
+    selects the modules of the result. `block_weights` is text, one `pattern: w1, w2, ...` per line,
+    multiplied onto the weights; the last line that matches a module counts. `balance` weighs the
+    files anew in every module: a Balance, an Even, or a function of (module, norm 1, norm 2).
     Modules whose spectral norm is at most `zero_tolerance` are dropped if `drop_near_zero`.
     Raises SettingError for settings that make no sense.
+
+    >>> settings = core.Blend((0.8, 0.6), rank=16, block_weights="double_blocks: 0, 1")
     """
 
     weights: Sequence[float] = (1.0,)
