@@ -34,3 +34,17 @@ def test_a_whole_lokr_has_no_more_rank_than_its_factors():
     update = module.update(CPU, torch.float64)
     assert isinstance(update, Dense)
     assert update.low_rank().rank == len(update.low_rank().svd.values) == 6
+
+
+@pytest.mark.parametrize("w1, w2", [((3, 4), (5, 6)), ((5, 6), (3, 4))])
+def test_the_distance_of_two_products_is_that_of_their_matrices(w1, w2):
+    """By the factors where these fit each other, by the matrices where they do not."""
+    one, other = (
+        next(iter(Lora(StateDict(lokr("x", *sizes, seed=seed))).modules.values()))
+        for seed, sizes in ((1, ((3, 4), (5, 6))), (2, (w1, w2)))
+    )
+    first, second = one.update(CPU, torch.float64), other.update(CPU, torch.float64)
+    exact = float((first.values - second.values).norm())
+    assert first.distance(second) == pytest.approx(exact, rel=1e-9)
+    close = first.scaled(1 + 1e-9)
+    assert first.distance(close) == pytest.approx(1e-9 * first.frobenius_norm(), rel=1e-4)
