@@ -10,7 +10,7 @@ where it is installed.
 # edits: LoRA in, LoRA out
 from .edits.edit import Edited
 from .edits.blend import blend
-from .edits.blend_settings import METHODS, Blend
+from .edits.blend_settings import TRUNCATIONS, Blend
 from .edits.resize import resize
 from .edits.select import select
 from .edits.convert import convert
@@ -47,8 +47,10 @@ from .merging.balance import (
     softmax_spectral_weight_fn,
 )
 from .merging.even import Even
+from .merging.method import METHODS
 
 # running: where and how to compute, what is written, what is reported
+from .running.metadata import METADATA_CHOICES, Wishes
 from .running.output import DTYPE_CHOICES, SPELLING_CHOICES, Output
 from .running.report import Report, markdown_table, megabytes
 from .running.stream import Compute, choose_device
@@ -76,10 +78,12 @@ __all__ = [
     "CHARTS",
     "DTYPE_CHOICES",
     "ENERGY",
+    "METADATA_CHOICES",
     "METHODS",
     "SPELLING_CHOICES",
     "STATISTICS",
     "TRAINERS",
+    "TRUNCATIONS",
     "UNKNOWN",
     "Balance",
     "Blend",
@@ -102,6 +106,7 @@ __all__ = [
     "Report",
     "SettingError",
     "StateDict",
+    "Wishes",
     "analyze_and_display",
     "analyze_lora",
     "balance",

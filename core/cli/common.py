@@ -14,6 +14,7 @@ import torch
 from ..edits.edit import Edited
 from ..edits.verify import check
 from ..reading.lora import Lora, Reading
+from ..running.metadata import KEEP, METADATA_CHOICES, TITLE, TRIGGER, Wishes
 from ..running.output import DTYPE_CHOICES, SPELLING_CHOICES, Output
 from ..running.report import ModuleReport, Report
 from ..running.stream import Compute, choose_device
@@ -54,6 +55,53 @@ def output_options(parser: argparse.ArgumentParser, required: bool) -> None:
         help="read the written file again and measure it; status 1 when it is wrong",
     )
     json_option(group)
+    metadata_options(parser)
+
+
+def metadata_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what the file says about itself")
+    group.add_argument(
+        "--metadata",
+        choices=METADATA_CHOICES,
+        default=KEEP,
+        help="keep what is true; minimal: only what other programs need; none (default keep)",
+    )
+    group.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        type=_pair,
+        metavar="KEY=VALUE",
+        help="add or replace an entry; may be given several times",
+    )
+    group.add_argument(
+        "--unset",
+        action="append",
+        default=[],
+        metavar="KEY",
+        help="remove an entry; may be given several times",
+    )
+    group.add_argument("--title", help=f"its title ({TITLE})")
+    group.add_argument("--trigger", metavar="WORDS", help=f"words for the prompt ({TRIGGER})")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} must read key=value")
+    return key.strip(), value
+
+
+def wishes(options: argparse.Namespace) -> Wishes:
+    """What the file is to say, as the options have it."""
+    named = ((TITLE, options.title), (TRIGGER, options.trigger))
+    told = [(key, value) for key, value in named if value is not None]
+    return Wishes(options.metadata, (*told, *options.set), tuple(options.unset))
+
+
+def printable(text: str) -> str:
+    """A text out of a file in one line, without what a terminal would obey."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def reading_options(parser: argparse.ArgumentParser) -> None:
@@ -137,7 +185,7 @@ def computing(options: argparse.Namespace, label: str) -> Iterator[Compute]:
 
 
 def output_settings(options: argparse.Namespace, path: str | None) -> Output:
-    return Output(path, options.dtype, options.spelling)
+    return Output(path, options.dtype, options.spelling, wishes(options))
 
 
 def verify_written(

@@ -7,20 +7,23 @@ from typing import Any
 
 from ..algebra.rank_rules import AUTO, FULL, RankRule
 from ..edits.blend import blend
-from ..edits.blend_settings import METHODS, Blend
+from ..edits.blend_settings import TRUNCATIONS, Blend
 from ..edits.convert import convert
 from ..edits.resize import resize
 from ..edits.select import select
 from ..merging.balance import ARGUMENTS, BALANCES, Balance, balance
 from ..merging.even import Even
+from ..merging.method import METHODS
 from .common import (
     SELECTOR_HELP,
     add_command,
     computing,
+    json_option,
     opened,
     output_options,
     output_settings,
     reading_options,
+    say,
     show,
     verify_written,
     weights_for,
@@ -40,7 +43,7 @@ RULE_OPTIONS = {
 
 
 def add(commands: Any) -> None:
-    for add_one in (_add_blend, _add_resize, _add_select, _add_convert):
+    for add_one in (_add_blend, _add_methods, _add_resize, _add_select, _add_convert):
         add_one(commands)
 
 
@@ -53,7 +56,27 @@ def _add_blend(commands: Any) -> None:
     _rule_options(parser, "auto, the largest of the files' ranks in each layer")
     parser.add_argument(
         "--method",
-        choices=METHODS,
+        choices=sorted(METHODS),
+        default="sum",
+        help="how the files become one: sum adds them; lora-alloy methods says what the others do "
+        "(default sum)",
+    )
+    parser.add_argument(
+        "--parameter",
+        dest="parameters",
+        action="append",
+        default=[],
+        metavar="NAME=X",
+        help="a parameter of the method; can be given several times",
+    )
+    parser.add_argument(
+        "--auto-strength",
+        action="store_true",
+        help="scale each layer so that it is as large as the largest of its inputs",
+    )
+    parser.add_argument(
+        "--truncation",
+        choices=TRUNCATIONS,
         default="svd",
         help="svd is exact; pca is randomised (default svd)",
     )
@@ -179,9 +202,12 @@ def _blend(options: argparse.Namespace) -> None:
         weights_for(options, len(options.loras)),
         _rule(options),
         options.method,
+        _parameters(options),
+        options.auto_strength,
         options.layers,
         options.block_weights,
         not options.keep_zero,
+        truncation=options.truncation,
         oversampling=options.oversampling,
         power_iterations=options.power_iterations,
         seed=options.seed,
@@ -193,6 +219,46 @@ def _blend(options: argparse.Namespace) -> None:
         edited = blend(loras, None, settings, output, compute)
     verify_written(edited, loras, options, settings.weights, options.block_weights)
     show(edited.report, options)
+
+
+def _parameters(options: argparse.Namespace) -> dict[str, float | bool]:
+    """`name=value` pairs as the method's parameters."""
+    words: dict[str, bool] = {"true": True, "false": False}
+    found: dict[str, float | bool] = {}
+    for pair in options.parameters:
+        name, _, text = pair.partition("=")
+        try:
+            found[name] = words[text] if text in words else float(text)
+        except ValueError:
+            options.parser.error(f"--parameter {pair}: give it as NAME=NUMBER")
+    return found
+
+
+def _add_methods(commands: Any) -> None:
+    parser = add_command(commands, "methods", _methods, "Say what each way to merge does.")
+    json_option(parser)
+
+
+def _methods(options: argparse.Namespace) -> None:
+    if options.json:
+        facts = {
+            method.name: {
+                "summary": method.summary,
+                "paper": method.paper,
+                "parameters": {
+                    name: {"default": p.default, "low": p.low, "high": p.high, "meaning": p.meaning}
+                    for name, p in method.parameters.items()
+                },
+            }
+            for method in METHODS.values()
+        }
+        print(json.dumps({"methods": facts}, indent=1))
+        return
+    for method in METHODS.values():
+        say([f"{method.name}: {method.summary}"])
+        for name, p in method.parameters.items():
+            say([f"    {name} (default {p.default:g}): {p.meaning}"])
+        say([f"    {method.paper}"])
 
 
 def _balance(options: argparse.Namespace) -> Balance | Even | None:

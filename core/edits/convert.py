@@ -28,7 +28,7 @@ def convert(
     """
     source = Lora.of(lora)
     targets = lay_out([source], output.spelling_for(source))
-    report = Report("convert", settings={"spelling": output.spelling, "dtype": output.dtype})
+    report = Report("convert", settings=output.recipe())
     dtype = output.dtype_for(source)
     cast = output.dtype != "match"
 

@@ -73,10 +73,13 @@ def prepared(
 ) -> Iterator[Edited]:
     """As `run`, but the file gets its place only when the block is left, and not with an error."""
     account(loras, targets, report, others)
+    if compute.dtype != torch.float32:
+        name = str(compute.dtype).removeprefix("torch.")
+        report.settings = report.settings | {"compute_dtype": name}
     with Writer(output, loras, targets, report, preview) as writer:
-        for row, tensors in stream(
-            targets, lambda t: t.canonical, function, compute, lambda t: t.file
-        ):
+        results = stream(targets, lambda t: t.canonical, function, compute, lambda t: t.file)
+        for target, (row, tensors) in zip(targets, results, strict=True):
+            row.inputs = row.inputs or sorted({c.input for c in target.contributions})
             report.modules.append(row)
             writer.put(tensors)
             alphas = [key for key in tensors if key.endswith(".alpha")]

@@ -66,7 +66,7 @@ def blend_and_convert_loras_streaming(
     settings = Blend(
         weights=(w1, w2) if lora2 is not None else (w1,),
         rank=FULL if target_rank is None else target_rank,
-        method=methods[factor_method],
+        truncation=methods[factor_method],
         drop_near_zero=drop_near_zero,
         zero_tolerance=zero_tol,
         balance=dynamic_weight_fn,

@@ -49,7 +49,7 @@ def resize(
     source = Lora.of(lora)
     targets = lay_out([source], output.spelling_for(source))
     chosen = Selector.parse(layers).select((t.canonical for t in targets), source.name)
-    recipe = asdict(rule) | {"layers": layers, "dtype": output.dtype, "spelling": output.spelling}
+    recipe = asdict(rule) | {"layers": layers} | output.recipe()
     report = Report("resize", settings=recipe)
     dtype = output.dtype_for(source)
 

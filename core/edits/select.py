@@ -58,7 +58,7 @@ def select(
         )
     _check_rest(source, output, rest)
     # Neither file gets its place before both are complete.
-    other_part = _part(source, targets, others, f"rest of {layers}", rest, compute)
+    other_part = _part(source, targets, others, layers, rest, compute, "rest")
     with part as kept, other_part as remaining:
         return kept, remaining
 
@@ -85,8 +85,10 @@ def _part(
     layers: str,
     output: Output,
     compute: Compute,
+    part: str = "",
 ) -> AbstractContextManager[Edited]:
-    recipe = {"layers": layers, "dtype": output.dtype, "spelling": output.spelling}
+    recipe = {"layers": layers} | output.recipe()
+    recipe |= {"part": part} if part else {}
     report = Report("select", settings=recipe)
     report.dropped |= {t.canonical: "not selected" for t in targets if t.canonical not in names}
     chosen = [target for target in targets if target.canonical in names]

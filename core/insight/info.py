@@ -2,12 +2,15 @@
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from ..naming.blocks import container_of, locate
 from ..naming.family import UNKNOWN
 from ..reading.lora import Lora
+from ..running.provenance import RECIPE, told_apart
 from ..running.report import megabytes
+from ..running.united import tags, trigger_words
 
 SHOWN_METADATA = (
     "ss_output_name",
@@ -19,6 +22,9 @@ SHOWN_METADATA = (
     "modelspec.title",
     "modelspec.architecture",
 )
+
+
+MOST_TAGS = 8
 
 
 def describe(lora: Lora) -> dict[str, Any]:
@@ -53,6 +59,7 @@ def describe(lora: Lora) -> dict[str, Any]:
         "notes": lora.notes,
         "other_tensors": lora.other,
         "left_out": lora.shadowed,
+        "trigger_words": trigger_words(lora.metadata),
         "metadata": lora.metadata,
     }
 
@@ -80,6 +87,7 @@ def summary(lora: Lora) -> list[str]:
     lines = [
         f"file: {lora.name}, {megabytes(lora.bytes)}",
         f"family: {lora.recognition}",
+        *prompt_lines(lora.metadata),
         f"spelling: {lora.spelling.name}",
         f"modules: {len(modules)}, for example {modules[0]['name']}",
         f"blocks: {blocks(lora)}",
@@ -94,8 +102,19 @@ def summary(lora: Lora) -> list[str]:
             examples = ", ".join(f"{key} ({why})" for key, why in list(keys.items())[:3])
             lines.append(f"{label}: {len(keys)}, for example {examples}")
     lines += [f"{key}: {lora.metadata[key]}" for key in SHOWN_METADATA if key in lora.metadata]
-    if "lora_alloy" in lora.metadata:
-        lines.append("made by: " + made_by(lora.metadata["lora_alloy"]))
+    if RECIPE in lora.metadata:
+        lines.append("made by: " + made_by(lora.metadata[RECIPE]))
+    return lines
+
+
+def prompt_lines(metadata: Mapping[str, str]) -> list[str]:
+    """What belongs into a prompt: the trigger words, whose they are, and the most frequent tags."""
+    lines = []
+    if found := trigger_words(metadata):
+        lines.append("trigger words: " + ", ".join(found))
+    lines += [f"trigger words of {file}: {their}" for file, their in told_apart(metadata)]
+    if frequent := list(tags(metadata).items())[:MOST_TAGS]:
+        lines.append("tags: " + ", ".join(f"{tag} ({count})" for tag, count in frequent))
     return lines
 
 

@@ -37,13 +37,31 @@ AI_TOOLKIT_DIFFUSERS = ("Flux", "SD3", "SDXL", "SD1.5", "AuraFlow", "PixArt")
 DIFFUSION_PIPE_DIFFUSERS = ("Flux", "SD3", "AuraFlow")
 COSMOS = "Cosmos Predict2 / Anima"
 # Families that a trainer does not train, or none of whose settings names single blocks.
+NOBODY = (
+    *("Boogu", "Cosmos 1", "Hunyuan3D 2", "Hunyuan3D 2.1", "JoyImage", "KOALA", "Lens", "MageFlow"),
+    *(
+        "NewBie",
+        "Ovis-Image",
+        "Stable Audio",
+        "Stable Cascade",
+        "SVD",
+        "HunyuanImage",
+        "HiDream-O1",
+    ),
+)
 UNTRAINED = {
-    "ai-toolkit": ("HunyuanVideo", "Kandinsky 5", "HunyuanDiT", "Mochi", "CogVideoX", "ACE-Step"),
+    "ai-toolkit": (
+        *NOBODY,
+        *("HunyuanVideo", "HunyuanVideo 1.5", "Kandinsky 5", "HunyuanDiT", "Mochi", "CogVideoX"),
+        "ACE-Step",
+    ),
     "kohya": (
+        *NOBODY,
         *("Lumina 2", "LTX-Video", "AuraFlow", "PixArt", "HiDream", "OmniGen2", "HunyuanDiT"),
         *("Mochi", "ERNIE-Image", "SDXL refiner", "CogVideoX", "ACE-Step", "ACE-Step 1.5"),
     ),
     "diffusion-pipe": (
+        *NOBODY,
         *("SDXL", "SD1.5", "SDXL refiner", "PixArt", "Kandinsky 5", "HunyuanDiT", "Mochi"),
         *("CogVideoX", "ACE-Step", "ACE-Step 1.5"),
     ),

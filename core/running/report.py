@@ -24,7 +24,8 @@ class ModuleReport:
     the stored ranks in the inputs, `rank` the one written. `norm` is the Frobenius norm of the
     exact update; `retained_energy` the share of its square that was kept; `relative_error` is
     ||written - exact|| / ||exact||, and `rounding` what of it is due to the dtype. `error` is
-    ||written - exact|| where that was measured by itself (`verify`).
+    ||written - exact|| where that was measured by itself (`verify`). `inputs` are the numbers of
+    the inputs that count in what was written.
     """
 
     module: str
@@ -37,6 +38,7 @@ class ModuleReport:
     note: str = ""
     error: float | None = None
     rounding: float = 0.0
+    inputs: list[int] = field(default_factory=list)
 
     @property
     def measured(self) -> bool:

@@ -139,6 +139,11 @@ class FileTensors(Tensors):
             raise FileError(problem, fix="download or save it again") from error
         super().__init__(given.name, given.resolve(), info, metadata)
 
+    def in_order(self) -> list[str]:
+        """The keys in the order in which their data lie in the file."""
+        keys = getattr(self.handle, "offset_keys", None)  # Older versions do not say.
+        return list(keys()) if keys else list(self.info)
+
     def __getitem__(self, key: str) -> Tensor:
         self.check_unchanged()
         try:
@@ -170,12 +175,21 @@ class FileTensors(Tensors):
             )
 
     def sha256(self) -> str:
+        return self._sha256()
+
+    def data_sha256(self) -> str:
+        """The hash of what stands after the header: of the tensors, as they lie there."""
+        return self._sha256(after_header=True)
+
+    def _sha256(self, after_header: bool = False) -> str:
         assert self.path is not None
         self.check_unchanged()
         try:
             # Large blocks: hashlib and other threads hand the interpreter over once a block.
             digest, block = hashlib.sha256(), memoryview(bytearray(1 << 20))
             with open(self.path, "rb") as file:
+                if after_header:
+                    file.seek(8 + int.from_bytes(file.read(8), "little"))
                 while size := file.readinto(block):
                     digest.update(block[:size])
             return digest.hexdigest()

@@ -46,7 +46,7 @@ ADVANCED = {
     },
     "LoraAlloyLayerAnalysis": {"top_singular_values", "compute_device", "compute_dtype"},
     "LoraAlloyTopBlocks": {"always", "compute_device"},
-    "LoraAlloySave": {"metadata"},
+    "LoraAlloySave": {"keep_metadata", "metadata"},
 }  # fmt: skip
 
 

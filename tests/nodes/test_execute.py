@@ -61,9 +61,9 @@ def test_blend_adds_with_alpha_and_sign(nodes: dict[str, Any]) -> None:
 
 def test_blend_hands_metadata_on_and_does_not_need_it(nodes: dict[str, Any]) -> None:
     core = importlib.import_module("alloy_pack.core")
-    named = core.StateDict(lora(1), {"modelspec.title": "kept"}, "a.safetensors")
+    named = core.StateDict(lora(1), {"modelspec.author": "kept"}, "a.safetensors")
     blended, _ = run(nodes["LoraAlloyBlend"], lora_1=named, lora_2=lora(2))
-    assert blended.metadata["modelspec.title"] == "kept"
+    assert blended.metadata["modelspec.author"] == "kept"
     recipe = json.loads(blended.metadata["lora_alloy"])
     assert [entry["name"] for entry in recipe["inputs"]] == ["a.safetensors", "the LoRA at lora_2"]
     assert blended.name == "blend of a.safetensors and the LoRA at lora_2"
@@ -327,3 +327,28 @@ def test_interrupts_pass_through(bridge: Any) -> None:
     with pytest.raises(memory.InterruptProcessingException):
         bridge.compute(lambda compute: compute.cancelled(), "cpu", torch.float32, [])
     memory.interrupt_current_processing(False)
+
+
+def test_save_says_what_the_widgets_say(
+    nodes: dict[str, Any], folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    core, node = importlib.import_module("alloy_pack.core"), nodes["LoraAlloySave"]
+    told = {"modelspec.trigger_phrase": "old", "ss_output_name": "x", "ss_tag_frequency": "{}"}
+    source = core.StateDict(lora(), told, "a.safetensors")
+    hidden = SimpleNamespace(unique_id=None, prompt={"1": {}}, extra_pnginfo=None)
+    monkeypatch.setattr(node, "hidden", hidden)
+
+    def saved(**given: Any) -> dict[str, str]:
+        return dict(core.load(run(node, lora=source, **given)[0]).metadata)
+
+    first = saved()
+    assert first["ss_output_name"] == "alloy_00001_" and first["prompt"] == '{"1": {}}'
+    assert first["modelspec.trigger_phrase"] == "old"
+    words = {"title": "T", "trigger_words": "a, b", "metadata": "x: y\nss_tag_frequency:"}
+    second = saved(**words)
+    assert (second["modelspec.title"], second["modelspec.trigger_phrase"]) == ("T", "a, b")
+    assert second["x"] == "y" and "ss_tag_frequency" not in second
+    minimal = saved(keep_metadata="minimal")
+    assert minimal.keys() == {"modelspec.trigger_phrase", "ss_output_name"}
+    assert saved(keep_metadata="none") == {}
+    assert saved(keep_metadata="none", title="T") == {"modelspec.title": "T"}

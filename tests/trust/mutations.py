@@ -58,6 +58,13 @@ TESTS = {
     ),
     "core/algebra/kronecker.py": ("algebra/test_kronecker", "adapters/test_kinds"),
     "core/algebra/randomised.py": ("algebra/test_randomised",),
+    "core/algebra/bins.py": (
+        "algebra/test_bins",
+        "insight/test_elements",
+        "merging/test_element_wise",
+    ),
+    "core/algebra/common_space.py": ("algebra/test_common_space", "merging/test_in_space"),
+    "core/algebra/range_finder.py": ("algebra/test_range_finder", "merging/test_merge"),
     "core/algebra/gram.py": ("algebra/test_gram", "algebra/test_low_rank", "algebra/test_lapack"),
     "core/algebra/rank_rules.py": ("algebra/test_rank_rules", "edits/test_resize"),
     "core/adapters/adapter.py": GROUPING,

@@ -72,7 +72,7 @@ def test_blend_of_one_file(folder):
 @pytest.mark.parametrize("method", ["svd", "pca --oversampling 3 --power-iterations 4 --seed 7"])
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 def test_blend_rank_and_method(folder, method, precision):
-    assert cli(f"blend A B --rank 3 --method {method} --compute-dtype {precision} -o O") == 0
+    assert cli(f"blend A B --rank 3 --truncation {method} --compute-dtype {precision} -o O") == 0
     for name, exact in weighted(FIRST, SECOND, 1, 1).items():
         assert error(out()[name], exact) < 1.01 * best_error(exact, 3)
     assert load_file("o.safetensors")["blocks.0.attn.lora_A.weight"].shape[0] == 3

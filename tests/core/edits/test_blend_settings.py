@@ -67,7 +67,7 @@ def test_pca_is_near_the_optimum_seeded_and_says_what_it_kept():
     exact = weighted(*files, 1, 1)
 
     def run(**settings):
-        return blended(*files, rank=6, method="pca", **settings)
+        return blended(*files, rank=6, truncation="pca", **settings)
 
     result = run()
     for row in result.report.modules:
@@ -82,8 +82,8 @@ def test_pca_is_near_the_optimum_seeded_and_says_what_it_kept():
 
 
 def test_pca_without_truncation_is_exact():
-    assert_close(dense(blended(method="pca", rank=50).lora), weighted(FIRST, SECOND, 1, 1))
-    assert_close(dense(blended(method="pca").lora), weighted(FIRST, SECOND, 1, 1))
+    assert_close(dense(blended(truncation="pca", rank=50).lora), weighted(FIRST, SECOND, 1, 1))
+    assert_close(dense(blended(truncation="pca").lora), weighted(FIRST, SECOND, 1, 1))
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_pca_without_truncation_is_exact():
     [
         {"rank": 0},
         {"rank": -4},
-        {"method": "ties"},
+        {"method": "magic"},
         {"weights": (float("nan"), 1.0)},
         {"weights": (1.0, float("-inf"))},
         {"oversampling": -1},

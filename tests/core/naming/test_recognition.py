@@ -108,7 +108,7 @@ def test_the_number_of_blocks_decides():
 def test_a_tie_names_all_that_it_could_be():
     found = recognise({"lora_unet_double_blocks_0_img_attn_qkv": (9216, 3072)})
     assert found.confidence == "possible"
-    assert str(found).startswith("Flux or Flux.2 or Chroma or HunyuanVideo (possible, 1 of 1")
+    assert str(found).startswith("Flux or Flux.2 or Chroma or HunyuanVideo or Ovis-Image (possible")
 
 
 def test_the_other_file_settles_a_tie():

@@ -97,7 +97,9 @@ def test_meanings(family, raw, canonical):
         ("text_encoder_2.encoder.block.9.layer.1.DenseReluDense.wo", "t5xxl.transformer.encoder.block.9.layer.1.DenseReluDense.wo"),
         ("text_encoders.t5xxl.transformer.encoder.block.9.layer.1.layer_norm", "t5xxl.transformer.encoder.block.9.layer.1.layer_norm"),
         ("text_encoders.transformer.encoder.block.0.layer.0.SelfAttention.q", "t5xxl.transformer.encoder.block.0.layer.0.SelfAttention.q"),
-        ("text_encoders.qwen25_7b.transformer.model.layers.0.self_attn.q_proj", "qwen25_7b.transformer.model.layers.0.self_attn.q_proj"),
+        ("text_encoders.qwen25_7b.transformer.model.layers.0.self_attn.q_proj", "language_model.transformer.model.layers.0.self_attn.q_proj"),
+        ("text_encoders.transformer.model.layers.0.self_attn.q_proj", "language_model.transformer.model.layers.0.self_attn.q_proj"),
+        ("lora_te_layers_0_self_attn_q_proj", "language_model.transformer.model.layers.0.self_attn.q_proj"),
     ],
 )  # fmt: skip
 def test_text_encoders(raw, canonical):

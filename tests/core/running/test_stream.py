@@ -160,7 +160,7 @@ def test_other_errors_on_the_card_come_out():
 
 def test_results_do_not_depend_on_the_number_of_workers():
     first, second = (lora_file("abcdefg", seed=seed, shape=(40, 30)) for seed in (1, 2))
-    for settings in (Blend(rank=3), Blend(rank=3, method="pca"), Blend(rank="full")):
+    for settings in (Blend(rank=3), Blend(rank=3, truncation="pca"), Blend(rank="full")):
         results = [
             blend(first, second, settings, compute=Compute(workers=workers)).lora
             for workers in (1, 2, 5)

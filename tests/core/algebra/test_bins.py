@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from core.insight import bins, elements
+from core.algebra import bins
+from core.insight import elements
 from core.insight.elements import Entries
 from tests.core.insight.entries import assert_exact
 from tests.helpers import randn
