@@ -47,6 +47,11 @@ class LowRank:
     sums and scales cost nothing, and each number is converted once, on its way to its place.
     `known` is the decomposition, where somebody has computed it already. `roots` are the roots of
     the singular values where `up` is U sqrt(S) and `down` sqrt(S) V^T: nothing cancels in there.
+
+    >>> import torch
+    >>> update = core.LowRank.of(torch.ones(4, 1), torch.ones(1, 9), (4, 9))
+    >>> update.rank, round(update.spectral_norm(), 6)
+    (1, 6.0)
     """
 
     terms: tuple[Term, ...]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FileError, LoraError
+from ..shipped import samples
 from .common import add_command
 
 
@@ -25,13 +26,12 @@ def add(commands: Any, program: Callable[[Sequence[str]], int]) -> None:
 
 def _demo(options: argparse.Namespace) -> None:
     main = options.program
-    samples = Path(__file__).parent.parent / "samples"
     folder = Path(options.output_dir)
     style = str(folder / "style_diffusers.safetensors")
     character = str(folder / "character_kohya.safetensors")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for sample in samples.glob("*.safetensors"):
+        for sample in samples():
             shutil.copyfile(sample, folder / sample.name)
     except OSError as error:
         raise FileError(

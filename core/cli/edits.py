@@ -63,7 +63,7 @@ def _add_blend(commands: Any) -> None:
     )
     parser.add_argument(
         "--parameter",
-        dest="parameters",
+        dest="parameter",
         action="append",
         default=[],
         metavar="NAME=X",
@@ -225,7 +225,7 @@ def _parameters(options: argparse.Namespace) -> dict[str, float | bool]:
     """`name=value` pairs as the method's parameters."""
     words: dict[str, bool] = {"true": True, "false": False}
     found: dict[str, float | bool] = {}
-    for pair in options.parameters:
+    for pair in options.parameter:
         name, _, text = pair.partition("=")
         try:
             found[name] = words[text] if text in words else float(text)

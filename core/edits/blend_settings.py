@@ -25,12 +25,15 @@ class Blend:
     they are not to be its own; "sum", the plain weighted sum, is the only one for which a module of
     any kind can stay in its kind. `auto_strength` scales each layer so that it is as large as the
     largest of its inputs. `truncation` is svd (exact) or pca (randomised where a rank is given,
-    with `oversampling` and `power_iterations`); `seed` is for all that draws at random. `layers`
-    selects the modules of the result.
+    with `oversampling` and `power_iterations`; Halko, Martinsson and Tropp 2011); `seed` is for all
+    that draws at random. `layers` selects the modules of the result.
     `block_weights` is text, one `pattern: w1, w2, ...` per line, multiplied onto the weights; the
-    last line that matches a module counts. `balance` weighs the files anew in every module.
+    last line that matches a module counts. `balance` weighs the files anew in every module: a
+    Balance, an Even, or a function of (module, norm 1, norm 2).
     Modules whose spectral norm is at most `zero_tolerance` are dropped if `drop_near_zero`.
     Raises SettingError for settings that make no sense.
+
+    >>> settings = core.Blend((0.8, 0.6), rank=16, block_weights="double_blocks: 0, 1")
     """
 
     weights: Sequence[float] = (1.0,)

@@ -24,7 +24,14 @@ from ..storage.files import StateDict
 
 @dataclass(frozen=True)
 class Edited:
-    """The result of an edit: `lora` is a state dict, or the path of the file written."""
+    """The result of an edit: `lora` is a state dict, or the path of the file written.
+
+    `report` is the account of it.
+
+    >>> edited = core.convert(core.samples()[0], core.Output(spelling="kohya"))
+    >>> len(edited.lora), edited.report.operation
+    (...)
+    """
 
     lora: StateDict | Path
     report: Report

@@ -30,10 +30,21 @@ def resize(
 ) -> Edited:
     """Store every selected module at the rank that the rule gives; the others stay as they are.
 
-    LoHa and LoKr become LoRA; so does a full difference of a matrix where that is smaller.
-    `preview` computes ranks and errors only: the result's `lora` is an empty state dict and no file
-    is written. Raises LoraError where the budget is too small for the file, and for a selected
-    module of a kind that needs the base weight, unless its rank is within a fixed one.
+    `lora` is a path, a state dict or a Lora, `rule` a rank rule or budget, `layers` a selector
+    (empty: all modules). `output` says where the result goes and in which dtype and spelling,
+    `compute` where and how to compute. `preview` computes ranks and errors only: the result's
+    `lora` is an empty state dict and no file is written.
+
+    The cut is the optimum of its rank (Eckart and Young 1936). LoHa and LoKr become LoRA; so does a
+    full difference of a matrix where that is smaller. Raises SettingError where the budget is too
+    small for the file or the selector matches nothing, and FileError for a file that cannot be read
+    or written and for a selected module of a kind that needs the base weight, unless its rank is
+    within a fixed one.
+
+    >>> _, character = core.samples()
+    >>> small = core.resize(character, core.RankRule("energy", 0.9))
+    >>> small.report.rank_summary(), round(small.report.relative_error, 2)
+    ('1 to 6', 0.2)
     """
     source = Lora.of(lora)
     targets = lay_out([source], output.spelling_for(source))

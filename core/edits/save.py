@@ -27,11 +27,16 @@ def save(
 ) -> Path:
     """Write every tensor as it stands, or all factors in another dtype, and return the path.
 
-    `metadata` None takes what the LoRA has; `wishes` say what of it is kept, and what else is to
-    be there. A file's tensors keep their order, and with it the hash of what stands after the
-    header; hashes that are no longer those of the tensors are computed anew. `compute` is asked for
-    `cancelled` only. Raises LoraError for a source without a LoRA in it, and where the file cannot
-    be written.
+    `lora` is a path, a state dict or a Lora, `path` the file to write. `dtype` is one of
+    DTYPE_CHOICES. `metadata` None takes what the LoRA has; `wishes` say what of it is kept, and
+    what else is to be there. A file's tensors keep their order, and with it the hash of what stands
+    after the header; hashes that are no longer those of the tensors are computed anew. `compute` is
+    asked for `cancelled` only. Raises FileError for a source without a LoRA in it and where the
+    file cannot be written, SettingError where the dtype cannot hold a number.
+
+    >>> _, character = core.samples()
+    >>> core.save(character, "half.safetensors", "fp16").name
+    'half.safetensors'
     """
     output = Output(path, dtype, metadata=wishes)
     read = Lora.of(lora)

@@ -24,8 +24,18 @@ def select(
 ) -> tuple[Edited, Edited | None]:
     """(the selected modules, all others) as they stand, to the bit.
 
-    The second is made where `rest` says how. Tensors outside modules can be selected by their keys.
-    Raises LoraError when either side would be empty; both are written, or neither is.
+    `lora` is a path, a state dict or a Lora. `layers` is a selector: patterns separated by commas,
+    where a leading minus excludes; tensors outside modules can be selected by their keys. `output`
+    says where the selected ones go, `rest` where all others do; where it is None there is no second
+    part, and None is returned for it. `compute` tells progress and is asked for `cancelled`.
+
+    Raises EmptyRest or another SettingError when either side would be empty or a pattern matches
+    nothing, FileError for what cannot be read or written; both files are written, or neither is.
+
+    >>> _, character = core.samples()
+    >>> kept, others = core.select(character, "double_blocks, -*mod*", rest=core.Output())
+    >>> len(kept.report.modules) + len(others.report.modules)
+    28
     """
     source = Lora.of(lora)
     targets = lay_out([source], output.spelling_for(source))

@@ -28,9 +28,19 @@ def verify(
 ) -> Report:
     """The true error of a written file against the weighted sum of its inputs.
 
+    `written` is a path, a state dict or a Lora, `inputs` a list of them, `weights` their weights
+    (or one for all), `block_weights` the text that the blend had. `compute` says where and in which
+    dtype.
+
     Per module ||written - exact|| / ||exact|| in the Frobenius norm, computed from the factors in
     `compute.dtype`, rounding of the output dtype and all else included; a module that the written
-    file lacks counts with its whole norm. In total the same over all modules as one vector.
+    file lacks counts with its whole norm. In total the same over all modules as one vector. Raises
+    MismatchError for files that do not belong together, FileError for what cannot be read.
+
+    >>> loras = core.samples()
+    >>> edited = core.blend(loras, settings=core.Blend((0.8, 0.6), "full"))
+    >>> core.verify(edited.lora, loras, [0.8, 0.6]).relative_error < 1e-6
+    True
     """
     if not inputs or len(weights) not in (1, len(inputs)):
         raise SettingError(

@@ -120,13 +120,19 @@ def analyze_lora(
     """The table of a file or state dict: one row per module, in the file's order.
 
     A is the stored down factor, B the stored up factor, dW the update as ComfyUI applies it at
-    strength 1. `statistics` "spectral" leaves out the columns that need the entries of dW.
-    `svd_topk` singular values get a column. `svd_exact_max_elems` is accepted for compatibility:
-    spectra are exact at any size. `compute` overrides device and dtype. With `return_df` False the
-    rows come as dicts.
+    strength 1. `state_dict` is a path, a state dict or a Lora. `statistics` "spectral" leaves out
+    the columns that need the entries of dW. `layers` selects modules. `svd_topk` singular values
+    get a column. `svd_exact_max_elems` is accepted for compatibility: spectra are exact at any
+    size. `compute` overrides `device` (None: auto) and `dtype` (None: float32). With `return_df`
+    False the rows come as dicts.
 
     Where something does not exist or cannot be measured its columns are NaN, and `not_measured`
-    says why. Raises SettingError for an unknown level or a selector that matches nothing.
+    says why. Raises SettingError for an unknown level or a selector that matches nothing, FileError
+    for what cannot be read.
+
+    >>> table = core.analyze_lora(core.samples()[1], "cpu", statistics="spectral")
+    >>> len(table), round(float(table["dW.svd.spectral_norm"].max()), 2)
+    (28, ...)
     """
     if statistics not in LEVELS:
         one_of("statistics", statistics, STATISTICS)
@@ -166,7 +172,15 @@ def analyze_and_display(
     sort_by: str = "dW.svd.spectral_norm",
     ascending: bool = False,
 ) -> pd.DataFrame:
-    """The full table, sorted; shown in a notebook, printed elsewhere."""
+    """The full table, sorted; shown in a notebook, printed elsewhere.
+
+    `lora`, `device` and `dtype` are those of `analyze_lora`, `sort_by` and `ascending` those of
+    `sort_table`. Raises what they raise.
+
+    >>> table = core.analyze_and_display(core.samples()[1], "cpu", sort_by="rank")
+    layer ...
+    [28 rows x ... columns]
+    """
     table = sort_table(analyze_lora(lora, device, dtype), sort_by, ascending)
     # IPython makes its display function a builtin.
     show = getattr(builtins, "display", print)
@@ -175,7 +189,14 @@ def analyze_and_display(
 
 
 def sort_table(table: pd.DataFrame, sort_by: str, ascending: bool = False) -> pd.DataFrame:
-    """The rows by a column, NaN last. Raises SettingError where the table has no such column."""
+    """The rows of a `table` by a column, the largest first (or `ascending`), NaN last.
+
+    `sort_by` is the column. Raises SettingError where the table has no such column.
+
+    >>> table = core.analyze_lora(core.samples()[1], "cpu", statistics="spectral")
+    >>> core.sort_table(table, "dW.svd.spectral_norm")["module"].iloc[0]
+    'double_blocks.0.img_mod.lin'
+    """
     if sort_by not in table.columns:
         alike = [column for column in table.columns if sort_by.split(".")[-1] in column]
         hint = f"such as {', '.join(alike[:4])}" if alike else "of those that --csv writes"

@@ -60,7 +60,12 @@ def new_figure() -> Figure:
 
 
 def to_png(figure: Figure) -> bytes:
-    """The figure as the bytes of a PNG file; the same figure gives the same bytes."""
+    """The `figure` as the bytes of a PNG file; the same figure gives the same bytes.
+
+    >>> table = core.analyze_lora(core.samples()[1], "cpu", statistics="spectral")
+    >>> core.to_png(core.chart(table, "heat map"))[1:4]
+    b'PNG'
+    """
     return _encode(figure, "png")
 
 
@@ -77,7 +82,14 @@ def chart_form(path: str | os.PathLike[str]) -> str:
 
 
 def save_chart(figure: Figure, path: str | os.PathLike[str]) -> Path:
-    """Write a .png or .svg file. Raises FileError for another ending or where it cannot."""
+    """Write a `figure` as a .png or .svg file, and return its `path`.
+
+    Raises FileError for another ending or where it cannot be written.
+
+    >>> table = core.analyze_lora(core.samples()[1], "cpu", statistics="spectral")
+    >>> core.save_chart(core.chart(table, "spectrum"), "spectrum.svg").name
+    'spectrum.svg'
+    """
     target = Path(path)
     data = _encode(figure, chart_form(target))
     try:

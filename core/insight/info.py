@@ -28,7 +28,16 @@ MOST_TAGS = 8
 
 
 def describe(lora: Lora) -> dict[str, Any]:
-    """Everything `info` knows, for JSON."""
+    """Everything that `info` knows of a `lora`, for JSON.
+
+    A dict: name, bytes, family (None where it is unknown), confidence, spelling, modules, notes,
+    other_tensors, left_out, metadata. Each of the modules is a dict, too: name, stored_as, kind,
+    rank, alpha, shape [out, in], dtype. Raises FileError where an alpha is no number.
+
+    >>> facts = core.describe(core.Lora(core.samples()[0]))
+    >>> facts["family"], facts["spelling"], facts["modules"][0]["rank"]
+    ('Flux', 'diffusers', 8)
+    """
     return {
         "name": lora.name,
         "bytes": lora.bytes,
@@ -56,7 +65,11 @@ def describe(lora: Lora) -> dict[str, Any]:
 
 
 def summary(lora: Lora) -> list[str]:
-    """The same for a person, as `label: text` lines."""
+    """The same as `describe` for a person: what a `lora` holds, as `label: text` lines.
+
+    >>> print(core.summary(core.Lora(core.samples()[1]))[1])
+    family: Flux (certain, 28 of 28 names known)
+    """
     facts = describe(lora)
     modules = facts["modules"]
 

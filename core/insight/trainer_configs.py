@@ -90,9 +90,15 @@ class Plan(NamedTuple):
 def trainer_config(trainer: str, lora: Lora, blocks: Sequence[str]) -> str:
     """The text to paste into a trainer's configuration (or command line) to train these blocks.
 
-    `blocks` are names such as `double_blocks.3`. A comment says which blocks of text encoders are
-    left out, and for which other model the file could be. Raises LoraError for an unknown trainer,
-    for blocks that the file does not have, and where the trainer has no way to say it.
+    `trainer` is one of TRAINERS, `lora` the Lora that the `blocks` are of: names such as
+    `double_blocks.3`. A comment says which blocks of text encoders are left out, and for which
+    other model the file could be. Raises SettingError for an unknown trainer and where it has no
+    way to say it, MismatchError for blocks that the file does not have.
+
+    >>> lora = core.Lora(core.samples()[1])
+    >>> print(core.trainer_config("kohya", lora, ["double_blocks.1"]))
+    # sd-scripts
+    --network_train_unet_only ... "train_double_block_indices=1" "train_single_block_indices=none"
     """
     one_of("trainer", trainer, TRAINERS)
     places = [(module, locate(module.canonical)) for module in lora.modules.values()]

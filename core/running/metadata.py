@@ -53,6 +53,12 @@ class Wishes:
     `keep` is one of METADATA_CHOICES: everything that is true, what other programs need, or
     nothing. Then the keys of `unset` go and the entries of `set` come. Raises SettingError for a
     key without a name.
+
+    >>> wishes = core.Wishes("minimal", set=(("modelspec.title", "Mine"),))
+    >>> style, _ = core.samples()
+    >>> edited = core.convert(style, core.Output(metadata=wishes))
+    >>> edited.lora.metadata["modelspec.title"]
+    'Mine'
     """
 
     keep: str = KEEP

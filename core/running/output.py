@@ -32,6 +32,8 @@ class Output:
     `path` None returns a state dict. `dtype` is one of DTYPE_CHOICES and `spelling`
     one of SPELLING_CHOICES, where match is the first input's. `metadata` is what the file is to say
     about itself. Raises SettingError for another word.
+
+    >>> output = core.Output("small.safetensors", dtype="bf16", spelling="kohya")
     """
 
     path: str | os.PathLike[str] | None = None

@@ -63,7 +63,21 @@ class ModuleReport:
 
 @dataclass
 class Report:
-    """The account of one edit."""
+    """The account of one edit, whose name is `operation`.
+
+    `inputs` (name, bytes, SHA-256) and `settings` are those of the edit. `modules` has a row for
+    each module: ranks, what was done, the error. `matched` modules are in several inputs, `only_in`
+    counts those of a single one, for each input. Tensors outside modules were `carried` through or
+    `dropped`, by their keys with the reason. `notes` are for the user. `output_bytes` are those of
+    all tensors written, `output` is the path or None.
+
+    >>> style, _ = core.samples()
+    >>> report = core.resize(style, core.RankRule("rank", 4)).report
+    >>> report.rank_summary(), round(report.relative_error, 3)
+    ('4', ...)
+    >>> print(report.markdown(rows=3).splitlines()[0])
+    ## Resize
+    """
 
     operation: str
     inputs: list[dict[str, Any]] = field(default_factory=list)
@@ -161,7 +175,16 @@ class Report:
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """The lines of a Markdown table, aligned so that it reads well as plain text, too."""
+    """The lines of a Markdown table, aligned so that it reads well as plain text, too.
+
+    `header` and each of the `rows` have a text for every column.
+
+    >>> for line in core.markdown_table(["layer", "rank"], [["img_in", "8"]]):
+    ...     print(line)
+    | layer  | rank |
+    | ------ | ---- |
+    | img_in | 8    |
+    """
     cells = [header, *rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     cells.insert(1, ["-" * width for width in widths])
@@ -172,5 +195,9 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list
 
 
 def megabytes(size: int) -> str:
-    """Bytes as MB (10^6 bytes)."""
+    """A `size` in bytes as text: MB are 10^6 bytes, kB 10^3.
+
+    >>> core.megabytes(187448)
+    '0.2 MB'
+    """
     return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"

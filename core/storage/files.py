@@ -247,7 +247,16 @@ def open_tensors(source: "str | os.PathLike[str] | Mapping[str, Tensor] | Tensor
 
 
 class StateDict(dict[str, Tensor]):
-    """A state dict that carries the file's metadata and name along."""
+    """A state dict that carries the file's metadata and name along.
+
+    A dict of key -> tensor: `tensors` as they are, of any shape and dtype. `metadata` are the texts
+    that a file has beside them, `name` is what messages call it (None: "state dict").
+
+    >>> style, _ = core.samples()
+    >>> lora = core.StateDict(core.load(style), {"title": "mine"}, "my LoRA")
+    >>> core.convert(lora, core.Output()).lora.metadata["title"]
+    'mine'
+    """
 
     def __init__(
         self,
@@ -263,7 +272,14 @@ class StateDict(dict[str, Tensor]):
 def load(path: str | os.PathLike[str], name: str | None = None) -> StateDict:
     """A file as a state dict with its metadata, its tensors mapped from the disk.
 
-    `name` is what messages are to call it. Raises FileError for what is no safetensors file.
+    `path` is that of a safetensors file. `name` is what messages are to call it. Every edit and
+    analysis takes a path, too; load where the tensors themselves are wanted. Raises FileError for
+    what is no safetensors file.
+
+    >>> style, _ = core.samples()
+    >>> lora = core.load(style)
+    >>> lora["transformer.transformer_blocks.0.attn.to_q.lora_A.weight"].shape
+    torch.Size([8, 64])
     """
     tensors = FileTensors(path)
     return StateDict(

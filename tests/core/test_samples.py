@@ -1,17 +1,17 @@
-"""The two trained sample files: real spectra, two spellings, split against fused projections."""
+"""The two trained sample files: real spectra, two spellings, split against fused projections.
 
-from pathlib import Path
+Also of shipped.py: it says where they are.
+"""
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from core import Blend, Lora, Output, RankRule, blend, convert, resize, select, verify
+from core import Blend, Lora, Output, RankRule, blend, convert, resize, samples, select, verify
 from tests.helpers import best_error, dense, error, same_bits
 from tests.marks import one_in
 
-SAMPLES = Path(__file__).parents[2] / "core" / "samples"
-STYLE, CHARACTER = SAMPLES / "style_diffusers.safetensors", SAMPLES / "character_kohya.safetensors"
+STYLE, CHARACTER = samples()
 
 # diffusers name -> (kohya's block and its weight, the part of it), for the miniature of the samples
 DOUBLE = {

@@ -17,7 +17,7 @@ CONTRACT = Path(__file__).with_name("contract.json")
 def test_saved_workflows_keep_working(nodes: dict[str, Any]) -> None:
     """Node ids, inputs, their types, order, defaults and choices, outputs: append, never change.
 
-    After appending, paste what this test prints into contract.json.
+    After appending, `python -m tests.pin_contracts` writes contract.json.
     """
     now = {name: contract(node) for name, node in nodes.items()}
     assert now == json.loads(CONTRACT.read_text()), json.dumps(now, indent=1)

@@ -1,4 +1,7 @@
-"""metadata and recipe, and the options that all commands that write share."""
+"""metadata and recipe, and the options that all commands that write share.
+
+Also of recipe.py: it reads what the options of metadata write.
+"""
 
 import json
 import shlex

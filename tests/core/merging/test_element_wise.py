@@ -1,4 +1,7 @@
-"""Element-wise methods against their papers' formulas on dense matrices, and against PEFT's."""
+"""Element-wise methods against their papers' formulas on dense matrices, and against PEFT's.
+
+Also of stacks.py: every one of these methods sees its tiles through it.
+"""
 
 import numpy as np
 import pytest

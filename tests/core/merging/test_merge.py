@@ -1,4 +1,7 @@
-"""What holds of every method, and of truncation."""
+"""What holds of every method, and of truncation.
+
+Also of method.py: the registry and the parameters of every method.
+"""
 
 from math import inf, nan
 

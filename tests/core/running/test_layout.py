@@ -2,6 +2,8 @@
 
 The oracle is a miniature Flux (tests/helpers.py) whose weights are patched the way ComfyUI does:
 whole weights by kohya and generic names, row slices by diffusers names, one of them swapped.
+
+Also of part_sizes.py: every fused weight here is cut by it.
 """
 
 from itertools import product

@@ -1,4 +1,7 @@
-"""Metadata of what is written, as other programs read them: whose, model, file, words."""
+"""Metadata of what is written, as other programs read them: whose, model, file, words.
+
+Also of united.py: what several files say together.
+"""
 
 import json
 import re
@@ -451,3 +454,71 @@ def test_the_tensors_are_the_same_whatever_the_file_says(tmp_path):
         loaded = load(write(path, tmp_path / keep, wishes=Wishes(keep)))
         assert same_bits(loaded, load(path))
     assert Path(tmp_path / "none").stat().st_size < Path(tmp_path / "keep").stat().st_size
+
+
+def with_metadata(tensors, **metadata) -> StateDict:
+    result = StateDict(tensors)
+    result.metadata = metadata
+    return result
+
+
+STALE = {
+    "sshs_model_hash": "a",
+    "sshs_legacy_hash": "b",
+    "modelspec.hash_sha256": "c",
+    "lora_adapter_metadata": '{"r": 8}',
+    "ss_network_dim": "8",
+    "ss_network_alpha": "4.0",
+}
+
+
+def metadata_after(edit, tensors=None) -> dict[str, str]:
+    first = with_metadata(
+        lora_file("ab", KOHYA, rank=8, alpha=4.0) if tensors is None else tensors,
+        title="x",
+        **STALE,
+    )
+    return edit(first).lora.metadata
+
+
+def test_a_changed_rank_is_corrected_and_hashes_go():
+    found = metadata_after(lambda first: resize(first, RankRule("rank", 3)))
+    assert found.pop("lora_alloy")
+    assert found == {"title": "x", "ss_network_dim": "3", "ss_network_alpha": "3"}
+
+
+def test_ranks_that_differ_have_no_number():
+    tensors = lora("a", pair=KOHYA, rank=8, alpha=4.0) | lora("b", pair=KOHYA, rank=2, alpha=2.0)
+    found = metadata_after(lambda first: resize(first, RankRule("rank", 3)), tensors)
+    assert set(found) == {"title", "lora_alloy"}
+
+
+def test_alphas_that_differ_have_no_number():
+    # One module is copied with alpha 1, the other written with alpha = rank: both have rank 2.
+    tensors = lora("a", pair=KOHYA, rank=2, alpha=1.0) | lora("b", pair=KOHYA, rank=4, alpha=4.0)
+    found = metadata_after(lambda first: resize(first, RankRule("rank", 2)), tensors)
+    assert found["ss_network_dim"] == "2" and "ss_network_alpha" not in found
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda first: select(first, "a")[0],
+        lambda first: blend(first, None, Blend(layers="a", rank="full")),
+        lambda first: resize(first, RankRule("rank", 99), output=Output(dtype="fp16")),
+        lambda first: blend(
+            first, lora("b", rank=8) | lora("c"), Blend((1, 1), "full", layers="a, c")
+        ),
+    ],
+    ids=["select", "layers", "dtype", "second file"],
+)
+def test_hashes_go_when_the_tensors_are_others_though_each_is_a_copy(edit):
+    found = metadata_after(edit)
+    assert not {"sshs_model_hash", "sshs_legacy_hash", "modelspec.hash_sha256"} & set(found)
+
+
+def test_without_alpha_keys_the_metadata_has_none():
+    found = metadata_after(
+        lambda first: resize(first, RankRule("rank", 3)), lora_file("ab", rank=8)
+    )
+    assert "ss_network_alpha" not in found

@@ -1,13 +1,15 @@
 """Recipes within recipes: all that a file was made of, bounded, and never trusted."""
 
+import hashlib
 import json
 
 import pytest
 
-from core import Blend, Lora, Output, RankRule, blend, resize, summary
+from core import Blend, Lora, Output, RankRule, StateDict, blend, resize, summary
 from core.running import provenance
 from core.running.provenance import read_recipe
-from tests.helpers import lora, save
+from tests.every_edit import UNTOUCHED
+from tests.helpers import lora, lora_file, save
 
 from .programs import metadata
 
@@ -103,3 +105,43 @@ def test_hostile_recipes_stay_small():
     found = read_recipe({"lora_alloy": json.dumps(extra)})
     assert found.keys() == {"version", "operation", "settings", "inputs"}
     assert found["inputs"] == [ENTRY]
+
+
+def test_the_recipe_is_recorded(tmp_path):
+    path = save(lora("x"), tmp_path / "in.safetensors")
+    result = blend(path, lora("x", seed=1), Blend((0.5, 2.0), 3, layers="x"))
+    recipe = json.loads(result.lora.metadata["lora_alloy"])
+    digest = hashlib.sha256((tmp_path / "in.safetensors").read_bytes()).hexdigest()
+    assert recipe["operation"] == "blend" and recipe["version"]
+    assert recipe["settings"]["weights"] == [0.5, 2.0] and recipe["settings"]["rank"] == "rank 3"
+    assert recipe["inputs"][0] == {"name": "in.safetensors", "sha256": digest}
+    assert recipe["inputs"][1]["sha256"] is None
+
+
+def settings_of(edited) -> dict:
+    return json.loads(edited.lora.metadata["lora_alloy"])["settings"]
+
+
+def test_the_recipe_names_what_was_given_as_a_function():
+    files = lora_file("ab"), lora_file("ab", seed=1)
+    plain = settings_of(blend(*files, FULL))
+    assert (plain["balance"], plain["block_weights"], plain["layers"]) == ("none", "", "")
+    balanced = Blend(rank="full", balance=lambda *_: (1.0, 1.0))
+    told = settings_of(
+        blend(*files, balanced, block_rule=lambda *_: (1, 1), keep=lambda name, _: name == "a")
+    )
+    assert told["balance"] == told["block_weights"] == told["layers"] == "a function"
+
+
+def test_the_recipe_names_dtype_and_spelling():
+    output = Output(dtype="fp16", spelling="kohya")
+    for edit in UNTOUCHED.values():
+        told = settings_of(edit(lora("x"), output))
+        assert (told["dtype"], told["spelling"]) == ("fp16", "kohya")
+
+
+def test_an_edit_of_an_edit_keeps_the_recipe_of_the_first():
+    once = blend(StateDict(lora("x"), {"title": "t"}), None, Blend((0.5,))).lora
+    twice = resize(once, RankRule("rank", 2)).lora
+    assert twice.metadata["title"] == "t"
+    assert json.loads(twice.metadata["lora_alloy"])["operation"] == "resize"

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from core import Blend, Cancelled, Compute, LoraError, blend, choose_device
-from core.algebra.cached import cached_property
 from core.running.stream import stream
 from tests.helpers import lora_file, same_bits
 
@@ -185,17 +184,3 @@ def test_a_device_that_is_not_there_is_refused(name):
 def test_the_cpu_is_always_there():
     assert choose_device("cpu") == torch.device("cpu")
     assert choose_device("auto").type in ("cpu", "cuda")
-
-
-def test_one_module_does_not_wait_for_another_ones_decomposition():
-    both = threading.Barrier(2)
-
-    class Slow:
-        @cached_property
-        def value(self):
-            both.wait(timeout=10)  # Passes only while two instances compute at once.
-            return object()
-
-    slow = [Slow(), Slow()]
-    first = list(stream(slow, repr, lambda item, _: item.value, Compute(workers=2)))
-    assert first == [item.value for item in slow]
