@@ -150,8 +150,7 @@ def _balance() -> Any:
     temperature = number(
         "temperature", 1.0, "How soft the choice is: low lets the stronger LoRA win.", 0.01
     )
-    floor = "The least that either LoRA counts: its strength for proportional and power law, its "
-    floor += "share for softmax and sigmoid."
+    floor = "The least that either LoRA counts: its share for softmax, its strength for the others."
     least, share = number("floor", 0.02, floor), number("floor", 0.0, floor)
     power = number("power", 0.5, "1 is proportional; below 1 evens the two LoRAs out.", -10.0)
     bias = number("bias", 0.0, "Above 0 favours the first LoRA, below 0 the second.", -1000.0)

@@ -126,7 +126,12 @@ def analyze_lora(
     rows come as dicts.
 
     Where something does not exist or cannot be measured its columns are NaN, and `not_measured`
-    says why. Raises SettingError for an unknown level or a selector that matches nothing.
+    and `delta_error` say why; where all is well the first is an empty text and the second None.
+
+    Where the notebook was wrong: it left alpha out, so that dW had another scale than what ComfyUI
+    applies; read `lora_A` and `lora_B` only; had NaN for the spectra of matrices above
+    `svd_exact_max_elems`; and estimated others from random vectors, another result in every run.
+    Here alpha counts, every kind is read, and all spectra are exact. Raises SettingError for an unknown level or a selector that matches nothing.
     """
     if statistics not in LEVELS:
         one_of("statistics", statistics, STATISTICS)
@@ -217,7 +222,7 @@ def _row(module: Module, statistics: str, top: int, compute: Compute) -> dict[st
 
 def _stored(module: Module, statistics: str, compute: Compute) -> dict[str, Any]:
     """The columns of the stored factors A and B: shapes, rank, and their own statistics."""
-    row: dict[str, Any] = {"rank": module.rank or nan, "rank_match": None, "delta_error": ""}
+    row: dict[str, Any] = {"rank": module.rank or nan, "rank_match": None, "delta_error": None}
     row |= dict.fromkeys(("A.shape", "B.shape", "deltaW.shape"))
     row |= {"in_dim": nan, "out_dim": nan}
     keys = module.adapter.keys

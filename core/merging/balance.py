@@ -1,8 +1,11 @@
 """Dynamic weights: how strongly each of two LoRAs counts in a module, from its spectral norms.
 
 Each function makes a rule (module name, spectral norm 1, spectral norm 2) -> (multiplier 1,
-multiplier 2); a norm is None where that file lacks the module. A file that lacks the module gets
-multiplier 0 and the other one all of the strength; (1, 1) where both lack it.
+multiplier 2); a norm is None where that file lacks the module. The file that has it alone gets all
+of the strength; (1, 1) where both lack it. Where there is no strength to rescale (a norm of zero, and
+no other) the shares are the multipliers.
+
+The rules, their defaults and what a floor lifts are the notebook's; it was right in all of them.
 """
 
 from collections.abc import Callable, Mapping
@@ -36,7 +39,11 @@ class Balance:
 
 
 def softmax_spectral_weight_fn(temperature: float = 1.0, floor: float = 0.0) -> Balance:
-    """Shares by softmax of the norms over `temperature`, each at least `floor`. Not rescaled."""
+    """Shares by softmax of the norms over `temperature`. Not rescaled.
+
+    Shares are lifted to `floor` and divided by their sum, that of a file that lacks the module too:
+    the other one counts 1 / (1 + floor) there.
+    """
     _check_temperature(temperature)
     rule = _rule(lambda s1, s2: _softmax(s1, s2, temperature), floor, None)
     return Balance("softmax", {"temperature": temperature, "floor": floor}, rule)
@@ -80,9 +87,16 @@ def dyn_weights_margin_sigmoid(
     bias: float = 0.0,
     floor: float = 0.02,
 ) -> Balance:
-    """The first share is sigmoid((norm 1 - norm 2 + bias) / temperature), floored, rescaled."""
+    """The first share is sigmoid((norm 1 - norm 2 + bias) / temperature), rescaled to the target.
+
+    Both norms count as `floor` at least, as in the proportional rule.
+    """
     _check_temperature(temperature)
-    rule = _rule(lambda s1, s2: _softmax(s1 + bias, s2, temperature), floor, target_total_strength)
+    rule = _rule(
+        lambda s1, s2: _softmax(max(s1, floor) + bias, max(s2, floor), temperature),
+        0.0,
+        target_total_strength,
+    )
     settings = {"target_strength": target_total_strength, "temperature": temperature}
     return Balance("sigmoid", settings | {"bias": bias, "floor": floor}, rule)
 
@@ -97,6 +111,7 @@ def _rule(
             first, second = (0.0, 1.0) if norm_1 is None else (1.0, 0.0)
         else:
             first, second = share(norm_1, norm_2)
+        if target is None or None not in (norm_1, norm_2):
             first, second = _normalised(max(first, floor), max(second, floor))
         # The family of dyn_weights: weight 1 * norm 1 + weight 2 * norm 2 == target.
         strength = first * (norm_1 or 0.0) + second * (norm_2 or 0.0)
