@@ -131,7 +131,8 @@ def analyze_lora(
     Where the notebook was wrong: it left alpha out, so that dW had another scale than what ComfyUI
     applies; read `lora_A` and `lora_B` only; had NaN for the spectra of matrices above
     `svd_exact_max_elems`; and estimated others from random vectors, another result in every run.
-    Here alpha counts, every kind is read, and all spectra are exact. Raises SettingError for an unknown level or a selector that matches nothing.
+    Here alpha counts, every kind is read, and all spectra are exact. Raises SettingError for an
+    unknown level or a selector that matches nothing.
     """
     if statistics not in LEVELS:
         one_of("statistics", statistics, STATISTICS)
@@ -183,7 +184,7 @@ def sort_table(table: pd.DataFrame, sort_by: str, ascending: bool = False) -> pd
     """The rows by a column, NaN last. Raises SettingError where the table has no such column."""
     if sort_by not in table.columns:
         alike = [column for column in table.columns if sort_by.split(".")[-1] in column]
-        hint = f"such as {', '.join(alike[:4])}" if alike else "of those that --csv writes"
+        hint = f"such as {', '.join(alike[:4])}" if alike else f"such as {table.columns[0]}"
         raise SettingError(
             f"sort by {sort_by!r}: no such column among the {len(table.columns)} measured",
             fix=f"choose one {hint}; those of the entries of dW need statistics=full",

@@ -40,9 +40,9 @@ def block_importance_from_softmax(
 
     Where the notebook was wrong:
 
-    * its pattern, `transformer_blocks\\.(\\d+)`, is also found in `single_transformer_blocks.3`, and
-      the double and single blocks of one number were added together: blocks of several containers
-      have their names here, `double_blocks.3`;
+    * its pattern, `transformer_blocks\\.(\\d+)`, is also found in `single_transformer_blocks.3`,
+      and the double and single blocks of one number were added together: blocks of several
+      containers have their names here, `double_blocks.3`;
     * it is not found in other trainers' names, and the inner index of SDXL's
       `input_blocks.4.1.transformer_blocks.0` is no block: the outer one counts here;
     * the softmax of raw norms depends on the scale of the file: there is a `temperature`, and
@@ -81,9 +81,9 @@ def block_importance_from_energy(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """As block_importance_from_softmax, with each layer's share of the sum of squared norms.
 
-    Blocks have their names. The column of the layers' shares is `energy_share`. With Frobenius norms this is the energy: all
-    singular values count, and the scale of the file does not. Where every layer is zero all layers
-    are equally important.
+    Blocks have their names. The column of the layers' shares is `energy_share`. With Frobenius
+    norms this is the energy: all singular values count, and the scale of the file does not. Where
+    every layer is zero all layers are equally important.
     """
 
     def energy(norms: pd.Series[float]) -> pd.Series[float]:
@@ -146,8 +146,8 @@ def top_blocks_by_threshold(
 
     The rows of block_importance_from_softmax up to there, with a running `cumulative` column;
     `return_layers` adds the layers of these blocks. Where the notebook was wrong: see there; and a
-    threshold of 0.9 is reached by a sum of 0.8999999999999999, which is rounding. Raises SettingError, a ValueError, for a
-    threshold outside (0, 1].
+    threshold of 0.9 is reached by a sum of 0.8999999999999999, which is rounding. Raises
+    SettingError, a ValueError, for a threshold outside (0, 1].
     """
     blocks, layers = block_importance_from_softmax(df, layer_col, norm_col, pattern, temperature)
     blocks = blocks.assign(cumulative=blocks["block_importance"].cumsum())
@@ -177,7 +177,6 @@ def _importance(
     shares: Callable[[pd.Series[float]], pd.Series[float]],
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     import numpy as np
-    import pandas as pd
 
     for column in (layer_col, norm_col):
         if column not in df.columns:

@@ -2,8 +2,8 @@
 
 Each function makes a rule (module name, spectral norm 1, spectral norm 2) -> (multiplier 1,
 multiplier 2); a norm is None where that file lacks the module. The file that has it alone gets all
-of the strength; (1, 1) where both lack it. Where there is no strength to rescale (a norm of zero, and
-no other) the shares are the multipliers.
+of the strength; (1, 1) where both lack it. Where there is no strength to rescale (a norm of zero,
+and no other) the shares are the multipliers.
 
 The rules, their defaults and what a floor lifts are the notebook's; it was right in all of them.
 """
