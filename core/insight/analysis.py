@@ -11,7 +11,7 @@ import torch
 
 from ..errors import LoraError, SettingError, one_of
 from ..naming.blocks import locate
-from ..naming.selectors import Selector
+from ..naming.layers import Layers
 from ..reading.lora import Lora, Module, Source
 from ..running.stream import CPU, Compute, choose_device, stream
 from .elements import PERCENTILES, Entries
@@ -145,7 +145,11 @@ def analyze_lora(
         # Apple's GPUs have no float64, in which spectra and sums are computed.
         compute = replace(compute, device=CPU)
     lora = Lora.of(state_dict)
-    names = Selector.parse(layers).select(lora.modules, lora.name)
+    known = Layers({n: [m.raw] for n, m in lora.modules.items()}, lora.family, lora.name)
+    names = known.selected(layers)
+    if not names:
+        problem = f"selector {layers!r} selects no layer"
+        raise SettingError(problem, fix="widen it", file=lora.name)
     modules = [module for name, module in lora.modules.items() if name in names]
 
     def one(module: Module, compute: Compute) -> dict[str, Any]:
