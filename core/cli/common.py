@@ -17,10 +17,12 @@ from ..reading.lora import Lora, Reading
 from ..running.output import DTYPE_CHOICES, SPELLING_CHOICES, Output
 from ..running.report import ModuleReport, Report
 from ..running.stream import Compute, choose_device
+from .parser import float_
 
 SELECTOR_HELP = (
     "which layers, by canonical name: comma-separated patterns, * for anything, 0-9 for a range of "
-    "blocks, a leading - to exclude, such as 'double_blocks.0-9, -*mod*' (names: lora-alloy info)"
+    "blocks, a leading - to exclude, te and unet, the file's own names, such as "
+    "'double_blocks.0-9, -*mod*' (names: lora-alloy info)"
 )
 
 
@@ -77,7 +79,7 @@ def opened(path: str, options: argparse.Namespace) -> Lora:
 
 def weights_option(parser: Any, text: str) -> None:
     parser.add_argument(
-        "--weights", metavar="W", nargs="+", type=float, default=[1.0],
+        "--weights", metavar="W", nargs="+", type=float_, default=[1.0],
         help=f"{text}; one for each, or one for all (default 1)",
     )  # fmt: skip
 
