@@ -53,7 +53,8 @@ class LoraAlloyBlend(io.ComfyNode):
                                 tooltip="Extra factors for some layers, one line each: "
                                 "'pattern: factor 1, factor 2', such as 'double_blocks.0-9: 1, "
                                 "0'. They are multiplied onto the weights; the last line that "
-                                "fits a layer counts."),
+                                "fits a layer counts. Vectors and presets such as lbw=OUTD are "
+                                "read for SD1.5, SDXL and Flux."),
                 _balance(),
                 io.Boolean.Input("drop_near_zero", default=True, advanced=True,
                                  tooltip="Leave out layers that come out as zero, such as those "

@@ -36,7 +36,7 @@ RULE_OPTIONS = {
     "sv_ratio": "keep singular values of at least the largest divided by this",
     "sv_cumulative": "keep this share of the sum of singular values",
     "sv_fro": "keep this share of the Frobenius norm",
-    "megabytes": "make the file at most this large (MB of 10^6 bytes, or 40MB, 1GB), at the least error",
+    "megabytes": "make the file at most this large (MB of 10^6 bytes; or 1GB), at the least error",
     "parameters": "keep at most this many parameters, at the least error",
 }
 
