@@ -9,6 +9,7 @@ from ..errors import SettingError
 from ..merging.even import Even
 from ..reading.inputs import check_families, file_names, open_together
 from ..reading.lora import Lora, Source
+from ..reading.variants import variant_notes
 from ..running.layout import lay_out
 from ..running.output import Output
 from ..running.report import Report
@@ -65,7 +66,7 @@ def blend(
     }
     report = Report("blend", settings=recipe)
     report.dropped |= {name: "not selected" for name in names if name not in chosen}
-    report.notes += [*layers.notes, *speed_notes(inputs, weights)]
+    report.notes += [*layers.notes, *variant_notes(inputs), *speed_notes(inputs, weights)]
     dtype = output.dtype_for(inputs[0])
     job = Mixture(settings, weights, rule, dtype)
     if isinstance(settings.balance, Even) and settings.balance.whole_file:
