@@ -162,7 +162,7 @@ def _analyze(options: argparse.Namespace) -> None:
             ) from error
     if options.chart:
         save_chart(chart(table, options.chart_kind), options.chart)
-    texts = [*_texts(table), *lora.notes]
+    texts = [*_texts(table), *table.attrs["notes"], *lora.notes]
     if options.json:
         print(
             json.dumps(_json_ready(table.attrs | {"text": texts, "rows": _rows(table)}), indent=1)

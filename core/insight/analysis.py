@@ -166,6 +166,7 @@ def analyze_lora(
     added = {column for row in rows for column in row} - set(columns)
     table = pd.DataFrame(rows, columns=[*columns, *sorted(added)])
     table.attrs = {"lora": lora.name, "family": str(lora.recognition), "statistics": statistics}
+    table.attrs["notes"] = known.notes
     return table
 
 

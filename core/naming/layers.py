@@ -94,12 +94,15 @@ class Layers:
     def _by_own_names(self, pattern: str, expression: re.Pattern[str]) -> set[str]:
         # A prefix such as `diffusion_model.` is the same for all: `*mod*` does not mean it.
         whole = not pattern.startswith("*")
-        return {
-            name
-            for name, raws in self.raws.items()
-            for raw in raws
-            if expression.fullmatch(split_prefix(raw)[1]) or (whole and expression.fullmatch(raw))
-        }
+        flat = compile_pattern(pattern.replace("_", "."))
+
+        def means(raw: str) -> bool:
+            if whole and "." not in raw and flat.fullmatch(raw.replace("_", ".")):
+                return True
+            spelled = [split_prefix(raw)[1], *([raw] if whole else [])]
+            return any(map(expression.fullmatch, spelled))
+
+        return {name for name, raws in self.raws.items() if any(map(means, raws))}
 
     def _nearest(self, pattern: str) -> str:
         depth = pattern.count(".") + 1

@@ -29,6 +29,8 @@ NAMES = list(RAWS)
         ("single_transformer_blocks.0", [0]),
         ("lora_unet_single_blocks_1_linear2", [1]),
         ("lora_unet_*", [1]),
+        ("lora_unet_single_blocks_1", [1]),
+        ("lora_unet_single_blocks_0-9", [1]),
         ("*mod*", [2, 3]),  # not the prefix diffusion_model
         ("*to_q", [0]),
         ("unet", [0, 1, 2]),
