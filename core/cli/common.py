@@ -171,10 +171,13 @@ def show(report: Report, options: argparse.Namespace, every_row: bool = False) -
         print_rows(report.modules, len(report.modules) if every_row else 5)
     few = 8
     lines = report.summary()
+    lines = lines[: len(lines) - len(report.notes)]
     for line in lines[:few]:
         print(line)
     if len(lines) > few:
         print(f"... and {len(lines) - few} more lines: --json shows all")
+    for note in report.notes:  # However long the lists of layers are.
+        print(note)
     if report.output:
         print(f"written: {report.output}")
 

@@ -85,7 +85,8 @@ def test_block_weights_by_preset_and_file(tmp_path, capsys, monkeypatch):
 def test_an_exclusion_of_nothing_and_a_pattern_of_the_family_are_notes(tmp_path, capsys):
     save(flux_file("kohya") | {"odd": torch.ones(2)}, tmp_path / "a.safetensors")
     arguments = ["select", str(tmp_path / "a.safetensors"), "-o", str(tmp_path / "o.safetensors")]
-    assert main([*arguments, "--layers", "UNET, -nothing_like_it, -double_blocks.17"]) == 0
+    text = "UNET, -single_blocks, -nothing_like_it, -double_blocks.17"
+    assert main([*arguments, "--layers", text]) == 0
     printed = capsys.readouterr().out
     assert "exclusion '-nothing_like_it': matches no layer" in printed
     assert "'double_blocks.17': this LoRA has no such layers" in printed
