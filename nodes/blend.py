@@ -64,7 +64,8 @@ class LoraAlloyBlend(io.ComfyNode):
                                 tooltip="Extra factors for some layers, one line each: "
                                 "'pattern: factor 1, factor 2', such as 'double_blocks.0-9: 1, "
                                 "0'. They are multiplied onto the weights; the last line that "
-                                "fits a layer counts."),
+                                "fits a layer counts. Vectors and presets such as lbw=OUTD are "
+                                "read for SD1.5, SDXL and Flux."),
                 _balance(),
                 io.Boolean.Input("drop_near_zero", default=True, advanced=True,
                                  tooltip="Leave out layers that come out as zero, such as those "
@@ -217,8 +218,7 @@ def _balance() -> Any:
     temperature = number(
         "temperature", 1.0, "How soft the choice is: low lets the stronger LoRA win.", 0.01
     )
-    floor = "The least that either LoRA counts: its strength for proportional and power law, its "
-    floor += "share for softmax and sigmoid."
+    floor = "The least that either LoRA counts: its share for softmax, its strength for the others."
     least, share = number("floor", 0.02, floor), number("floor", 0.0, floor)
     power = number("power", 0.5, "1 is proportional; below 1 evens the two LoRAs out.", -10.0)
     bias = number("bias", 0.0, "Above 0 favours the first LoRA, below 0 the second.", -1000.0)

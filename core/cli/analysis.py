@@ -30,6 +30,7 @@ from .common import (
     show,
     verify_written,
 )
+from .parser import float_
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,7 +90,7 @@ def _add_top_blocks(commands: Any) -> None:
     parser.add_argument("lora", metavar="A", help="a .safetensors file")
     parser.add_argument(
         "--threshold",
-        type=float,
+        type=float_,
         default=0.9,
         metavar="X",
         help="importance to reach (default 0.9)",
@@ -100,7 +101,9 @@ def _add_top_blocks(commands: Any) -> None:
         default=SOFTMAX,
         help="softmax of spectral norms, or share of the energy (default softmax)",
     )
-    parser.add_argument("--temperature", type=float, default=1.0, help="of the softmax (default 1)")
+    parser.add_argument(
+        "--temperature", type=float_, default=1.0, help="of the softmax (default 1)"
+    )
     modes = parser.add_mutually_exclusive_group()
     modes.add_argument(
         "--keep", dest="mode", action="store_const", const=KEEP, help="write these blocks (default)"
@@ -159,7 +162,7 @@ def _analyze(options: argparse.Namespace) -> None:
             ) from error
     if options.chart:
         save_chart(chart(table, options.chart_kind), options.chart)
-    texts = [*_texts(table), *lora.notes]
+    texts = [*_texts(table), *table.attrs["notes"], *lora.notes]
     if options.json:
         print(
             json.dumps(_json_ready(table.attrs | {"text": texts, "rows": _rows(table)}), indent=1)

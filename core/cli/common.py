@@ -18,10 +18,12 @@ from ..running.metadata import KEEP, METADATA_CHOICES, TITLE, TRIGGER, Wishes
 from ..running.output import DTYPE_CHOICES, SPELLING_CHOICES, Output
 from ..running.report import ModuleReport, Report
 from ..running.stream import Compute, choose_device
+from .parser import float_
 
 SELECTOR_HELP = (
     "which layers, by canonical name: comma-separated patterns, * for anything, 0-9 for a range of "
-    "blocks, a leading - to exclude, such as 'double_blocks.0-9, -*mod*' (names: lora-alloy info)"
+    "blocks, a leading - to exclude, te and unet, the file's own names, such as "
+    "'double_blocks.0-9, -*mod*' (names: lora-alloy info)"
 )
 
 
@@ -125,7 +127,7 @@ def opened(path: str, options: argparse.Namespace) -> Lora:
 
 def weights_option(parser: Any, text: str) -> None:
     parser.add_argument(
-        "--weights", metavar="W", nargs="+", type=float, default=[1.0],
+        "--weights", metavar="W", nargs="+", type=float_, default=[1.0],
         help=f"{text}; one for each, or one for all (default 1)",
     )  # fmt: skip
 
@@ -217,10 +219,13 @@ def show(report: Report, options: argparse.Namespace, every_row: bool = False) -
         print_rows(report.modules, len(report.modules) if every_row else 5)
     few = 8
     lines = report.summary()
+    lines = lines[: len(lines) - len(report.notes)]
     for line in lines[:few]:
         print(line)
     if len(lines) > few:
         print(f"... and {len(lines) - few} more lines: --json shows all")
+    for note in report.notes:  # However long the lists of layers are.
+        print(note)
     if report.output:
         print(f"written: {report.output}")
 

@@ -8,6 +8,7 @@ from typing import Any
 from ..algebra.rank_rules import AUTO, FULL, RankRule
 from ..edits.blend import blend
 from ..edits.blend_settings import TRUNCATIONS, Blend
+from ..edits.block_weights import from_files
 from ..edits.convert import convert
 from ..edits.resize import resize
 from ..edits.select import select
@@ -29,6 +30,7 @@ from .common import (
     weights_for,
     weights_option,
 )
+from .parser import float_, megabytes
 
 EVEN = ("even", "even-file")
 RULE_OPTIONS = {
@@ -37,7 +39,7 @@ RULE_OPTIONS = {
     "sv_ratio": "keep singular values of at least the largest divided by this",
     "sv_cumulative": "keep this share of the sum of singular values",
     "sv_fro": "keep this share of the Frobenius norm",
-    "megabytes": "make the file at most this large (MB of 10^6 bytes), at the least error",
+    "megabytes": "make the file at most this large (MB of 10^6 bytes; or 1GB), at the least error",
     "parameters": "keep at most this many parameters, at the least error",
 }
 
@@ -89,7 +91,7 @@ def _add_blend(commands: Any) -> None:
         default="",
         metavar="TEXT",
         help="'pattern: w1, w2, ...', separated by ';' or lines, multiplied onto the "
-        "weights; the last that matches a layer counts",
+        "weights; the last that matches a layer counts; also lbw=OUTD, lbw=1,0,... and @FILE:NAME",
     )
     parser.add_argument(
         "--balance",
@@ -100,20 +102,20 @@ def _add_blend(commands: Any) -> None:
     )
     parser.add_argument(
         "--balance-strength",
-        type=float,
+        type=float_,
         default=1.0,
         metavar="X",
         help="of even and even-file, from 0 (none) to 1 (full, the default)",
     )
-    parser.add_argument("--temperature", type=float, default=1.0, help="of softmax and sigmoid")
+    parser.add_argument("--temperature", type=float_, default=1.0, help="of softmax and sigmoid")
     parser.add_argument(
-        "--floor", type=float, help="least share (softmax) or norm (other balances)"
+        "--floor", type=float_, help="least share (softmax) or norm (other balances)"
     )
-    parser.add_argument("--power", type=float, default=0.5, help="of powerlaw (default 0.5)")
-    parser.add_argument("--bias", type=float, default=0.0, help="of sigmoid; above 0 favours A")
+    parser.add_argument("--power", type=float_, default=0.5, help="of powerlaw (default 0.5)")
+    parser.add_argument("--bias", type=float_, default=0.0, help="of sigmoid; above 0 favours A")
     parser.add_argument(
         "--target-strength",
-        type=float,
+        type=float_,
         help="what the weighted norms of a layer add up to (default 1; softmax rescales only when "
         "this is given)",
     )
@@ -144,7 +146,7 @@ def _rule_options(parser: argparse.ArgumentParser, default: str = "") -> None:
     )
     rules = group.add_mutually_exclusive_group(required=not default)
     for name, text in RULE_OPTIONS.items():
-        kind: Any = {"rank": _rank, "parameters": int}.get(name, float)
+        kind: Any = {"rank": _rank, "parameters": int, "megabytes": megabytes}.get(name, float_)
         letter = {"rank": "N|full|auto", "parameters": "N"}.get(name, "X")
         option = "--" + name.replace("_", "-")
         rules.add_argument(option, dest=name, type=kind, help=text, metavar=letter)
@@ -205,7 +207,7 @@ def _blend(options: argparse.Namespace) -> None:
         _parameters(options),
         options.auto_strength,
         options.layers,
-        options.block_weights,
+        from_files(options.block_weights),
         not options.keep_zero,
         truncation=options.truncation,
         oversampling=options.oversampling,
@@ -217,7 +219,7 @@ def _blend(options: argparse.Namespace) -> None:
         loras = [opened(path, options) for path in options.loras]
         output = output_settings(options, options.output)
         edited = blend(loras, None, settings, output, compute)
-    verify_written(edited, loras, options, settings.weights, options.block_weights)
+    verify_written(edited, loras, options, settings.weights, settings.block_weights)
     show(edited.report, options)
 
 

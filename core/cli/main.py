@@ -1,6 +1,5 @@
 """The program: its commands, exit statuses and signals. Also `python -m core` from a clone."""
 
-import argparse
 import contextlib
 import os
 import re
@@ -13,6 +12,7 @@ from decimal import Decimal
 from ..errors import Cancelled, LoraError
 from ..version import version
 from . import analysis, demo, edits, metadata, reading, recipe
+from .parser import Parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,8 +71,8 @@ def plain(arguments: Sequence[str]) -> list[str]:
     return result
 
 
-def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def build_parser() -> Parser:
+    parser = Parser(
         prog="lora-alloy",
         description="Blend, shrink, take apart and check LoRA files, exactly and fast.",
     )

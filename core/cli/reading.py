@@ -4,6 +4,7 @@ import argparse
 import json
 from typing import Any
 
+from ..edits.block_weights import from_files
 from ..edits.verify import verify
 from ..errors import FileError
 from ..insight.info import describe, summary
@@ -17,6 +18,7 @@ from .common import (
     weights_for,
     weights_option,
 )
+from .parser import float_
 
 
 def add(commands: Any) -> None:
@@ -47,7 +49,7 @@ def _add_verify(commands: Any) -> None:
     parser.add_argument("--block-weights", default="", metavar="TEXT", help="as given to blend")
     parser.add_argument(
         "--max-error",
-        type=float,
+        type=float_,
         metavar="X",
         help="exit with status 1 when the total relative error is above this",
     )
@@ -74,7 +76,9 @@ def _verify(options: argparse.Namespace) -> None:
     weights = weights_for(options, len(options.inputs))
     with computing(options, "verify") as compute:
         inputs = [opened(path, options) for path in options.inputs]
-        report = verify(options.written, inputs, weights, options.block_weights, compute)
+        report = verify(
+            options.written, inputs, weights, from_files(options.block_weights), compute
+        )
     if options.json:
         print(json.dumps(report.as_dict(), indent=1))
     else:

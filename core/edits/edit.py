@@ -11,6 +11,7 @@ from torch import Tensor
 from ..adapters.adapter import scalar
 from ..errors import MismatchError, SettingError
 from ..naming.family import UNKNOWN
+from ..naming.layers import Layers
 from ..naming.spelling import is_read
 from ..reading.inputs import file_names
 from ..reading.lora import Lora
@@ -39,6 +40,20 @@ class Edited:
 
 # One module's outcome: its row of the report and its tensors (none when it was dropped).
 Outcome = tuple[ModuleReport, dict[str, Tensor]]
+
+
+def raw_names(target: Target) -> list[str]:
+    """What the inputs call it."""
+    return [contribution.module.raw for contribution in target.contributions]
+
+
+def layers_of(
+    loras: Sequence[Lora], targets: Sequence[Target], others: Iterable[str] = ()
+) -> Layers:
+    """What selectors and block weights of an edit can mean: its targets and these other tensors."""
+    names = {target.canonical: raw_names(target) for target in targets}
+    files = file_names(lora.name for lora in loras)
+    return Layers(names | {key: [] for key in sorted(others)}, loras[0].family, files)
 
 
 def run(

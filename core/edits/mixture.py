@@ -21,12 +21,8 @@ from ..running.stream import Compute, stream
 from .blend_settings import Blend
 from .block_weights import BlockRule
 from .cutting import Planned, cut
-from .edit import Outcome
+from .edit import Outcome, raw_names
 from .unchanged import combined, copy, notes_of, written
-
-
-def raw_names(target: Target) -> list[str]:
-    return [contribution.module.raw for contribution in target.contributions]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,15 @@
 """The names that users of the original notebooks know, with the same arguments and meaning.
 
-Unlike the notebooks these count alpha, read every key spelling and carry metadata.
+Where the notebook was wrong, and what is done instead:
+
+* alpha was left out, and every file that has one was blended at the wrong strength: it counts;
+* only `lora_A` and `lora_B` were read: every spelling and kind is, and one weight in two spellings
+  is one layer;
+* all other tensors and the metadata vanished: they are carried along;
+* spectral norms for `dynamic_weight_fn` came from random vectors, another result in every run: they
+  are exact;
+* a dense matrix and its decomposition for every layer, all of both files in memory: factors stay
+  factors, a layer or two at a time.
 """
 
 import os

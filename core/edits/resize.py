@@ -8,7 +8,6 @@ import torch
 from ..algebra.low_rank import LowRank
 from ..algebra.rank_rules import RankRule
 from ..algebra.update import Dense
-from ..naming.selectors import Selector
 from ..reading.lora import Lora, Source
 from ..running.encoding import encode
 from ..running.layout import Target, lay_out
@@ -16,7 +15,7 @@ from ..running.output import Output
 from ..running.report import ModuleReport, Report
 from ..running.stream import Compute
 from .cutting import Budget, Planned, cut
-from .edit import Edited, Outcome, run
+from .edit import Edited, Outcome, layers_of, run
 from .unchanged import copy, notes_of, unchanged, written
 
 
@@ -48,9 +47,10 @@ def resize(
     """
     source = Lora.of(lora)
     targets = lay_out([source], output.spelling_for(source))
-    chosen = Selector.parse(layers).select((t.canonical for t in targets), source.name)
+    known = layers_of([source], targets)
+    chosen = known.selected(layers)
     recipe = asdict(rule) | {"layers": layers} | output.recipe()
-    report = Report("resize", settings=recipe)
+    report = Report("resize", settings=recipe, notes=known.notes)
     dtype = output.dtype_for(source)
 
     def exact(target: Target, compute: Compute) -> LowRank | None:
@@ -70,7 +70,10 @@ def resize(
             return stays(target, compute)
         return _resize_module(target, rule, planned.get(target.canonical), dtype, compute)
 
-    return run([source], targets, one, output, report, compute, preview=preview)
+    edited = run([source], targets, one, output, report, compute, preview=preview)
+    if not any(row.action == "truncated" for row in report.modules):
+        report.notes.append("nothing was cut: no layer has more ranks than the rule keeps")
+    return edited
 
 
 def _matrix(target: Target, compute: Compute) -> LowRank | None:

@@ -1,17 +1,17 @@
 """Select: keep the modules that a selector names; the rest is available too."""
 
 import os
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 from ..errors import EmptyRest, FileError, SettingError
-from ..naming.selectors import Selector
 from ..reading.lora import Lora, Source
 from ..running.layout import Target, lay_out
 from ..running.output import Output
 from ..running.report import Report
 from ..running.stream import Compute
 from ..storage.sinks import FileSink
-from .edit import Edited, Outcome, prepared
+from .edit import Edited, Outcome, layers_of, prepared
 from .unchanged import unchanged
 
 
@@ -39,14 +39,14 @@ def select(
     """
     source = Lora.of(lora)
     targets = lay_out([source], output.spelling_for(source))
-    names = [target.canonical for target in targets] + sorted(source.other)
-    chosen = Selector.parse(layers).select(names, source.name)
-    others = set(names) - chosen
+    known = layers_of([source], targets, source.other)
+    chosen = known.selected(layers)
+    others = set(known.raws) - chosen
     if not any(target.canonical in chosen for target in targets):
         raise SettingError(
             f"selector {layers!r} leaves no module", fix="widen it", file=source.name
         )
-    part = _part(source, targets, chosen, layers, output, compute)
+    part = _part(source, targets, chosen, layers, output, compute, notes=known.notes)
     if rest is None:
         with part as kept:
             return kept, None
@@ -86,10 +86,11 @@ def _part(
     output: Output,
     compute: Compute,
     part: str = "",
+    notes: Sequence[str] = (),
 ) -> AbstractContextManager[Edited]:
     recipe = {"layers": layers} | output.recipe()
     recipe |= {"part": part} if part else {}
-    report = Report("select", settings=recipe)
+    report = Report("select", settings=recipe, notes=list(notes))
     report.dropped |= {t.canonical: "not selected" for t in targets if t.canonical not in names}
     chosen = [target for target in targets if target.canonical in names]
     dtype = output.dtype_for(source)

@@ -13,7 +13,7 @@ from ..running.layout import Target, lay_out
 from ..running.report import Action, ModuleReport, Report
 from ..running.stream import Compute, stream
 from .block_weights import BlockRule, parse_block_weights
-from .edit import Edited, same_bits
+from .edit import Edited, layers_of, same_bits
 
 # What was read back is not what was computed: a disk, or a mistake of ours.
 AGAIN = "do not use this file: run again, and report it where that does not help"
@@ -52,7 +52,8 @@ def verify(
     result = written if isinstance(written, Lora) else Lora(written, prefer=loras[0].family)
     # The written file goes first: its cut of the weights is the one that is compared.
     targets = lay_out([result, *loras], None)
-    rule = parse_block_weights(block_weights, [t.canonical for t in targets], len(loras))
+    layers = layers_of(loras, targets)
+    rule = parse_block_weights(block_weights, layers, len(loras))
     factors = [1.0, *(-weight for weight in weights)]
     report = Report("verify", settings={"weights": list(weights)})
     report.inputs = [{"name": lora.name, "bytes": lora.bytes} for lora in (result, *loras)]

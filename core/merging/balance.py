@@ -1,8 +1,11 @@
 """Dynamic weights: how strongly each of two LoRAs counts in a module, from its spectral norms.
 
 Each function makes a rule (module name, spectral norm 1, spectral norm 2) -> (multiplier 1,
-multiplier 2); a norm is None where that file lacks the module. A file that lacks the module gets
-multiplier 0 and the other one all of the strength; (1, 1) where both lack it.
+multiplier 2); a norm is None where that file lacks the module. The file that has it alone gets all
+of the strength; (1, 1) where both lack it. Where there is no strength to rescale (a norm of zero,
+and no other) the shares are the multipliers.
+
+The rules, their defaults and what a floor lifts are the notebook's; it was right in all of them.
 """
 
 from collections.abc import Callable, Mapping
@@ -41,9 +44,11 @@ class Balance:
 
 
 def softmax_spectral_weight_fn(temperature: float = 1.0, floor: float = 0.0) -> Balance:
-    """Shares by softmax of the norms over `temperature`, each at least `floor`. Not rescaled.
+    """Shares by softmax of the norms over `temperature`. Not rescaled.
 
-    Raises SettingError for a temperature that is not above 0.
+    Shares are lifted to `floor` and divided by their sum, that of a file that lacks the module too:
+    the other one counts 1 / (1 + floor) there. Raises SettingError for a temperature that is not
+    above 0.
 
     >>> [round(share, 3) for share in core.softmax_spectral_weight_fn()("x", 3.0, 1.0)]
     [0.881, 0.119]
@@ -106,15 +111,21 @@ def dyn_weights_margin_sigmoid(
     bias: float = 0.0,
     floor: float = 0.02,
 ) -> Balance:
-    """The first share is sigmoid((norm 1 - norm 2 + `bias`) / `temperature`), both are at least
-    `floor` and rescaled to `target_total_strength`. Raises SettingError for a temperature not above
-    0.
+    """The first share is sigmoid((norm 1 - norm 2 + `bias`) / `temperature`), rescaled to
+    `target_total_strength`.
+
+    Both norms count as `floor` at least, as in the proportional rule. Raises SettingError for a
+    temperature that is not above 0.
 
     >>> [round(share, 3) for share in core.dyn_weights_margin_sigmoid()("x", 1.0, 1.0)]
     [0.5, 0.5]
     """
     _check_temperature(temperature)
-    rule = _rule(lambda s1, s2: _softmax(s1 + bias, s2, temperature), floor, target_total_strength)
+    rule = _rule(
+        lambda s1, s2: _softmax(max(s1, floor) + bias, max(s2, floor), temperature),
+        0.0,
+        target_total_strength,
+    )
     settings = {"target_strength": target_total_strength, "temperature": temperature}
     return Balance("sigmoid", settings | {"bias": bias, "floor": floor}, rule)
 
@@ -129,6 +140,7 @@ def _rule(
             first, second = (0.0, 1.0) if norm_1 is None else (1.0, 0.0)
         else:
             first, second = share(norm_1, norm_2)
+        if target is None or None not in (norm_1, norm_2):
             first, second = _normalised(max(first, floor), max(second, floor))
         # The family of dyn_weights: weight 1 * norm 1 + weight 2 * norm 2 == target.
         strength = first * (norm_1 or 0.0) + second * (norm_2 or 0.0)

@@ -247,7 +247,7 @@ class Lora:
             notes.append(
                 f"ComfyUI has no names like {unread[0].raw}, for {len(unread)} of "
                 f"{len(self.modules)} modules, and leaves them out; here they count, and "
-                "--spelling generic writes names that it reads"
+                "the spelling generic writes names that it reads"
             )
         return notes
 
@@ -323,7 +323,7 @@ def _scale_notes(
         return [f"scaled {count} as diffusers does ({settings}); ComfyUI scales them by 1"]
     return [
         f"diffusers scales {count} ({settings}), ComfyUI by 1, which counts here; "
-        "--scale-from-metadata reads the file as diffusers does"
+        "scale_from_metadata reads the file as diffusers does"
     ]
 
 

@@ -37,6 +37,7 @@ def test_everything_is_explained(nodes: dict[str, Any]) -> None:
 
 
 ADVANCED = {
+    "LoraAlloyLoad": {"drop_magnitude", "scale_from_metadata"},
     "LoraAlloyBlend": {
         "block_weights", "balance", "drop_near_zero", "compute_device", "compute_dtype",
         "output_dtype", "spelling",

@@ -42,6 +42,38 @@ def test_load_reads_the_file_with_its_metadata(nodes: dict[str, Any], folders: P
         run(node, lora_name="one.safetensors")
 
 
+def test_load_reads_as_it_is_asked_to(nodes: dict[str, Any], folders: Path) -> None:
+    """What travels is what was asked for: every node that follows reads it without being told."""
+    name = KOHYA.format(0)
+    dora = lora() | {f"{name}.dora_scale": torch.ones(64, 1)}
+    save_file(dora, folders / "loras/dora.safetensors")
+    node, resize = nodes["LoraAlloyLoad"], nodes["LoraAlloyRankResize"]
+    loaded, info = run(node, lora_name="dora.safetensors")
+    assert loaded.keys() == dora.keys() and "DoRA" in info
+    with pytest.raises(ValueError, match="drop_magnitude") as caught:
+        run(resize, lora=loaded, rule={"rule": "fixed rank", "rank": 1})
+    assert "--" not in str(caught.value)
+    loaded, info = run(node, lora_name="dora.safetensors", drop_magnitude=True)
+    assert loaded.name == "dora.safetensors" and "read without the magnitudes" in info
+    assert loaded.keys() == lora().keys()
+    assert all(torch.equal(loaded[key], tensor) for key, tensor in lora().items())
+
+    up, down = torch.ones(6, 2), torch.ones(2, 5)
+    key = "transformer.blocks.0.attn.to_q.lora_{}.weight"
+    settings = {"transformer": {"r": 2, "lora_alpha": 1}}
+    save_file(
+        {key.format("B"): up, key.format("A"): down},
+        folders / "loras/peft.safetensors",
+        {"lora_adapter_metadata": json.dumps(settings["transformer"])},
+    )
+    loaded, info = run(node, lora_name="peft.safetensors")
+    assert "scale_from_metadata" in info and "--" not in info
+    loaded, info = run(node, lora_name="peft.safetensors", scale_from_metadata=True)
+    assert torch.allclose(loaded[key.format("B")] @ loaded[key.format("A")], up @ down / 2)
+    _, again = run(resize, lora=loaded, rule={"rule": "fixed rank", "rank": 2})[:2]
+    assert "scale_from_metadata" not in again
+
+
 def test_blend_adds_with_alpha_and_sign(nodes: dict[str, Any]) -> None:
     first, second = lora(1), lora(2)
     second = {k: t * 0.5 if k.endswith("alpha") else t for k, t in second.items()}

@@ -100,7 +100,7 @@ def test_what_needs_the_base_weight_is_refused_by_name_with_a_way_out(name):
         assert f"{name}.safetensors: module " in message
         assert f"is {article} {kind}, and it" in message
         assert "bake it with the base model first" in message and "layers selector" in message
-        assert ("--drop-magnitude" in message) == (kind == "DoRA")
+        assert ("drop_magnitude" in message) == (kind == "DoRA")
 
 
 def test_what_needs_the_base_weight_is_resized_by_nobody_and_stays_where_nothing_is_asked_of_it():

@@ -276,5 +276,5 @@ def test_names_of_text_encoders_that_comfyui_does_not_read_are_said(raw, read):
 def test_names_that_comfyui_does_not_read_are_said():
     names = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
     (note,) = Lora(StateDict(lora(names, (8, 4), 2))).notes
-    assert names in note and "1 of 1 modules" in note and "--spelling" in note
+    assert names in note and "1 of 1 modules" in note and "spelling generic" in note
     assert Lora(StateDict(lora("unet.down_blocks.0.resnets.0.conv1", (8, 4), 2))).notes == []

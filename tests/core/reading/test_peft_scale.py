@@ -18,7 +18,7 @@ def test_a_report_says_where_diffusers_scales_otherwise_with_numbers():
     report = select(FOLDER / "diffusers_patterns.safetensors", "")[0].report
     (note,) = [n for n in report.notes if "diffusers scales" in n]
     assert "2 of 3 modules by 0.5 to 0.666667" in note and "alpha_pattern {'conv1': 2}" in note
-    assert "--scale-from-metadata" in note
+    assert "scale_from_metadata" in note
     lora = Lora(
         FOLDER / "diffusers_patterns.safetensors", reading=Reading(scale_from_metadata=True)
     )
