@@ -17,6 +17,8 @@ from .errors import Cancelled, EmptyRest, FileError, LoraError, MismatchError, S
 from .insight.analysis import STATISTICS, analyze_and_display, analyze_lora, sort_table
 from .insight.charts import CHARTS, chart, rank_chart
 from .insight.choice import Choice, choose_blocks
+from .insight.comparison import SUGGESTIONS, Comparison, block_weights, compare
+from .insight.comparison_charts import comparison_chart
 from .insight.drawing import save_chart, to_png
 from .insight.importance import (
     ENERGY,
@@ -27,6 +29,7 @@ from .insight.importance import (
     top_blocks_by_threshold,
 )
 from .insight.info import describe, summary
+from .insight.neighbours import Neighbour, neighbours
 from .insight.statistics import tensor_statistic, update_statistic
 from .insight.trainer_configs import TRAINERS, trainer_config
 from .merging.balance import (
@@ -61,12 +64,14 @@ __all__ = [
     "SPELLINGS",
     "SPELLING_CHOICES",
     "STATISTICS",
+    "SUGGESTIONS",
     "TRAINERS",
     "UNKNOWN",
     "Balance",
     "Blend",
     "Cancelled",
     "Choice",
+    "Comparison",
     "Compute",
     "Dense",
     "Edited",
@@ -78,6 +83,7 @@ __all__ = [
     "LowRank",
     "MismatchError",
     "Module",
+    "Neighbour",
     "Output",
     "RankRule",
     "Reading",
@@ -92,9 +98,12 @@ __all__ = [
     "blend_and_convert_loras_streaming",
     "block_importance_from_energy",
     "block_importance_from_softmax",
+    "block_weights",
     "chart",
     "choose_blocks",
     "choose_device",
+    "compare",
+    "comparison_chart",
     "convert",
     "describe",
     "dyn_weights_margin_sigmoid",
@@ -106,6 +115,7 @@ __all__ = [
     "load",
     "markdown_table",
     "megabytes",
+    "neighbours",
     "one_of",
     "rank_chart",
     "resize",
