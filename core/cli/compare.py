@@ -117,25 +117,26 @@ def _report(found: Comparison, suggested: dict[str, list[float]] | None) -> dict
         "blocks": rows_of(found.blocks),
         "modules": rows_of(found.modules),
         "not_measured": found.not_measured,
-        "suggested": suggested
-        and {"weights": suggested, "block_weights": block_weights(suggested)},
+        "suggested": None
+        if suggested is None
+        else {"weights": suggested, "block_weights": block_weights(suggested)},
     }
 
 
 def _print_files(found: Comparison) -> None:
     for row in rows_of(found.files):
-        name = shorten(printable(row["file"]), 40)
-        only = f", {row['only_modules']} in no other" if row["only_modules"] else ""
-        print(
-            f"{row['letter']:<3} {name:<40}  norm {row['norm']:<8.4g} {row['modules']} modules{only}"
-        )
+        name = shorten(printable(row["file"]), 34)
+        modules = f"{row['modules']} modules"
+        if row["only_modules"]:
+            modules += f", {row['only_modules']} alone"
+        print(f"{row['letter']:<3} {name:<34}  norm {row['norm']:<8.4g} {modules}")
     print()
 
 
 def _print_two(found: Comparison) -> None:
     """A line for each block and one for all."""
     table = found.blocks
-    full = table["sign_conflict"].notna().any()
+    full = bool(table["sign_conflict"].notna().any())
     print(f"{'':<26}  {'norm':^16}  {'':>6}  {'of A in B':^11}  {'of B in A':^11}"
           + f"  {'signs':>6}" * full)  # fmt: skip
     print(f"{'block':<26}  {'A':>7}  {'B':>7}  {'cosine':>6}  {'out':>5} {'in':>5}  {'out':>5}"
@@ -178,8 +179,8 @@ def _print_cosines(found: Comparison) -> None:
             print(f"{letter:<6}" + "".join(f"{round(one, 3) + 0.0:>7.3f}" for one in row))
         return
     pairs = sorted(rows_of(found.total), key=lambda row: -abs(row["cosine"]))
-    for row in pairs[:ROWS]:
-        print(f"{row['first']:<4} {row['second']:<4} cosine {row['cosine']:>6.3f}")
+    for pair in pairs[:ROWS]:
+        print(f"{pair['first']:<4} {pair['second']:<4} cosine {pair['cosine']:>6.3f}")
     print(f"({max(0, len(pairs) - ROWS)} more pairs: --json, --chart)")
 
 
@@ -202,9 +203,10 @@ def _distance(options: argparse.Namespace) -> None:
     with computing(options, "distance") as compute:
         found = neighbours(lora, options.folder, compute)
     if options.json:
-        files = [vars(one) for one in found]
-        print(json.dumps(json_ready({"file": lora.name, "files": files}), indent=1))
+        report = {"file": lora.name, "files": [vars(one) for one in found]}
+        print(json.dumps(json_ready(report), indent=1))
         return
+    print(f"A   {printable(lora.name)}\n")
     for one in found:
         _print_neighbour(one)
     numbers = ", ".join(f"{number} {relation}" for relation, number in counts(found).items())

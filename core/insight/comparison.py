@@ -237,7 +237,10 @@ def compare(
         [lora.name for lora in inputs],
         [Pair(*two, found) for two, found in meetings.items()],
         grams,
-        [sum(any(c.input == i for c in t.contributions) for t in targets) for i in numbers],
+        [
+            len({id(c.module) for t in targets for c in t.contributions if c.input == i})
+            for i in numbers
+        ],
         notes,
         unknown,
     )

@@ -120,10 +120,9 @@ def pulls(pair: Pair, a: str, b: str) -> list[str]:
     parts = dict(parts_of(pair.common, _container))
     strong = {n: p for n, p in parts.items() if abs(p.overlap.cosine) >= TOUCHING}
     if not strong:
-        lines = [
-            f"they hardly touch (cosine {round(pair.overlap.cosine, 3) + 0.0:.3f}): no weight has to change"
-        ]
-        return lines + _crowded(pair)
+        cosine = round(pair.overlap.cosine, 3) + 0.0
+        said = f"they hardly touch (cosine {cosine:.3f}): no weight has to change"
+        return [said, *_crowded(pair)]
     if len(strong) == len(parts) and len({p.overlap.cosine > 0 for p in parts.values()}) == 1:
         return [_pull(pair.common, "everywhere", a, b)]
     lines = []

@@ -97,7 +97,7 @@ def told(pair: Pair, name: str) -> Neighbour:
 
     if overlap.cosine > 1 - EQUAL and abs(overlap.norm_ratio - 1) < EQUAL:
         return neighbour(RENAMED, "the same LoRA, stored in another way")
-    if text := related(pair, "the file", "this"):
+    if text := related(pair, "A", "it"):
         near = abs(overlap.cosine) >= 0.1 or max(pair.spaces.shares.values()) >= INSIDE
         return neighbour(RELATED if near and pair.common.meetings else OTHER, text)
     return neighbour(OTHER, "")
