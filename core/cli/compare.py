@@ -117,9 +117,8 @@ def _report(found: Comparison, suggested: dict[str, list[float]] | None) -> dict
         "blocks": rows_of(found.blocks),
         "modules": rows_of(found.modules),
         "not_measured": found.not_measured,
-        "suggested": None
-        if suggested is None
-        else {"weights": suggested, "block_weights": block_weights(suggested)},
+        "suggested": [{"pattern": p, "weights": w} for p, w in (suggested or {}).items()],
+        "block_weights": "\n".join(block_weights(suggested or {})),
     }
 
 
@@ -137,16 +136,19 @@ def _print_two(found: Comparison) -> None:
     """A line for each block and one for all."""
     table = found.blocks
     full = bool(table["sign_conflict"].notna().any())
-    print(f"{'':<26}  {'norm':^16}  {'':>6}  {'of A in B':^11}  {'of B in A':^11}"
+    print(f"{'':<20}  {'norm':>16}  {'':>6}  {'of A in B':>11}  {'of B in A':>11}"
           + f"  {'signs':>6}" * full)  # fmt: skip
-    print(f"{'block':<26}  {'A':>7}  {'B':>7}  {'cosine':>6}  {'out':>5} {'in':>5}  {'out':>5}"
+    print(f"{'block':<20}  {'A':>7}  {'B':>7}  {'cosine':>6}  {'out':>5} {'in':>5}  {'out':>5}"
           f" {'in':>5}" + f"  {'differ':>6}" * full)  # fmt: skip
     shown = table if len(table) <= ROWS else _strongest(table)
     for row in rows_of(shown):
-        _print_row(row["block"] or "outside any block", row, full)
+        # pandas has NaN for what is in no block.
+        block = row["block"] if isinstance(row["block"], str) else "outside any block"
+        _print_row(block, row, full)
     if len(table) > len(shown):
         print(f"({len(table) - len(shown)} more blocks with smaller cosines: --json, --chart)")
     _print_row("all", rows_of(found.total)[0], full)
+    print("(of A in B: how much of A is where B writes, out, and where B reads, in)")
 
 
 def _strongest(table: pd.DataFrame) -> pd.DataFrame:
@@ -160,7 +162,7 @@ def _print_row(name: str, row: dict[str, Any], full: bool) -> None:
               for space in ("columns", "rows")]  # fmt: skip
     cosine = f"{round(row['cosine'], 3) + 0.0:.3f}"
     line = (
-        f"{shorten(name, 26):<26}  {row['first_norm']:>7.4g}  {row['second_norm']:>7.4g}"
+        f"{shorten(name, 20):<20}  {row['first_norm']:>7.4g}  {row['second_norm']:>7.4g}"
         f"  {cosine:>6}  {shares[0]:>5} {shares[1]:>5}  {shares[2]:>5} {shares[3]:>5}"
     )
     print(line + f"  {_percent(row['sign_conflict']):>6}" * full)
