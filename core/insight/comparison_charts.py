@@ -44,10 +44,8 @@ def _along_the_network(comparison: Comparison) -> Figure:
     axes.axhline(0, color=MUTED, linewidth=1)
     reach = min(1.0, max(0.1, 1.15 * max(abs(cosine or 0.0) for cosine in cosines)))
     axes.set(ylabel="cosine", ylim=(-reach, reach), title="Do they pull the same way?")
-    note(axes, f"of whole files: {round(pair.overlap.cosine, 3) + 0.0:.3f}")
-    for height, word, edge in ((0.96, "together", "top"), (0.04, "against each other", "bottom")):
-        axes.text(0.995, height, word, transform=axes.transAxes, ha="right", va=edge,
-                  fontsize=SMALL, color="#444444")  # fmt: skip
+    whole = round(pair.overlap.cosine, 3) + 0.0
+    note(axes, f"above 0: together, below: against each other; whole files: {whole:.3f}")
     for letter, name, side, colour in (
         (first, comparison.names[0], 0, PALETTE[2]),
         (second, comparison.names[1], 1, PALETTE[3]),

@@ -64,18 +64,18 @@ def related(pair: Pair, a: str, b: str) -> str:
     overlap = pair.overlap
     if not overlap.first or not overlap.second:
         nothing = [name for name, e in ((a, overlap.first), (b, overlap.second)) if not e]
-        return f"{' and '.join(nothing)} changes nothing: all zeros"
+        return f"nothing but zeros in {' and '.join(nothing)}"
     common = pair.common.overlap
     if not pair.common.meetings:
         return f"{a} and {b} have no module in common: they cannot fight"
+    more = len(pair.meetings) - len(pair.common.meetings)
+    if more and common.cosine >= SAME and abs(common.norm_ratio - 1) < 0.01:
+        for outer, inner, has in ((b, a, (False, True)), (a, b, (True, False))):
+            if all(m.has in (has, (True, True)) for m in pair.meetings):
+                return f"{outer} contains {inner}: the same modules, and {more} more"
+        return f"{a} and {b} are the same in the {len(pair.common.meetings)} modules of both"
     if abs(overlap.cosine) >= SAME:
         return _one(overlap.cosine, overlap.norm_ratio, a, b)
-    if common.cosine >= SAME and abs(common.norm_ratio - 1) < 0.01:
-        for outer, inner, more in ((b, a, (False, True)), (a, b, (True, False))):
-            extra = sum(m.has == more for m in pair.meetings)
-            if extra == len(pair.meetings) - len(pair.common.meetings):
-                return f"{outer} contains {inner}: the same modules, and {extra} more"
-        return f"{a} and {b} are the same in the {len(pair.common.meetings)} modules of both"
     shares = pair.spaces.shares
     inside = {
         side: min(shares[f"{side}_in_columns"], shares[f"{side}_in_rows"])
@@ -122,7 +122,7 @@ def pulls(pair: Pair, a: str, b: str) -> list[str]:
     if not strong:
         cosine = round(pair.overlap.cosine, 3) + 0.0
         said = f"they hardly touch (cosine {cosine:.3f}): no weight has to change"
-        return [said, *_crowded(pair)]
+        return [said, *_exception(pair, a, b), *_crowded(pair)]
     if len(strong) == len(parts) and len({p.overlap.cosine > 0 for p in parts.values()}) == 1:
         return [_pull(pair.common, "everywhere", a, b)]
     lines = []
@@ -133,6 +133,15 @@ def pulls(pair: Pair, a: str, b: str) -> list[str]:
     if rest:
         lines.append(f"they hardly touch in {', '.join(rest[:3])}{' ...' * (len(rest) > 3)}")
     return lines
+
+
+def _exception(pair: Pair, a: str, b: str) -> list[str]:
+    """The block in which two that hardly touch do so most, where that is much."""
+    blocks = list(parts_of(pair.common, lambda module: locate(module).block))
+    name, part = max(blocks, key=lambda block: abs(block[1].overlap.cosine))
+    if abs(part.overlap.cosine) < 3 * TOUCHING:
+        return []
+    return [f"but {_pull(part, f'in {name}' if name else 'outside the blocks', a, b)}"]
 
 
 def _container(module: str) -> str | None:
