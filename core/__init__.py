@@ -33,7 +33,10 @@ from .insight.importance import (
 )
 from .insight.choice import Choice, choose_blocks
 from .insight.charts import CHARTS, chart, rank_chart
+from .insight.comparison import SUGGESTIONS, Comparison, block_weights, compare
+from .insight.comparison_charts import comparison_chart
 from .insight.drawing import save_chart, to_png
+from .insight.neighbours import Neighbour, neighbours
 from .insight.trainer_configs import TRAINERS, trainer_config
 
 # merging: how strongly each of several LoRAs counts
@@ -82,6 +85,7 @@ __all__ = [
     "METHODS",
     "SPELLING_CHOICES",
     "STATISTICS",
+    "SUGGESTIONS",
     "TRAINERS",
     "TRUNCATIONS",
     "UNKNOWN",
@@ -89,6 +93,7 @@ __all__ = [
     "Blend",
     "Cancelled",
     "Choice",
+    "Comparison",
     "Compute",
     "Dense",
     "Edited",
@@ -100,6 +105,7 @@ __all__ = [
     "LowRank",
     "MismatchError",
     "Module",
+    "Neighbour",
     "Output",
     "RankRule",
     "Reading",
@@ -114,9 +120,12 @@ __all__ = [
     "blend_and_convert_loras_streaming",
     "block_importance_from_energy",
     "block_importance_from_softmax",
+    "block_weights",
     "chart",
     "choose_blocks",
     "choose_device",
+    "compare",
+    "comparison_chart",
     "convert",
     "describe",
     "dyn_weights_margin_sigmoid",
@@ -128,6 +137,7 @@ __all__ = [
     "load",
     "markdown_table",
     "megabytes",
+    "neighbours",
     "one_of",
     "rank_chart",
     "resize",

@@ -30,6 +30,8 @@ from .low_rank import LowRank
 # The mean of 1 / s^2 over the singular values s of unit columns, up to which a Gram matrix of them
 # keeps 7 digits of every direction from float32 products, and 8 from float64 ones.
 NEARLY_ORTHOGONAL, INDEPENDENT = 2.0, 1e6
+# The same for 5 digits, which are enough for figures that people read, at half of the time.
+FOR_FIGURES = 64.0
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,8 @@ class Basis:
     combination: Tensor
 
     @classmethod
-    def of(cls, tall: Tensor) -> "Basis":
-        for precise, limit in ((False, NEARLY_ORTHOGONAL), (True, INDEPENDENT)):
+    def of(cls, tall: Tensor, nearly: float = NEARLY_ORTHOGONAL) -> "Basis":
+        for precise, limit in ((False, nearly), (True, INDEPENDENT)):
             (r,) = triangles((tall,), precise)
             units, scale = _units(r)
             if len(r) == r.shape[1]:
@@ -123,7 +125,12 @@ class CommonSpace:
     own, which turns the small differences of nearly dependent ones into others.
     """
 
-    def __init__(self, updates: Sequence[LowRank], weights: Sequence[float] | None = None) -> None:
+    def __init__(
+        self,
+        updates: Sequence[LowRank],
+        weights: Sequence[float] | None = None,
+        nearly: float = NEARLY_ORTHOGONAL,
+    ) -> None:
         if len({update.matrix_shape for update in updates}) != 1:
             raise MismatchError("updates of different sizes", fix="blend LoRAs of one model")
         weights = [1.0] * len(updates) if weights is None else weights
@@ -131,7 +138,8 @@ class CommonSpace:
         whole = LowRank.sum(self.updates)
         bare = (LowRank.of(term.up, term.down, whole.shape) for term in whole.terms)
         self.factors = LowRank.sum(bare).computed_in(whole.dtype)
-        self.columns, self.rows = Basis.of(self.factors.up), Basis.of(self.factors.down.T)
+        self.columns = Basis.of(self.factors.up, nearly)
+        self.rows = Basis.of(self.factors.down.T, nearly)
         scales = [
             torch.full((term.up.shape[1],), term.scale, dtype=torch.float64) for term in whole.terms
         ]

@@ -165,7 +165,7 @@ def _analyze(options: argparse.Namespace) -> None:
     texts = [*_texts(table), *table.attrs["notes"], *lora.notes]
     if options.json:
         print(
-            json.dumps(_json_ready(table.attrs | {"text": texts, "rows": _rows(table)}), indent=1)
+            json.dumps(json_ready(table.attrs | {"text": texts, "rows": rows_of(table)}), indent=1)
         )
         return
     _print_layers(table, options.sort_by, options.top)
@@ -214,12 +214,12 @@ def _top_blocks(options: argparse.Namespace) -> None:
         result = {
             "blocks": choice.blocks,
             "text": choice.text,
-            "importance": _rows(choice.table),
+            "importance": rows_of(choice.table),
             "trainer_config": config,
             "kept": edited.report.as_dict() if edited else None,
             "rest": rest.report.as_dict() if rest else None,
         }
-        print(json.dumps(_json_ready(result), indent=1))
+        print(json.dumps(json_ready(result), indent=1))
         return
     _print_blocks(choice)
     say(choice.text)
@@ -288,16 +288,16 @@ def _cell(value: Any, form: str) -> str:
     return form.format(value) if isfinite(value) else "-"
 
 
-def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [dict(zip(table.columns, row, strict=True)) for row in table.itertuples(index=False)]
 
 
-def _json_ready(value: Any) -> Any:
+def json_ready(value: Any) -> Any:
     """Plain lists, dicts and numbers, with null for NaN."""
     if isinstance(value, dict):
-        return {str(key): _json_ready(one) for key, one in value.items()}
+        return {str(key): json_ready(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_json_ready(one) for one in value]
+        return [json_ready(one) for one in value]
     if hasattr(value, "item"):
         value = value.item()
     return None if isinstance(value, float) and not isfinite(value) else value

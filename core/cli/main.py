@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from ..errors import Cancelled, LoraError
 from ..version import version
-from . import analysis, demo, edits, metadata, reading, recipe
+from . import analysis, compare, demo, edits, metadata, reading, recipe
 from .parser import Parser
 
 
@@ -78,7 +78,7 @@ def build_parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"lora-alloy {version()}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (reading, analysis, edits, metadata):
+    for group in (reading, analysis, compare, edits, metadata):
         group.add(commands)
     recipe.add(commands, main)
     demo.add(commands, main)

@@ -47,6 +47,7 @@ ADVANCED = {
     },
     "LoraAlloyLayerAnalysis": {"top_singular_values", "compute_device", "compute_dtype"},
     "LoraAlloyTopBlocks": {"always", "compute_device"},
+    "LoraAlloyCompare": {"compute_device", "compute_dtype"},
     "LoraAlloySave": {"keep_metadata", "metadata"},
 }  # fmt: skip
 

@@ -164,6 +164,7 @@ def test_inputs_may_be_read_only_and_stay_as_they_are(
         ("LoraAlloyRankResize", {"lora": source, "rule": half}),
         ("LoraAlloyLayerAnalysis", {"lora": source, "statistics": "full"}),
         ("LoraAlloyTopBlocks", {"lora": source}),
+        ("LoraAlloyCompare", {"lora_1": source, "lora_2": source}),
         ("LoraAlloySave", {"lora": source, "dtype": "fp16"}),
     ):
         run(nodes[name], **given)

@@ -45,7 +45,7 @@ def test_commands_and_options_are_those_of_the_contract():
 
 
 # Objects whose keys are names of tensors, modules or other people's metadata.
-NAMED = {"carried", "dropped", "other_tensors", "left_out", "metadata"}
+NAMED = {"carried", "dropped", "other_tensors", "left_out", "metadata", "not_measured"}
 
 
 def keys(value, name=""):
@@ -63,6 +63,8 @@ JSON_COMMANDS = {
     "info": "info A",
     "analyze": "analyze A",
     "top-blocks": "top-blocks A -o O --rest R --threshold 0.5 --trainer kohya",
+    "compare": "compare A B --suggest block",
+    "distance": "distance A D",
     "blend": "blend A B --layers -*modulation* -o O --verify",
     "resize": "resize A --rank 2 -o O",
     "select": "select A --layers double_blocks -o O --rest R",
@@ -78,6 +80,8 @@ def write_files(where: Path) -> None:
     odd = {"odd": torch.ones(2)}
     save(flux_file("kohya") | odd, where / "A", {"title": "x"})
     save(flux_file("diffusers", seed=1) | lora("x.y", pair=KOHYA, alpha=1), where / "B")
+    (where / "D").mkdir()
+    save(flux_file("diffusers", seed=1), where / "D/B.safetensors")
     assert main(["blend", str(where / "A"), "--weights", "0.5", "-o", str(where / "M")]) == 0
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from core import LowRank
-from core.algebra.common_space import CommonSpace
+from core.algebra.common_space import FOR_FIGURES, CommonSpace
 from core.insight.compare import Overlap, overlap, principal_angles, suggested_weights
 from tests.core.updates import KINDS, dense, inputs
 from tests.helpers import error, randn
@@ -106,3 +106,13 @@ def test_suggestions_for_what_is_apart_the_same_or_nothing():
     first, _ = suggested_weights(inner, [1.0, 1.0], F32)
     twice, _ = suggested_weights(CommonSpace([one.scaled(2.0), other]).inner, [0.5, 1.0], F32)
     assert error(torch.tensor([2 * twice]), torch.tensor([first]).double()) < 1e-6
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_faster_space_is_good_to_five_digits(kind):
+    updates = inputs(kind)
+    exact, found = (overlap(CommonSpace(updates, nearly=n), 0, 1) for n in (0.0, FOR_FIGURES))
+    sizes = [exact.first, exact.second, (exact.first * exact.second) ** 0.5]
+    sizes += [exact.first, exact.first, exact.second, exact.second]
+    for name, size in zip(vars(exact), sizes, strict=True):
+        assert abs(getattr(found, name) - getattr(exact, name)) < 1e-5 * size, name
