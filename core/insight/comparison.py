@@ -20,7 +20,7 @@ from ..algebra.low_rank import TILE_ELEMENTS, LowRank
 from ..algebra.update import Dense, Update, inner, total
 from ..errors import SettingError, one_of
 from ..naming.blocks import locate, network_order
-from ..naming.selectors import Selector
+from ..naming.layers import Layers
 from ..reading.inputs import check_families, file_names, open_together
 from ..reading.lora import Lora, Source
 from ..running.layout import Target, lay_out
@@ -214,7 +214,8 @@ def compare(
     check_families(inputs)
     targets = lay_out(inputs, None)
     files = file_names(lora.name for lora in inputs)
-    chosen = Selector.parse(layers).select([t.canonical for t in targets], files)
+    names = {t.canonical: [c.module.raw for c in t.contributions] for t in targets}
+    chosen = Layers(names, inputs[0].family, files).selected(layers)
     targets = [target for target in targets if target.canonical in chosen]
     numbers = range(len(inputs))
 
