@@ -29,9 +29,29 @@ def select(
     """
     source = Lora.of(lora)
     targets = lay_out([source], output.spelling_for(source))
-    names = [target.canonical for target in targets] + sorted(source.other)
-    chosen = Selector.parse(layers).select(names, source.name)
-    others = set(names) - chosen
+    chosen = Selector.parse(layers).select(names_of(source, targets), source.name)
+    return divide(source, targets, chosen, layers, output, rest, compute)
+
+
+def names_of(source: Lora, targets: list[Target]) -> list[str]:
+    """Everything that can be selected."""
+    return [target.canonical for target in targets] + sorted(source.other)
+
+
+def divide(
+    source: Lora,
+    targets: list[Target],
+    chosen: set[str],
+    layers: str,
+    output: Output,
+    rest: Output | None,
+    compute: Compute,
+) -> tuple[Edited, Edited | None]:
+    """(what has these names, everything else), as `select`; `layers` says in words what they are.
+
+    Names are text of the file's: none of them is ever read as a pattern.
+    """
+    others = set(names_of(source, targets)) - chosen
     if not any(target.canonical in chosen for target in targets):
         raise SettingError(
             f"selector {layers!r} leaves no module", fix="widen it", file=source.name
