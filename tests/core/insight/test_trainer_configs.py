@@ -177,6 +177,30 @@ def test_sd_scripts_for_unets(family):
     assert set(dims) == {0, 1}  # the rank of the file
 
 
+@pytest.mark.parametrize(
+    ("family", "block", "beyond"),
+    [
+        ("sdxl", "input_blocks.8", "input_blocks.9"),
+        ("sdxl", "output_blocks.8", "output_blocks.9"),
+        ("sdxl", "output_blocks.8", "output_blocks.99"),
+        ("sd1.5", "input_blocks.11", "input_blocks.12"),
+        ("sd1.5", "output_blocks.11", "output_blocks.12"),
+        ("flux", "single_blocks.37", "single_blocks.38"),
+        ("flux", "double_blocks.18", "double_blocks.99"),
+    ],
+)
+def test_blocks_that_a_model_lacks_have_no_place(family, block, beyond):
+    """sd-scripts would train another block, or stop."""
+    lora = lora_of(family)
+    extra = {f"lora_unet_{beyond.replace('.', '_')}_0_in_layers_2.lora_{side}.weight": torch.ones(shape)
+             for side, shape in (("up", (2, 1)), ("down", (1, 2)))}  # fmt: skip
+    lora = Lora({key: lora.tensors[key] for key in lora.tensors.info} | extra)
+    with pytest.raises(LoraError, match=f"has no {re.escape(beyond)}, only"):
+        trainer_config("kohya", lora, [beyond])
+    if block in {locate(name).block for name in lora.modules}:
+        assert trainer_config("kohya", lora, [block])
+
+
 def test_sd_scripts_for_sd3():
     names = [f"joint_blocks.{i}.x_block.mlp.fc1" for i in range(24)]
     lora = Lora(lora_file(["diffusion_model." + name for name in names]))
