@@ -1,5 +1,7 @@
 """How a file can be read otherwise than ComfyUI reads it, and files that ComfyUI renames."""
 
+import re
+import time
 from pathlib import Path
 
 import pytest
@@ -153,3 +155,40 @@ def test_alphas_that_are_no_numbers_scale_nothing(alpha):
 def test_metadata_of_any_depth_can_be_opened(text):
     tensors = StateDict(lora_file("x"), {"lora_adapter_metadata": text, "lora_alloy": text})
     assert any(line.endswith(text) for line in summary(Lora(tensors)))
+
+
+def test_many_or_costly_patterns_take_little_time():
+    """20 kB of patterns on a thousand names: a second or so, whatever they are."""
+    names = [f"transformer_blocks.{i}.attn.{'a.' * 30}to_q" for i in range(1000)]
+    costly = [f"{'.*a' * 3}{i}x" for i in range(2000)]
+    some = [f"(a|b)?c{{1,{i}}}" for i in range(1, 1500)]
+    plain = [f"blocks.{i}.attn.to_k" for i in range(1500)]
+    for patterns in (costly, some, plain, [*costly[:50], *some[:50], *plain]):
+        settings = PeftSettings(
+            {"lora_alpha": 8, "alpha_pattern": dict.fromkeys(patterns, 1) | {"7.attn.*to_q": 2}}
+        )
+        start = time.process_time()
+        assert {settings.scale(name, 4) for name in names} <= {2.0, 0.5}
+        assert time.process_time() - start < 5
+
+
+@pytest.mark.parametrize(
+    "patterns, path, alpha",
+    [
+        ({"to_q": 1, "attn.to_q": 2}, "a.attn.to_q", 1),
+        ({"attn.to_q": 2, "to_q": 1}, "a.attn.to_q", 2),
+        ({r"a\.to_[qk]": 2, "to_q": 1}, "a.to_q", 2),
+        ({"to_q": 1, r"a\.to_[qk]": 2}, "a.to_q", 1),
+        ({"o_q": 1}, "a.to_q", 8),
+        ({"^to_q": 1}, "a.to_q", 8),
+        ({"^to_q": 1}, "to_q", 1),
+        ({r"to_out\.0$": 1}, "a.to_out.0", 1),
+        ({"a": 1}, "a.to_q", 8),
+        ({"": 1}, "a.to_q", 8),
+    ],
+)
+def test_the_first_pattern_that_matches_counts(patterns, path, alpha):
+    settings = PeftSettings({"lora_alpha": 8, "alpha_pattern": patterns})
+    theirs = (key for key in patterns if re.match(rf"(.*\.)?({key})$", path))  # PEFT 0.18.
+    assert alpha == patterns.get(next(theirs, None), 8)
+    assert settings.scale(path, 4) == alpha / 4
