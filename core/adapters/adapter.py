@@ -7,6 +7,7 @@ from math import isfinite, nan
 import torch
 from torch import Tensor
 
+from ..algebra.gram import ordinary
 from ..algebra.low_rank import LowRank
 from ..algebra.update import Update
 from ..errors import FileError, located
@@ -77,6 +78,10 @@ class Adapter:
         assert self.kind.update is not None
         roles, alpha = self.roles(read, device, dtype)
         with located(tensor=", ".join(self.keys[role] for role in roles)):
+            if len(roles) > 1 + self.kind.factors and not all(map(ordinary, roles.values())):
+                # What several factors make together can leave the range of float32 on the way.
+                dtype = torch.float64
+                roles = {role: tensor.to(dtype) for role, tensor in roles.items()}
             update = self.kind.update(roles, alpha)
             return update.computed_in(dtype) if isinstance(update, LowRank) else update
 

@@ -14,15 +14,16 @@ factors times a k x k matrix. R is any matrix with R^T R = the Gram matrix of it
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from math import sqrt
+from math import inf, isfinite, sqrt
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ..errors import LoraError
 from . import lapack
 from .cached import cached_property
-from .gram import gram_matrix, lengths, triangles, uses_qr
+from .gram import LARGE, SMALL, gram_matrix, length, lengths, ordinary, triangles, uses_qr
 
 TILE_ELEMENTS = 1 << 20  # 4 MB in float32: a tile stays in cache.
 FEW = 4.0  # How many roundings of a dtype are few.
@@ -58,7 +59,7 @@ class LowRank:
     @classmethod
     def of(cls, up: Tensor, down: Tensor, shape: tuple[int, ...], scale: float = 1.0) -> "LowRank":
         """scale * up @ down, computed in the dtype of `up`."""
-        return cls((Term(up, down, scale),), shape, up.dtype)
+        return cls((Term(up, down, scale),), shape, wide_enough(up.dtype, scale))
 
     @classmethod
     def of_matrix(cls, matrix: Tensor, shape: tuple[int, ...]) -> "LowRank":
@@ -76,11 +77,12 @@ class LowRank:
             return updates[0]
         shape = max((update.shape for update in updates), key=len)
         terms = tuple(term for update in updates for term in update.terms)
-        return LowRank(terms, shape, updates[0].dtype)
+        dtypes = {update.dtype for update in updates}
+        return LowRank(terms, shape, dtypes.pop() if len(dtypes) == 1 else torch.float64)
 
     def computed_in(self, dtype: torch.dtype) -> "LowRank":
         """The same update with its factors in another dtype, float32 or float64."""
-        return LowRank(self.terms, self.shape, dtype)
+        return LowRank(self.terms, self.shape, wide_enough(dtype, *(t.scale for t in self.terms)))
 
     @property
     def rank(self) -> int:
@@ -122,13 +124,15 @@ class LowRank:
         if weight == 1.0:
             return self
         terms = tuple(term._replace(scale=term.scale * weight) for term in self.terms)
-        return LowRank(terms, self.shape, self.dtype)
+        return LowRank(terms, self.shape, wide_enough(self.dtype, *(t.scale for t in terms)))
 
     def balanced(self) -> "LowRank":
         """The same update with each column of `up` about as long as its row of `down`."""
-        up, down = (torch.linalg.vector_norm(f, dim=d) for f, d in ((self.up, 0), (self.down, 1)))
+        up, down = lengths(self.up), lengths(self.down.T)
+        half = torch.where((up > 0) & (down > 0), (down.log2() - up.log2()) / 2, 0.0).round()
         # Powers of two: they round nothing.
-        ratio = torch.where((up > 0) & (down > 0), (down / up).log2() / 2, 0.0).round().exp2()
+        limit = 1000 if self.dtype == torch.float64 else 120
+        ratio = half.clamp(-limit, limit).exp2().to(self.up)
         return LowRank.of(self.up * ratio, self.down / ratio[:, None], self.shape)
 
     def rows(self, start: int, stop: int) -> "LowRank":
@@ -182,11 +186,14 @@ class LowRank:
 
     def frobenius_norm(self) -> float:
         """sqrt(<dW, dW>), from the Gram matrices, without a decomposition."""
-        return sqrt(max(self.inner(self), 0.0))
+        square = self.inner(self)
+        if LEAST < square < inf or not self.magnitude():
+            return sqrt(max(square, 0.0))
+        return length(Core.of(self, precise=True).matrix)
 
     def magnitude(self) -> float:
         """The norm of dW if its rank-one terms were orthogonal; far above its norm, they cancel."""
-        return float(torch.linalg.vector_norm(lengths(self.up) * lengths(self.down.T)))
+        return length(lengths(self.up) * lengths(self.down.T))
 
     def spectral_norm(self) -> float:
         """The largest singular value."""
@@ -199,7 +206,8 @@ class LowRank:
 
     @cached_property
     def _multiplied_out(self) -> "LowRank":
-        return LowRank.of_matrix(self.dense(), self.shape)
+        exact = self if ordinary(torch.tensor(self.magnitude())) else self.precise()
+        return LowRank.of_matrix(exact.dense(), self.shape)
 
     @cached_property
     def singular_values(self) -> Tensor:
@@ -213,11 +221,13 @@ class LowRank:
 
     def truncated(self, rank: int) -> "LowRank":
         """The best update of at most this rank (Eckart and Young 1936), S split evenly."""
-        up, down, svd = self.thin.up, self.thin.down, self.svd
+        thin, svd = self.thin, self.svd
         root = svd.values[:rank].rsqrt()
-        left = (svd.left[:, :rank] * root).to(up)
-        right = (root[:, None] * svd.right[:rank]).to(down)
-        product = LowRank.of(up @ left, right @ down, self.shape)
+        left, right = svd.left[:, :rank] * root, root[:, None] * svd.right[:rank]
+        if not (ordinary(left) and ordinary(right)):
+            thin = thin.precise()
+        up, down = thin.up @ left.to(thin.up), right.to(thin.down) @ thin.down
+        product = LowRank.of(up, down, self.shape)
         return replace(product, orthogonal=True)
 
     def steady(self, precision: float) -> "LowRank":
@@ -254,11 +264,21 @@ class LowRank:
         if self.orthogonal:
             first = lengths(up_moved) * lengths(self.down.T)
             second = lengths(self.up) * lengths(down_moved.T)
-            return float(torch.linalg.vector_norm(torch.cat([first, second]).double()))
+            return length(torch.cat([first, second]))
         if not up_moved.any() and not down_moved.any():
             return 0.0
         moved = (Term(up_moved, down, 1.0), Term(self.up, down_moved, 1.0))
         return LowRank(moved, self.shape, self.dtype).frobenius_norm()
+
+
+LEAST = 1e-250  # Smaller squares have lost digits in float64.
+
+
+def wide_enough(dtype: torch.dtype, *scales: float) -> torch.dtype:
+    """The dtype, or float64 where a factor that takes the scale could leave its range."""
+    if all(SMALL < abs(scale) < LARGE or scale == 0.0 for scale in scales):
+        return dtype
+    return torch.float64
 
 
 def eps(dtype: torch.dtype) -> float:
@@ -323,9 +343,16 @@ class Core:
         if update.thin is update:
             sizes = lengths(r_up) * lengths(r_down)
         else:
-            sizes = (lengths(update.up) * lengths(update.down.T)).cpu()
+            sizes = lengths(update.up) * lengths(update.down.T)
+        size = length(sizes)
+        if not isfinite(size):
+            if update.dtype != torch.float64:
+                return cls.of(update.precise(), precise)
+            raise LoraError(
+                "its numbers are too large to compute with", fix="choose smaller weights"
+            )
         rounding = eps(up.dtype) * (8 if uses_qr(up) else 1)
-        return cls(r_up, r_down, rounding * float(torch.linalg.vector_norm(sizes)))
+        return cls(r_up, r_down, rounding * size)
 
     @property
     def matrix(self) -> Tensor:
