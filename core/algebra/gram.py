@@ -32,7 +32,8 @@ def lengths(columns: Tensor) -> Tensor:
         return norms.cpu().double()
     largest = columns.abs().amax(0)
     units = torch.where(largest > 0, largest, 1.0)
-    return torch.linalg.vector_norm(columns / units, dim=0).cpu().double() * units.cpu().double()
+    norms = torch.linalg.vector_norm(columns / units, dim=0)
+    return norms.cpu().double() * units.cpu().double()
 
 
 def length(numbers: Tensor) -> float:

@@ -68,13 +68,15 @@ def copy(
         row.action = "scaled"
     if adapter.kind.update is None:
         return row, tensors
-    exact = module.update(compute.device, compute.dtype).scaled(weight)
     moved = [
         role
         for role, key in adapter.keys.items()
         if role != "alpha"
         and not same_bits(tensors[target.raw + adapter.suffixes[role]], module.tensors[key])
     ]
+    if not moved and not with_norm:
+        return row, tensors
+    exact = module.update(compute.device, compute.dtype, lazy=True).scaled(weight)
     if moved:
         rounded = _as_written(module, target, tensors, compute)
         row.norm = exact.frobenius_norm()
@@ -84,7 +86,7 @@ def copy(
             module.dtype if dtype is None else dtype
         ):
             return None  # They cancel: other factors of the same update survive the rounding.
-    elif with_norm:
+    else:
         row.norm = exact.frobenius_norm()
     return row, tensors
 
@@ -100,7 +102,7 @@ def _as_written(
     written = replace(
         module, adapter=replace(module.adapter, keys=keys), tensors=DictTensors(tensors)
     )
-    update: Update = written.update(compute.device, compute.dtype)
+    update: Update = written.update(compute.device, compute.dtype, lazy=True)
     return update
 
 

@@ -95,7 +95,7 @@ class Patterns:
     @classmethod
     def of(cls, patterns: Mapping[str, Any]) -> "Patterns":
         plain: dict[str, tuple[int, Any]] = {}
-        expressions = []
+        expressions: list[tuple[int, Any, re.Pattern[str]]] = []
         for place, (pattern, value) in enumerate(patterns.items()):
             name = pattern.removesuffix("$").replace("\\.", ".")
             if re.fullmatch(r"[\w.-]+", name):
