@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from core import Blend, Compute, LoraError, Output, RankRule, blend, convert, resize
-from core.algebra.low_rank import LowRank
 from core.merging.balance import balance
 from core.merging.even import Even
 from tests import helpers
@@ -21,16 +20,24 @@ SIZES = [
 # More columns than the weight has rank, and fewer.
 SHAPES = [(12, 9, 4), (12, 9, 20), (4, 30, 6), (40, 40, 12)]
 FP32 = Output(dtype="fp32")
+
+
+def summed(rank="auto", weights=(0.5, 0.25), **settings):
+    """A blend of a file with itself, or of it alone where there is one weight."""
+    settings = Blend(weights, rank, drop_near_zero=False, **settings)
+    return lambda a: blend([a] * len(weights), settings=settings, output=FP32)
+
+
 EDITS = {
     "rank": lambda a: resize(a, RankRule("rank", 2), output=FP32),
     "energy": lambda a: resize(a, RankRule("energy", 0.9999999), output=FP32),
-    "scaled": lambda a: blend([a], settings=Blend((0.5,), drop_near_zero=False), output=FP32),
-    "cut": lambda a: blend([a], settings=Blend((0.5,), 2, drop_near_zero=False), output=FP32),
-    "sum": lambda a: blend([a, a], settings=Blend((0.5, 0.25), "full", drop_near_zero=False), output=FP32),
-    "even": lambda a: blend([a, a], settings=Blend((0.5, 0.25), drop_near_zero=False, balance=Even()), output=FP32),
-    "pca": lambda a: blend([a, a], settings=Blend((0.5, 0.25), 2, method="pca", drop_near_zero=False), output=FP32),
+    "scaled": summed(weights=(0.5,)),
+    "cut": summed(2, (0.5,)),
+    "sum": summed("full"),
+    "even": summed(balance=Even()),
+    "pca": summed(2, method="pca"),
     "bf16": lambda a: convert(a, Output(dtype="bf16")),
-}  # fmt: skip
+}
 WEIGHT = {"scaled": 0.5, "cut": 0.5, "sum": 0.75, "even": 0.75, "pca": 0.75}
 
 

@@ -16,7 +16,8 @@ from benchmarks.modules import select
 from core import Lora, LoraError, trainer_config
 from core.insight.trainer_configs import TRAINERS
 from core.naming.blocks import locate
-from tests.helpers import StateDict, lora_file, randn
+from tests.helpers import KOHYA, StateDict, lora_file, randn
+from tests.helpers import lora as lora_tensors
 from tests.marks import one_in
 
 # Blocks that are easy to confuse: 1 and 10, double and single, blocks inside blocks.
@@ -192,9 +193,10 @@ def test_sd_scripts_for_unets(family):
 def test_blocks_that_a_model_lacks_have_no_place(family, block, beyond):
     """sd-scripts would train another block, or stop."""
     lora = lora_of(family)
-    extra = {f"lora_unet_{beyond.replace('.', '_')}_0_in_layers_2.lora_{side}.weight": torch.ones(shape)
-             for side, shape in (("up", (2, 1)), ("down", (1, 2)))}  # fmt: skip
-    lora = Lora({key: lora.tensors[key] for key in lora.tensors.info} | extra)
+    name = f"lora_unet_{beyond.replace('.', '_')}_0_in_layers_2"
+    lora = Lora(
+        {key: lora.tensors[key] for key in lora.tensors.info} | lora_tensors(name, (2, 2), 1, KOHYA)
+    )
     with pytest.raises(LoraError, match=f"has no {re.escape(beyond)}, only"):
         trainer_config("kohya", lora, [beyond])
     if block in {locate(name).block for name in lora.modules}:
