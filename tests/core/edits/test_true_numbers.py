@@ -93,7 +93,7 @@ def test_a_file_further_away_than_the_report_says_fails(tmp_path):
     written = load_file(path)
     written[UP] = written[UP] * 1.02
     helpers.save(written, path)
-    with pytest.raises(FileError, match="was written with a relative error of 0.02"):
+    with pytest.raises(FileError, match=r"was written with a relative error of 0\.02"):
         check(edited, [new, old], (1.0, -1.0))
 
 
