@@ -68,15 +68,14 @@ def copy(
         row.action = "scaled"
     if adapter.kind.update is None:
         return row, tensors
+    # It tells damaged tensors; nothing is multiplied out before it is asked for.
+    exact = module.update(compute.device, compute.dtype, lazy=True).scaled(weight)
     moved = [
         role
         for role, key in adapter.keys.items()
         if role != "alpha"
         and not same_bits(tensors[target.raw + adapter.suffixes[role]], module.tensors[key])
     ]
-    if not moved and not with_norm:
-        return row, tensors
-    exact = module.update(compute.device, compute.dtype, lazy=True).scaled(weight)
     if moved:
         rounded = _as_written(module, target, tensors, compute)
         row.norm = exact.frobenius_norm()
@@ -86,7 +85,7 @@ def copy(
             module.dtype if dtype is None else dtype
         ):
             return None  # They cancel: other factors of the same update survive the rounding.
-    else:
+    elif with_norm:
         row.norm = exact.frobenius_norm()
     return row, tensors
 
