@@ -7,8 +7,8 @@ from math import isfinite, nan
 import torch
 from torch import Tensor
 
-from ..algebra.gram import ordinary
 from ..algebra.low_rank import LowRank
+from ..algebra.precision import ordinary
 from ..algebra.update import Lazy, Update
 from ..errors import FileError, located
 from ..storage.files import TensorInfo

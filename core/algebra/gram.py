@@ -10,19 +10,10 @@ import torch
 from torch import Tensor
 
 from . import lapack
+from .precision import LARGE, SMALL
 
 # How much a float32 Gram matrix may move the relative size of any direction.
 GRAM_TOLERANCE = 2e-4
-
-
-# Numbers whose squares and products stay far within the range of float32.
-SMALL, LARGE = 1e-14, 1e14
-
-
-def ordinary(numbers: Tensor) -> bool:
-    """Whether the largest entry is neither huge nor tiny; so is nothing at all."""
-    largest = float(numbers.abs().amax()) if numbers.numel() else 0.0
-    return SMALL < largest < LARGE or largest == 0.0
 
 
 def lengths(columns: Tensor) -> Tensor:

@@ -23,10 +23,10 @@ from torch import Tensor
 from ..errors import LoraError
 from . import lapack
 from .cached import cached_property
-from .gram import LARGE, SMALL, gram_matrix, length, lengths, ordinary, triangles, uses_qr
+from .gram import gram_matrix, length, lengths, triangles, uses_qr
+from .precision import FEW, LEAST, eps, ordinary, wide_enough
 
 TILE_ELEMENTS = 1 << 20  # 4 MB in float32: a tile stays in cache.
-FEW = 4.0  # How many roundings of a dtype are few.
 
 
 class Term(NamedTuple):
@@ -269,21 +269,6 @@ class LowRank:
             return 0.0
         moved = (Term(up_moved, down, 1.0), Term(self.up, down_moved, 1.0))
         return LowRank(moved, self.shape, self.dtype).frobenius_norm()
-
-
-LEAST = 1e-250  # Smaller squares have lost digits in float64.
-
-
-def wide_enough(dtype: torch.dtype, *scales: float) -> torch.dtype:
-    """The dtype, or float64 where a factor that takes the scale could leave its range."""
-    if all(SMALL < abs(scale) < LARGE or scale == 0.0 for scale in scales):
-        return dtype
-    return torch.float64
-
-
-def eps(dtype: torch.dtype) -> float:
-    """The relative precision of a floating-point dtype; 0.0 for whole numbers."""
-    return torch.finfo(dtype).eps if dtype.is_floating_point else 0.0
 
 
 class Svd(NamedTuple):

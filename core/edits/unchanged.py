@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ..adapters.adapter import Adapter
-from ..algebra.low_rank import FEW, LowRank, eps
+from ..algebra.low_rank import LowRank
+from ..algebra.precision import FEW, eps
 from ..algebra.update import Dense, Update, distance, total
 from ..reading.lora import Module
 from ..running.encoding import Encoded, cast, encode, stored_tensors
