@@ -19,7 +19,10 @@ GRAM_TOLERANCE = 2e-4
 def lengths(columns: Tensor) -> Tensor:
     """The lengths of the columns, on the CPU in float64, also of those whose squares overflow."""
     norms: Tensor = torch.linalg.vector_norm(columns, dim=0)
-    if bool(((norms > SMALL) & (norms < LARGE)).all()) or not columns.numel():
+    if not columns.numel():
+        return norms.cpu().double()
+    low, high = map(float, torch.aminmax(norms))
+    if low > SMALL and high < LARGE:
         return norms.cpu().double()
     largest = columns.abs().amax(0)
     units = torch.where(largest > 0, largest, 1.0)

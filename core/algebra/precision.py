@@ -1,5 +1,7 @@
 """How many digits a dtype has, and which numbers are beyond its range."""
 
+from math import inf
+
 import torch
 from torch import Tensor
 
@@ -11,7 +13,7 @@ SMALL, LARGE = 1e-14, 1e14
 
 def ordinary(numbers: Tensor) -> bool:
     """Whether the largest entry is neither huge nor tiny; so is nothing at all."""
-    largest = float(numbers.abs().amax()) if numbers.numel() else 0.0
+    largest = float(torch.linalg.vector_norm(numbers, ord=inf)) if numbers.numel() else 0.0
     return SMALL < largest < LARGE or largest == 0.0
 
 
