@@ -138,8 +138,8 @@ def blend() -> Example:
     }
     return Example("Blend two LoRAs and generate", [
         note("### Two LoRAs become one\n\n**LoRA Blend** adds them at their weights into one LoRA "
-             "of rank 32. The report says how much that loses; rank 0 loses nothing. Add **Save "
-             "LoRA** once you like the picture.", (340, 250)),
+             "with the larger rank of both. The report says how much that loses; *everything* loses "
+             "nothing. Add **Save LoRA** once you like the picture.", (340, 250)),
         *sdxl((0, 360)),
         load("first", PIXEL, (0, 520)),
         load("second", TOY, (0, 670)),
@@ -274,7 +274,7 @@ def by_block() -> Example:
         load("first", DETAILS, (0, 340)),
         load("second", ANTIBLUR, (0, 490)),
         Spec("blend", "LoraAlloyBlend", (430, 50), (380, 430),
-             {"target_rank": 0, "layers": "double_blocks.*",
+             {"target_rank": "everything (exact)", "layers": "double_blocks.*",
               "block_weights": "double_blocks.0-9: 1, 0\ndouble_blocks.10-18: 0, 1"},
              {"lora_1": ("first", "lora"), "lora_2": ("second", "lora")}),
         Spec("save", "LoraAlloySave", (430, 600), (380, 200),

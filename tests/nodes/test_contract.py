@@ -38,8 +38,8 @@ def test_everything_is_explained(nodes: dict[str, Any]) -> None:
 
 ADVANCED = {
     "LoraAlloyBlend": {
-        "block_weights", "balance", "drop_near_zero", "compute_device", "compute_dtype",
-        "output_dtype", "spelling",
+        "block_weights", "method", "balance", "auto_strength", "drop_near_zero", "truncation",
+        "seed", "compute_device", "compute_dtype", "output_dtype", "spelling",
     },
     "LoraAlloyRankResize": {
         "min_rank", "max_rank", "compute_device", "compute_dtype", "output_dtype", "spelling",

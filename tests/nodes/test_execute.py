@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from .running import KOHYA, dense, lora, run
+from .running import EXACT, KOHYA, dense, lora, run
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_blend_adds_with_alpha_and_sign(nodes: dict[str, Any]) -> None:
     second = {k: t * 0.5 if k.endswith("alpha") else t for k, t in second.items()}
     kept = {key: tensor.clone() for key, tensor in (first | second).items()}
     blended, report = run(
-        nodes["LoraAlloyBlend"], lora_1=first, lora_2=second, weight_2=-2.0, target_rank=0
+        nodes["LoraAlloyBlend"], lora_1=first, lora_2=second, weight_2=-2.0, target_rank=EXACT
     )
     for block in range(3):
         exact = dense(first, block) - 2.0 * dense(second, block)
@@ -84,7 +84,7 @@ def test_every_balance_is_a_rule_of_the_library(nodes: dict[str, Any], balance: 
     core = importlib.import_module("alloy_pack.core")
     first, second = lora(1), lora(2)
     blended, _ = run(
-        nodes["LoraAlloyBlend"], lora_1=first, lora_2=second, target_rank=0, balance=balance
+        nodes["LoraAlloyBlend"], lora_1=first, lora_2=second, target_rank=EXACT, balance=balance
     )
     rules = {
         "softmax": core.softmax_spectral_weight_fn(1.0, 0.0),
@@ -301,7 +301,7 @@ def test_a_module_too_large_for_the_gpu_is_computed_on_the_cpu_and_the_report_sa
         return real(self, torch.device("cpu"), dtype)
 
     monkeypatch.setattr(module_type, "update", update)
-    blended, report = run(nodes["LoraAlloyBlend"], lora_1=lora(), weight_1=2.0, target_rank=0)
+    blended, report = run(nodes["LoraAlloyBlend"], lora_1=lora(), weight_1=2.0, target_rank=EXACT)
     assert [device for _, device in asked] == ["cuda", "cuda", "cpu", "cuda"]
     assert asked[1][0] == asked[2][0]
     assert f"* the memory of cuda:0 ran out; computed on the CPU: {asked[1][0]}\n" in report
