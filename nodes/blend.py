@@ -228,7 +228,7 @@ def _balance() -> Any:
     floor = "The least that either LoRA counts: its strength for proportional and power law, its "
     floor += "share for softmax and sigmoid."
     least, share = number("floor", 0.02, floor), number("floor", 0.0, floor)
-    power = number("power", 0.5, "1 is proportional; below 1 evens the two LoRAs out.", -10.0)
+    power = number("power", 0.5, "1 is proportional, 0 shares equally, -1 evens both out.", -10.0)
     bias = number("bias", 0.0, "Above 0 favours the first LoRA, below 0 the second.", -1000.0)
     even = io.Float.Input("strength", default=1.0, min=0.0, max=1.0, step=0.05,
                           tooltip="0 is the plain sum, 1 evens out completely.")  # fmt: skip

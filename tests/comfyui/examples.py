@@ -286,4 +286,45 @@ def by_block() -> Example:
     ], {"Load": ["first", "second"], "Mix": ["blend"], "Save": ["save"]})  # fmt: skip
 
 
-EXAMPLES = [blend(), shrink(), inside(), top_blocks(), by_block()]
+def four() -> Example:
+    conditions = {
+        "positive": ("positive", "CONDITIONING"),
+        "negative": ("negative", "CONDITIONING"),
+        "latent_image": ("latent", "LATENT"),
+    }
+    loaded = {"first": PIXEL, "second": TOY, "third": INK, "fourth": PAPERCUT}
+    sockets = ["lora_1", "lora_2", "more_loras.lora_3", "more_loras.lora_4"]
+    return Example("Four styles in one", [
+        note("### Many styles, one LoRA\n\nConnect a LoRA and **LoRA Blend** has room for the next; "
+             "*more weights* are those of the third on. *even* lets no style drown the others, "
+             "and *auto strength* keeps the stack from burning.", (340, 330)),
+        *sdxl((0, 440)),
+        *(load(name, file, (0, 600 + 150 * i)) for i, (name, file) in enumerate(loaded.items())),
+        Spec("blend", "LoraAlloyBlend", (430, 50), (380, 560),
+             {"weight_1": 0.8, "weight_2": 0.8, "more_weights": "0.8, 0.5",
+              "target_rank": "fixed rank", "target_rank.rank": 32, "balance": "even",
+              "balance.strength": 0.5, "auto_strength": True},
+             {socket: (name, "lora") for socket, name in zip(sockets, loaded, strict=True)}),
+        Spec("apply", "LoraAlloyApply", (900, 50), (300, 180), {},
+             {"model": ("base", "MODEL"), "clip": ("base", "CLIP"), "lora": ("blend", "lora")}),
+        prompt("positive", ("apply", "clip"), "toy_face of a fox, pixel art, ink, papercut",
+               (1250, 50), "Prompt"),
+        prompt("negative", ("apply", "clip"), "blurry, text, watermark", (1250, 220),
+               "Negative prompt"),
+        Spec("latent", "EmptyLatentImage", (1250, 390), (340, 0),
+             {"width": 1024, "height": 1024, "batch_size": 1}),
+        Spec("save", "LoraAlloySave", (430, 890), (380, 200),
+             {"filename_prefix": "loras/four-styles", "title": "Four styles in one"},
+             {"lora": ("blend", "lora")}),
+        text("report", ("blend", "report"), (900, 740), (1060, 380), "What the blend did"),
+        *picture("four", ("apply", "model"), conditions, ("base", "VAE"), SDXL_SETTINGS,
+                 (1640, 50), "All of them"),
+    ], {
+        "Load": ["base", *loaded],
+        "Blend": ["blend", "save"],
+        "Generate": ["apply", "positive", "negative", "latent", "four.sampler", "four.decode",
+                     "four.image"],
+    })  # fmt: skip
+
+
+EXAMPLES = [blend(), four(), shrink(), inside(), top_blocks(), by_block()]
