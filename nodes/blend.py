@@ -190,11 +190,11 @@ def _method() -> Any:
 def _parameter(name: str, parameter: Any) -> Any:
     meaning = f"{parameter.meaning[0].upper()}{parameter.meaning[1:]}."
     if isinstance(parameter.default, bool):
-        return io.Boolean.Input(name, default=parameter.default, tooltip=meaning)
+        return io.Boolean.Input(name, default=parameter.default, tooltip=meaning, advanced=True)
     # JSON has no infinity: a page cannot read it.
     return io.Float.Input(
         name, default=parameter.default, min=parameter.low, max=min(parameter.high, 1e6), step=0.01,
-        tooltip=meaning,
+        tooltip=meaning, advanced=True,
     )  # fmt: skip
 
 
@@ -204,9 +204,9 @@ def _truncation() -> Any:
         options=[
             io.DynamicCombo.Option("svd", []),
             io.DynamicCombo.Option("pca", [
-                io.Int.Input("oversampling", default=8, min=0, max=1024,
+                io.Int.Input("oversampling", default=8, min=0, max=1024, advanced=True,
                              tooltip="Extra directions that make the estimate better."),
-                io.Int.Input("power_iterations", default=2, min=0, max=32,
+                io.Int.Input("power_iterations", default=2, min=0, max=32, advanced=True,
                              tooltip="Passes that sharpen the estimate."),
             ]),
         ],
@@ -219,7 +219,7 @@ def _truncation() -> Any:
 def _balance() -> Any:
     def number(name: str, default: float, tooltip: str, low: float = 0.0) -> Any:
         return io.Float.Input(name, default=default, min=low, max=1000.0, step=0.01,
-                              tooltip=tooltip)  # fmt: skip
+                              tooltip=tooltip, advanced=True)  # fmt: skip
 
     strength = number("target_strength", 1.0, "What the weighted strengths of a layer add up to.")
     temperature = number(
@@ -231,6 +231,7 @@ def _balance() -> Any:
     power = number("power", 0.5, "1 is proportional, 0 shares equally, -1 evens both out.", -10.0)
     bias = number("bias", 0.0, "Above 0 favours the first LoRA, below 0 the second.", -1000.0)
     even = io.Float.Input("strength", default=1.0, min=0.0, max=1.0, step=0.05,
+                          advanced=True,
                           tooltip="0 is the plain sum, 1 evens out completely.")  # fmt: skip
     return io.DynamicCombo.Input(
         "balance",

@@ -63,7 +63,7 @@ def _add_blend(commands: Any) -> None:
     )
     parser.add_argument(
         "--parameter",
-        dest="parameters",
+        dest="parameter",
         action="append",
         default=[],
         metavar="NAME=X",
@@ -82,7 +82,7 @@ def _add_blend(commands: Any) -> None:
     )
     parser.add_argument("--oversampling", type=int, default=8, help="for pca (default 8)")
     parser.add_argument("--power-iterations", type=int, default=2, help="for pca (default 2)")
-    parser.add_argument("--seed", type=int, default=0, help="for pca (default 0)")
+    parser.add_argument("--seed", type=int, default=0, help="for what draws at random (default 0)")
     parser.add_argument("--layers", default="", metavar="SELECTOR", help=SELECTOR_HELP)
     parser.add_argument(
         "--block-weights",
@@ -225,7 +225,7 @@ def _parameters(options: argparse.Namespace) -> dict[str, float | bool]:
     """`name=value` pairs as the method's parameters."""
     words: dict[str, bool] = {"true": True, "false": False}
     found: dict[str, float | bool] = {}
-    for pair in options.parameters:
+    for pair in options.parameter:
         name, _, text = pair.partition("=")
         try:
             found[name] = words[text] if text in words else float(text)

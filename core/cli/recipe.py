@@ -176,7 +176,7 @@ def translated(command: str, settings: Mapping[str, Any], inputs: int) -> Iterat
             if settings.get("truncation") == "pca":
                 yield key, value
         elif key == "parameters" and isinstance(value, dict):
-            yield from ((key, f"{name}={number}") for name, number in value.items())
+            yield from (("parameter", f"{name}={number}") for name, number in value.items())
         else:
             yield key, value
 

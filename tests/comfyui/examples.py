@@ -23,12 +23,16 @@ FILES = {
         "vae", f"{HUB}/Comfy-Org/Lumina_Image_2.0_Repackaged/resolve/main/split_files/vae"),
     "pixel-art-xl.safetensors": ("loras", f"{HUB}/nerijs/pixel-art-xl/resolve/main"),
     "toy_face_sdxl.safetensors": ("loras", f"{HUB}/CiroN2022/toy-face/resolve/main"),
+    "ikea_instructions_xl_v1_5.safetensors": (
+        "loras", f"{HUB}/ostris/ikea-instructions-lora-sdxl/resolve/main"),
+    "fengzikai_v1.0_XL.safetensors": ("loras", f"{HUB}/lordjia/by-feng-zikai/resolve/main"),
     "FLUX-dev-lora-add_details.safetensors": (
         "loras", f"{HUB}/Shakker-Labs/FLUX.1-dev-LoRA-add-details/resolve/main"),
     "FLUX-dev-lora-AntiBlur.safetensors": (
         "loras", f"{HUB}/Shakker-Labs/FLUX.1-dev-LoRA-AntiBlur/resolve/main"),
 }  # fmt: skip
 PIXEL, TOY = "pixel-art-xl.safetensors", "toy_face_sdxl.safetensors"
+DRAWING, FENG = "ikea_instructions_xl_v1_5.safetensors", "fengzikai_v1.0_XL.safetensors"
 DETAILS, ANTIBLUR = (
     "FLUX-dev-lora-add_details.safetensors",
     "FLUX-dev-lora-AntiBlur.safetensors",
@@ -138,8 +142,8 @@ def blend() -> Example:
     }
     return Example("Blend two LoRAs and generate", [
         note("### Two LoRAs become one\n\n**LoRA Blend** adds them at their weights into one LoRA "
-             "with the larger rank of both. The report says how much that loses; *everything* loses "
-             "nothing. Add **Save LoRA** once you like the picture.", (340, 250)),
+             "with the larger rank of both. The report says how much that loses; *everything* "
+             "loses nothing. Add **Save LoRA** once you like the picture.", (340, 250)),
         *sdxl((0, 360)),
         load("first", PIXEL, (0, 520)),
         load("second", TOY, (0, 670)),
@@ -292,7 +296,7 @@ def four() -> Example:
         "negative": ("negative", "CONDITIONING"),
         "latent_image": ("latent", "LATENT"),
     }
-    loaded = {"first": PIXEL, "second": TOY, "third": INK, "fourth": PAPERCUT}
+    loaded = {"first": PIXEL, "second": TOY, "third": DRAWING, "fourth": FENG}
     sockets = ["lora_1", "lora_2", "more_loras.lora_3", "more_loras.lora_4"]
     return Example("Four styles in one", [
         note("### Many styles, one LoRA\n\nConnect a LoRA and **LoRA Blend** has room for the next; "
@@ -307,7 +311,7 @@ def four() -> Example:
              {socket: (name, "lora") for socket, name in zip(sockets, loaded, strict=True)}),
         Spec("apply", "LoraAlloyApply", (900, 50), (300, 180), {},
              {"model": ("base", "MODEL"), "clip": ("base", "CLIP"), "lora": ("blend", "lora")}),
-        prompt("positive", ("apply", "clip"), "toy_face of a fox, pixel art, ink, papercut",
+        prompt("positive", ("apply", "clip"), "toy_face of a fox, pixel art, by Feng Zikai",
                (1250, 50), "Prompt"),
         prompt("negative", ("apply", "clip"), "blurry, text, watermark", (1250, 220),
                "Negative prompt"),

@@ -131,8 +131,8 @@ def test_block_weights_mix_by_block(comfyui: Server) -> None:
 
     def blend(graph: Alloy) -> Link:
         return graph.node(
-            "LoraAlloyBlend", lora_1=graph.load(first), lora_2=graph.load(second), target_rank=EXACT,
-            block_weights="double_blocks.0-3: 1, 0\nsingle_blocks.0-5: 0, 1",
+            "LoraAlloyBlend", lora_1=graph.load(first), lora_2=graph.load(second),
+            target_rank=EXACT, block_weights="double_blocks.0-3: 1, 0\nsingle_blocks.0-5: 0, 1",
         )[0]  # fmt: skip
 
     expected = latent(comfyui, core_loras(*((half, 1.0) for half in halves)))

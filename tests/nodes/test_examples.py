@@ -26,8 +26,8 @@ def read(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text("ascii"))
 
 
-def test_there_are_five_and_every_node_is_in_one() -> None:
-    assert len(WORKFLOWS) == 5
+def test_there_are_six_and_every_node_is_in_one() -> None:
+    assert len(WORKFLOWS) == 6
     contract = json.loads((PACK / "tests/nodes/contract.json").read_text())
     used = {node["type"] for path in WORKFLOWS for node in read(path)["nodes"]}
     assert contract.keys() <= used
