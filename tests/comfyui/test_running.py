@@ -104,15 +104,15 @@ ERRORS: dict[str, tuple[str, dict[str, Any], str]] = {
     ),
     "block weights": (
         "LoraAlloyBlend", {"block_weights": "double_blocks.0 1"},
-        "block weights line 'double_blocks.0 1' must read 'pattern: w1, w2'",
+        "block weights line 'double_blocks.0 1' cannot be read; it must read 'pattern: weight'",
     ),
     "unknown block": (
-        "LoraAlloyBlend", {"block_weights": "double_blocks.77: 1, 1"},
+        "LoraAlloyBlend", {"block_weights": "double_blocks.77: 1"},
         "block weights pattern 'double_blocks.77' matches no layer",
     ),
     "nothing left": (
         "LoraAlloyBlend", {"weight_1": 0.0},
-        "the blend removed every module; nothing is written",
+        "the blend removed every module, nothing is written",
     ),
     "budget": (
         "LoraAlloyRankResize", {"rule": "file size in MB", "rule.megabytes": 0.01},
@@ -127,14 +127,14 @@ ERRORS: dict[str, tuple[str, dict[str, Any], str]] = {
     ),
     "nothing kept": (
         "LoraAlloyTopBlocks", {"threshold": 1.0, "mode": "remove"},
-        "nothing is left of errors.safetensors",
+        "errors.safetensors: nothing is left of it",
     ),
     "prefix": (
         "LoraAlloySave", {"filename_prefix": "../outside"},
         "filename prefix '../outside' must name a file inside ComfyUI's output folder",
     ),
     "metadata": (
-        "LoraAlloySave", {"metadata": "no colon"}, "metadata line 'no colon' must read",
+        "LoraAlloySave", {"metadata": "no colon"}, "metadata line 'no colon'; it must read",
     ),
 }  # fmt: skip
 
