@@ -13,7 +13,16 @@ from .edits.save import save
 from .edits.select import select
 from .edits.top_blocks import top_blocks
 from .edits.verify import verify
-from .errors import Cancelled, EmptyRest, FileError, LoraError, MismatchError, SettingError, one_of
+from .errors import (
+    Cancelled,
+    EmptyRest,
+    FileError,
+    LoraError,
+    MismatchError,
+    Occupied,
+    SettingError,
+    one_of,
+)
 from .insight.analysis import STATISTICS, analyze_and_display, analyze_lora, sort_table
 from .insight.charts import CHARTS, chart, rank_chart
 from .insight.choice import Choice, choose_blocks
@@ -76,6 +85,7 @@ __all__ = [
     "LowRank",
     "MismatchError",
     "Module",
+    "Occupied",
     "Output",
     "RankRule",
     "Reading",

@@ -50,6 +50,10 @@ class FileError(LoraError):
     """A file that cannot be read or written, or in which something cannot be used as it is."""
 
 
+class Occupied(FileError):
+    """A file is in the place of an output that is to replace none."""
+
+
 class SettingError(LoraError):
     """A setting, selector or name that means nothing, or nothing here."""
 

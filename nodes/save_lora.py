@@ -1,8 +1,11 @@
 """Save LoRA: a LORA_MODEL as a new file, tensor by tensor."""
 
+from collections.abc import Mapping
+from pathlib import Path
+
 from comfy_api.latest import io
 
-from ..core import DTYPE_CHOICES, SettingError, megabytes, save
+from ..core import DTYPE_CHOICES, Occupied, SettingError, StateDict, megabytes, save
 from . import comfy_bridge, inputs
 from .inputs import CATEGORY
 from .wires import named
@@ -54,10 +57,20 @@ class LoraAlloySave(io.ComfyNode):
             entries[key] = value
             if not value:
                 del entries[key]
-        path = comfy_bridge.new_output_path(filename_prefix)
-        save(source, path, dtype, entries, comfy_bridge.interruptible())
+        path = _save_as_next(filename_prefix, source, dtype, entries)
         comfy_bridge.show_on_node(cls, f"saved as {path.name}, {megabytes(path.stat().st_size)}")
         return io.NodeOutput(str(path), ui={"text": [str(path)]})
+
+
+def _save_as_next(prefix: str, source: StateDict, dtype: str, entries: Mapping[str, str]) -> Path:
+    """Save under the next free number, and return the path."""
+    compute = comfy_bridge.interruptible()
+    while True:
+        path = comfy_bridge.new_output_path(prefix)
+        try:
+            return save(source, path, dtype, entries, compute, replace=False)
+        except Occupied:
+            continue  # Another execution took the number meanwhile, here or in another server.
 
 
 def parse_metadata(text: str) -> dict[str, str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import os
 import tempfile
 from pathlib import Path
 
@@ -32,9 +31,6 @@ def pin_commands() -> None:
         save(flux_file("kohya") | {"odd": torch.ones(2)}, Path("A"), {"title": "x"})
         save(flux_file("diffusers", seed=1) | lora("x.y", pair=KOHYA, alpha=1), Path("B"))
         for command, arguments in cli.JSON_COMMANDS.items():
-            for old in ("O", "R"):
-                if os.path.exists(old):
-                    os.remove(old)
             out = io.StringIO()
             with contextlib.redirect_stdout(out):
                 assert main([*arguments.split(), "--json"]) == 0, arguments

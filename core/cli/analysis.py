@@ -9,13 +9,13 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from ..edits.top_blocks import KEEP, REMOVE, top_blocks
-from ..errors import FileError
 from ..insight.analysis import STATISTICS, analyze_lora, sort_table
 from ..insight.charts import CHARTS, chart
 from ..insight.choice import Choice, choose_blocks
-from ..insight.drawing import chart_form, save_chart, shorten
+from ..insight.drawing import save_chart, shorten
 from ..insight.importance import IMPORTANCES, SOFTMAX, explain, importance_table
 from ..insight.trainer_configs import TRAINERS, trainer_config
+from ..storage.atomic import write_file
 from .common import (
     SELECTOR_HELP,
     add_command,
@@ -30,6 +30,7 @@ from .common import (
     show,
     verify_written,
 )
+from .outputs import CHART, CSV, LORA, claim, force_option
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,6 +75,7 @@ def _add_analyze(commands: Any) -> None:
     )
     parser.add_argument("--csv", metavar="F", help="write all rows and columns to this file")
     _chart_options(parser, "blocks")
+    force_option(parser)
     compute_options(parser)
     json_option(parser)
     reading_options(parser)
@@ -137,8 +139,7 @@ def _chart_options(parser: argparse.ArgumentParser, kind: str) -> None:
 def _analyze(options: argparse.Namespace) -> None:
     if options.top < 0:
         options.parser.error(f"--top {options.top} must be 0 or more")
-    if options.chart:
-        chart_form(options.chart)
+    claim(options, [options.lora], (options.csv, CSV), (options.chart, CHART))
     lora = opened(options.lora, options)
     with computing(options, "analyze") as compute:
         table = analyze_lora(
@@ -150,15 +151,10 @@ def _analyze(options: argparse.Namespace) -> None:
         )
     table = sort_table(table, options.sort_by, options.ascending)
     if options.csv:
-        try:
-            table.to_csv(options.csv, index=False)
-        except OSError as error:
-            reason = error.strerror or error  # pandas has its own words for a missing folder
-            raise FileError(
-                f"cannot be written ({reason})", fix="check the path", file=options.csv
-            ) from error
+        text = table.to_csv(index=False, lineterminator="\n")
+        write_file(options.csv, text.encode("utf-8", "backslashreplace"), options.force)
     if options.chart:
-        save_chart(chart(table, options.chart_kind), options.chart)
+        save_chart(chart(table, options.chart_kind), options.chart, options.force)
     texts = [*_texts(table), *lora.notes]
     if options.json:
         print(
@@ -174,8 +170,8 @@ def _analyze(options: argparse.Namespace) -> None:
 def _top_blocks(options: argparse.Namespace) -> None:
     if options.rest and not options.output:
         options.parser.error("--rest needs -o OUT for the blocks themselves")
-    if options.chart:
-        chart_form(options.chart)
+    outputs = (options.output, LORA), (options.rest, LORA), (options.chart, CHART)
+    claim(options, [options.lora], *outputs)
     lora = opened(options.lora, options)
     edited = rest = None
     with computing(options, "top-blocks") as compute:
@@ -206,7 +202,7 @@ def _top_blocks(options: argparse.Namespace) -> None:
             options.temperature,
             options.threshold,
         )
-        save_chart(figure, options.chart)
+        save_chart(figure, options.chart, options.force)
     if options.json:
         result = {
             "blocks": choice.blocks,

@@ -17,6 +17,7 @@ from ..reading.lora import Lora, Reading
 from ..running.output import DTYPE_CHOICES, SPELLING_CHOICES, Output
 from ..running.report import ModuleReport, Report
 from ..running.stream import Compute, choose_device
+from .outputs import force_option
 
 SELECTOR_HELP = (
     "which layers, by canonical name: comma-separated patterns, * for anything, 0-9 for a range of "
@@ -47,6 +48,7 @@ def output_options(parser: argparse.ArgumentParser, required: bool) -> None:
         default="match",
         help="key names of the result (default: as in A)",
     )
+    force_option(group)
     compute_options(group)
     group.add_argument(
         "--verify",
@@ -137,7 +139,7 @@ def computing(options: argparse.Namespace, label: str) -> Iterator[Compute]:
 
 
 def output_settings(options: argparse.Namespace, path: str | None) -> Output:
-    return Output(path, options.dtype, options.spelling)
+    return Output(path, options.dtype, options.spelling, options.force)
 
 
 def verify_written(

@@ -26,6 +26,7 @@ from .common import (
     weights_for,
     weights_option,
 )
+from .outputs import LORA, claim
 
 EVEN = ("even", "even-file")
 RULE_OPTIONS = {
@@ -187,6 +188,7 @@ def _blend(options: argparse.Namespace) -> None:
         seed=options.seed,
         balance=_balance(options),
     )
+    claim(options, options.loras, (options.output, LORA))
     with computing(options, "blend") as compute:
         loras = [opened(path, options) for path in options.loras]
         output = output_settings(options, options.output)
@@ -210,6 +212,8 @@ def _resize(options: argparse.Namespace) -> None:
     if options.output is None and not options.preview:
         options.parser.error("resize needs -o OUT, or --preview to only show the ranks")
     rule = _rule(options)
+    if not options.preview:
+        claim(options, [options.lora], (options.output, LORA))
     with computing(options, "resize") as compute:
         lora = opened(options.lora, options)
         edited = resize(
@@ -225,6 +229,7 @@ def _resize(options: argparse.Namespace) -> None:
 
 
 def _select(options: argparse.Namespace) -> None:
+    claim(options, [options.lora], (options.output, LORA), (options.rest, LORA))
     rest = output_settings(options, options.rest) if options.rest else None
     with computing(options, "select") as compute:
         lora = opened(options.lora, options)
@@ -248,6 +253,7 @@ def _select(options: argparse.Namespace) -> None:
 
 
 def _convert(options: argparse.Namespace) -> None:
+    claim(options, [options.lora], (options.output, LORA))
     with computing(options, "convert") as compute:
         lora = opened(options.lora, options)
         edited = convert(lora, output_settings(options, options.output), compute)

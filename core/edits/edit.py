@@ -19,6 +19,7 @@ from ..running.output import Output
 from ..running.report import ModuleReport, Report
 from ..running.stream import Compute, stream
 from ..running.writer import Writer
+from ..storage.atomic import Together
 from ..storage.files import StateDict
 
 
@@ -63,10 +64,11 @@ def prepared(
     compute: Compute,
     others: Iterable[str] | None = None,
     preview: bool = False,
+    together: Together | None = None,
 ) -> Iterator[Edited]:
     """As `run`, but the file gets its place only when the block is left, and not with an error."""
     account(loras, targets, report, others)
-    with Writer(output, loras, targets, report, preview) as writer:
+    with Writer(output, loras, targets, report, preview, together) as writer:
         for row, tensors in stream(
             targets, lambda t: t.canonical, function, compute, lambda t: t.file
         ):

@@ -21,14 +21,15 @@ def save(
     dtype: str = "match",
     metadata: Mapping[str, str] | None = None,
     compute: Compute = Compute(),  # noqa: B008 - frozen
+    replace: bool = True,
 ) -> Path:
     """Write every tensor as it stands, or all factors in another dtype, and return the path.
 
     `metadata` None keeps what the LoRA has. Hashes that are no longer those of the tensors are left
     out. `compute` is asked for `cancelled` only. Raises LoraError for a source without a LoRA in
-    it, and where the file cannot be written.
+    it, and where the file cannot be written; Occupied where `replace` is False and it is there.
     """
-    output = Output(path, dtype)
+    output = Output(path, dtype, replace=replace)
     read = Lora.of(lora)
     output.check([read])
     entries = dict(read.metadata if metadata is None else metadata)
@@ -47,7 +48,8 @@ def save(
     if wanted:
         entries = {key: value for key, value in entries.items() if key not in HASHES}
     size = sum(2 * len(key) + 2 * len(value) + 32 for key, value in entries.items())
-    with located(file=read.name), FileSink(path, header_bound(tensors.info, size)) as sink:
+    reserve = header_bound(tensors.info, size)
+    with located(file=read.name), FileSink(path, reserve, replace) as sink:
         for key in tensors.info:
             if compute.cancelled and compute.cancelled():
                 raise Cancelled("cancelled; nothing was written")

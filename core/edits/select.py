@@ -1,6 +1,5 @@
 """Select: keep the modules that a selector names; the rest is available too."""
 
-import os
 from contextlib import AbstractContextManager
 
 from ..errors import EmptyRest, FileError, SettingError
@@ -10,6 +9,7 @@ from ..running.layout import Target, lay_out
 from ..running.output import Output
 from ..running.report import Report
 from ..running.stream import Compute
+from ..storage.atomic import Together, same_file
 from ..storage.sinks import FileSink
 from .edit import Edited, Outcome, prepared
 from .unchanged import unchanged
@@ -36,9 +36,8 @@ def select(
         raise SettingError(
             f"selector {layers!r} leaves no module", fix="widen it", file=source.name
         )
-    part = _part(source, targets, chosen, layers, output, compute)
     if rest is None:
-        with part as kept:
+        with _part(source, targets, chosen, layers, output, compute) as kept:
             return kept, None
     if not any(target.canonical in others for target in targets):
         raise EmptyRest(
@@ -47,9 +46,11 @@ def select(
             file=source.name,
         )
     _check_rest(source, output, rest)
-    # Neither file gets its place before both are complete.
-    other_part = _part(source, targets, others, f"rest of {layers}", rest, compute)
-    with part as kept, other_part as remaining:
+    together = Together()
+    part = _part(source, targets, chosen, layers, output, compute, together)
+    # Neither file gets its place before both are complete, and neither keeps it without the other.
+    other_part = _part(source, targets, others, f"rest of {layers}", rest, compute, together)
+    with together, part as kept, other_part as remaining:
         return kept, remaining
 
 
@@ -58,13 +59,13 @@ def _check_rest(source: Lora, output: Output, rest: Output) -> None:
     if rest.path is None:
         return
     rest.check([source])
-    if output.path is not None and os.path.realpath(output.path) == os.path.realpath(rest.path):
+    if output.path is not None and same_file(output.path, rest.path):
         raise FileError(
             "both parts would be this file",
             fix="choose another for the rest",
             file=str(rest.path),
         )
-    with FileSink(rest.path):
+    with FileSink(rest.path, replace=rest.replace):
         pass  # It can be begun there, which is all that can be known now.
 
 
@@ -75,6 +76,7 @@ def _part(
     layers: str,
     output: Output,
     compute: Compute,
+    together: Together | None = None,
 ) -> AbstractContextManager[Edited]:
     recipe = {"layers": layers, "dtype": output.dtype, "spelling": output.spelling}
     report = Report("select", settings=recipe)
@@ -86,4 +88,5 @@ def _part(
     def one(target: Target, compute: Compute) -> Outcome:
         return unchanged(target, dtype, compute, cast, with_norm=False)
 
-    return prepared([source], chosen, one, output, report, compute, names & set(source.other))
+    kept = names & set(source.other)
+    return prepared([source], chosen, one, output, report, compute, kept, together=together)

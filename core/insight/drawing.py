@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import FileError
 from ..naming.blocks import locate
+from ..storage.atomic import write_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -76,17 +77,14 @@ def chart_form(path: str | os.PathLike[str]) -> str:
     return form
 
 
-def save_chart(figure: Figure, path: str | os.PathLike[str]) -> Path:
-    """Write a .png or .svg file. Raises FileError for another ending or where it cannot."""
-    target = Path(path)
-    data = _encode(figure, chart_form(target))
-    try:
-        target.write_bytes(data)
-    except OSError as error:
-        raise FileError(
-            f"the chart cannot be written ({error.strerror})", fix="check the path", file=str(path)
-        ) from error
-    return target
+def save_chart(figure: Figure, path: str | os.PathLike[str], replace: bool = True) -> Path:
+    """Write a .png or .svg file, whole or not at all.
+
+    Raises FileError for another ending and where it cannot be written, and Occupied for a file that
+    is there already where `replace` is False.
+    """
+    write_file(path, _encode(figure, chart_form(path)), replace)
+    return Path(path)
 
 
 def _encode(figure: Figure, form: str) -> bytes:

@@ -3,14 +3,13 @@
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from ..errors import FileError, one_of
 from ..naming.spelling import SPELLINGS, Spelling, standard_spelling
 from ..reading.lora import Lora
-from ..storage.atomic import real_target
+from ..storage.atomic import occupied, real_target, same_file
 
 OUTPUT_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 DTYPE_CHOICES = ("match", *OUTPUT_DTYPES)
@@ -28,12 +27,14 @@ class Output:
     """Where an edit's result goes and how it is written.
 
     `path` None returns a state dict. `dtype` is one of DTYPE_CHOICES and `spelling`
-    one of SPELLING_CHOICES, where match is the first input's. Raises SettingError for another word.
+    one of SPELLING_CHOICES, where match is the first input's. With `replace` False a file that is
+    there already stays, and is an error. Raises SettingError for another word.
     """
 
     path: str | os.PathLike[str] | None = None
     dtype: str = "match"
     spelling: str = "match"
+    replace: bool = True
 
     def __post_init__(self) -> None:
         one_of("output dtype", self.dtype, DTYPE_CHOICES)
@@ -62,14 +63,9 @@ class Output:
         target = real_target(self.path)
         for lora in loras:
             path = lora.tensors.path
-            if path is not None and (target == path or _same_file(target, path)):
+            if path is not None and same_file(target, path):
                 raise FileError(
                     "the output is one of the inputs", fix="choose another", file=str(self.path)
                 )
-
-
-def _same_file(one: Path, other: Path) -> bool:
-    try:
-        return os.path.samefile(one, other)
-    except OSError:
-        return False
+        if not self.replace and os.path.lexists(target):
+            raise occupied(target)

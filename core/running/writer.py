@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..adapters.full import NORM_BIAS
 from ..reading.lora import Lora
+from ..storage.atomic import Together
 from ..storage.files import StateDict, TensorInfo
 from ..storage.sinks import DictSink, FileSink, header_bound
 from .layout import Target
@@ -51,7 +52,8 @@ def header_reserve(loras: Sequence[Lora], targets: Sequence[Target], report: Rep
 class Writer:
     """Takes the tensors of an edit and turns them into a state dict or a file, with a report.
 
-    With `preview` everything is counted and nothing kept: the result is an empty state dict.
+    With `preview` everything is counted and nothing kept: the result is an empty state dict. Files
+    that are written `together` are all there in the end, or none is.
 
     A context manager: leaving it with an error removes whatever was written so far. The hashes of
     the inputs are computed beside the edit, in a thread.
@@ -64,6 +66,7 @@ class Writer:
         targets: Sequence[Target],
         report: Report,
         preview: bool = False,
+        together: Together | None = None,
     ) -> None:
         output.check(loras)
         self.loras = loras
@@ -76,7 +79,10 @@ class Writer:
         self.sink: DictSink | FileSink = DictSink(keep=not preview)
         if output.path is not None and not preview:
             # From here on there is a temporary file: nothing below may fail before __enter__.
-            self.sink = FileSink(output.path, header_reserve(loras, targets, report))
+            reserve = header_reserve(loras, targets, report)
+            self.sink = FileSink(output.path, reserve, output.replace)
+            if together:
+                together.add(self.sink.target)
         self.pool = ThreadPoolExecutor(1)
         self.hashes = [self.pool.submit(lora.tensors.sha256) for lora in loras]
 

@@ -61,8 +61,10 @@ class FileSink:
     Raises FileError when the target cannot be written: missing folder, no permission, disk full.
     """
 
-    def __init__(self, path: str | os.PathLike[str], reserve: int = 1 << 16) -> None:
-        self.target = AtomicFile(path)
+    def __init__(
+        self, path: str | os.PathLike[str], reserve: int = 1 << 16, replace: bool = True
+    ) -> None:
+        self.target = AtomicFile(path, replace)
         self.header_bytes = -(-reserve // 8) * 8
         self.entries: dict[str, TensorInfo] = {}
         self.offsets: dict[str, int] = {}

@@ -62,11 +62,12 @@ def keys(value, name=""):
 JSON_COMMANDS = {
     "info": "info A",
     "analyze": "analyze A",
-    "top-blocks": "top-blocks A -o O --rest R --threshold 0.5 --trainer kohya",
-    "blend": "blend A B --layers -*modulation* -o O --verify",
-    "resize": "resize A --rank 2 -o O",
-    "select": "select A --layers double_blocks -o O --rest R",
-    "convert": "convert A --spelling generic -o O",
+    "top-blocks": "top-blocks A -o O.safetensors --force --rest R.safetensors --threshold 0.5 "
+    "--trainer kohya",
+    "blend": "blend A B --layers -*modulation* -o O.safetensors --force --verify",
+    "resize": "resize A --rank 2 -o O.safetensors --force",
+    "select": "select A --layers double_blocks -o O.safetensors --force --rest R.safetensors",
+    "convert": "convert A --spelling generic -o O.safetensors --force",
     "verify": "verify A --inputs A B --weights 1 0",
 }
 
