@@ -1,5 +1,6 @@
 """Save: a LoRA as a file, tensor by tensor, with the metadata that it is to have."""
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from ..running.encoding import cast
 from ..running.metadata import HASHES
 from ..running.output import OUTPUT_DTYPES, Output
 from ..running.stream import Compute
-from ..storage.sinks import FileSink, header_bound
+from ..storage.sinks import FileSink, check_metadata, header_bound
 
 
 def save(
@@ -32,7 +33,9 @@ def save(
     output = Output(path, dtype, replace=replace)
     read = Lora.of(lora)
     output.check([read])
-    entries = dict(read.metadata if metadata is None else metadata)
+    metadata = read.metadata if metadata is None else metadata
+    check_metadata(metadata)
+    entries = dict(metadata)
     # Untouched tensors keep their keys; a few publishers' are known by other names in here.
     tensors = read.original if dtype == "match" else read.tensors
     wanted: dict[str, torch.dtype] = {}
@@ -47,7 +50,8 @@ def save(
         wanted = {key: to for key in keys if tensors.info[key].dtype != to}
     if wanted:
         entries = {key: value for key, value in entries.items() if key not in HASHES}
-    size = sum(2 * len(key) + 2 * len(value) + 32 for key, value in entries.items())
+    texts = (text for entry in entries.items() for text in entry)
+    size = sum(len(json.dumps(text, ensure_ascii=False).encode()) + 32 for text in texts)
     reserve = header_bound(tensors.info, size)
     with located(file=read.name), FileSink(path, reserve, replace) as sink:
         for key in tensors.info:

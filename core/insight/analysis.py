@@ -78,6 +78,10 @@ def _of_level(column: str, statistics: str) -> bool:
     return statistics != "norms" or tensor not in ("A", "B") or name == "shape"
 
 
+# Columns of singular values: more than the ranks of LoRAs.
+MOST_VALUES = 10_000
+
+
 @overload
 def analyze_lora(
     state_dict: Source,
@@ -130,8 +134,10 @@ def analyze_lora(
     """
     if statistics not in LEVELS:
         one_of("statistics", statistics, STATISTICS)
-    if svd_topk < 1:
-        raise SettingError(f"svd_topk {svd_topk} must be 1 or more", fix="8 is the default")
+    if not 1 <= svd_topk <= MOST_VALUES:
+        raise SettingError(
+            f"svd_topk {svd_topk} must be from 1 to {MOST_VALUES}", fix="8 is the default"
+        )
     if compute is None:
         chosen = choose_device("auto" if device is None else str(device))
         compute = Compute(chosen, dtype or torch.float32)

@@ -56,8 +56,8 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
+        torch.ones(1, dtype=torch.float64, device=device).item()  # No device without numbers.
+    except (RuntimeError, AssertionError, TypeError, ImportError) as error:
         reason = str(error).splitlines()[0]
         problem = f"device {name!r} cannot be used ({reason})"
         raise SettingError(problem, fix="choose another one, such as cpu") from error

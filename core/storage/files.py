@@ -194,7 +194,10 @@ def _state(path: Path) -> tuple[int, int, int]:
 
 
 class DictTensors(Tensors):
-    """A state dict, such as ComfyUI's LORA_MODEL; a `metadata` attribute is used."""
+    """A state dict, such as ComfyUI's LORA_MODEL; a `metadata` attribute is used.
+
+    Raises SettingError for what is no plain tensor of real numbers.
+    """
 
     def __init__(self, state_dict: Mapping[str, Tensor], name: str | None = None) -> None:
         info = {}
@@ -204,6 +207,8 @@ class DictTensors(Tensors):
                     f"state dict entry {key!r} is a {type(tensor).__name__}, not a tensor",
                     fix="pass a dict of name -> torch.Tensor",
                 )
+            if problem := _unusual(tensor):
+                raise SettingError(f"is {problem}", fix="pass plain numbers", tensor=key)
             info[key] = TensorInfo(tensor.dtype, tuple(tensor.shape))
         metadata = getattr(state_dict, "metadata", None)
         items = metadata.items() if isinstance(metadata, Mapping) else ()
@@ -216,6 +221,19 @@ class DictTensors(Tensors):
 
     def __getitem__(self, key: str) -> Tensor:
         return self.state_dict[key]
+
+
+def _unusual(tensor: Tensor) -> str:
+    """What a tensor is that nothing here computes with or writes; an empty text for usual ones."""
+    if tensor.is_meta:
+        return "on the meta device, without numbers"
+    if tensor.is_nested:
+        return "nested"
+    if tensor.layout != torch.strided:
+        return "sparse"
+    if tensor.is_quantized:
+        return "quantised"
+    return "complex" if tensor.is_complex() else ""
 
 
 def open_tensors(source: "str | os.PathLike[str] | Mapping[str, Tensor] | Tensors") -> Tensors:
@@ -233,7 +251,10 @@ def open_tensors(source: "str | os.PathLike[str] | Mapping[str, Tensor] | Tensor
 
 
 class StateDict(dict[str, Tensor]):
-    """A state dict that carries the file's metadata and name along."""
+    """A state dict that carries the file's metadata and name along.
+
+    Raises SettingError for metadata that is no mapping.
+    """
 
     def __init__(
         self,
@@ -242,6 +263,11 @@ class StateDict(dict[str, Tensor]):
         name: str | None = None,
     ) -> None:
         super().__init__(tensors or {})
+        if metadata is not None and not isinstance(metadata, Mapping):
+            raise SettingError(
+                f"metadata is a {type(metadata).__name__}, not a mapping",
+                fix="give a dict of text -> text",
+            )
         self.metadata = dict(metadata or {})
         self.name = name
 

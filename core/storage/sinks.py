@@ -12,11 +12,45 @@ from types import TracebackType
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ..errors import FileError
+from ..errors import FileError, SettingError
 from .atomic import AtomicFile
 from .files import DTYPE_NAMES, StateDict, TensorInfo
+
+METADATA = "__metadata__"
+# Of a header: safetensors itself reads no larger one.
+MOST_BYTES = 100_000_000
+
+
+def check_metadata(metadata: object) -> None:
+    """Raises SettingError for metadata that no file can hold: text only, no half characters."""
+    if not isinstance(metadata, Mapping):
+        raise SettingError(
+            f"metadata is a {type(metadata).__name__}, not a mapping",
+            fix="give a dict of text -> text",
+        )
+    for pair in metadata.items():
+        for text in pair:
+            if not isinstance(text, str):
+                raise SettingError(
+                    f"metadata {pair[0]!r} holds a {type(text).__name__}, and files hold only text",
+                    fix="make it text, or leave it out",
+                )
+            if not _encodable(text):
+                raise SettingError(
+                    f"metadata {pair[0]!a} holds half of a character (a lone surrogate)",
+                    fix="leave it out",
+                )
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def header_bound(keys: Iterable[str], metadata_bytes: int) -> int:
@@ -65,7 +99,7 @@ class FileSink:
         self, path: str | os.PathLike[str], reserve: int = 1 << 16, replace: bool = True
     ) -> None:
         self.target = AtomicFile(path, replace)
-        self.header_bytes = -(-reserve // 8) * 8
+        self.header_bytes = min(-(-reserve // 8) * 8, MOST_BYTES)
         self.entries: dict[str, TensorInfo] = {}
         self.offsets: dict[str, int] = {}
         self.position = 0
@@ -87,6 +121,11 @@ class FileSink:
             raise FileError(
                 "would be written twice", fix="give it two names", file=str(self.path), tensor=key
             )
+        if key == METADATA or not _encodable(key):
+            problem = "is no name that a tensor in a file can have"
+            raise FileError(
+                problem, fix="give it another", file=str(self.path), tensor=ascii(key)[1:-1]
+            )
         if info.dtype not in DTYPE_NAMES:
             raise FileError(
                 f"is {info.dtype}, which cannot be written",
@@ -107,11 +146,15 @@ class FileSink:
             self.position += self.file.write(data)
 
     def finish(self, metadata: Mapping[str, str]) -> None:
-        """Write what is left and the header; leaving the block puts the file in its place."""
+        """Write what is left and the header; leaving the block puts the file in its place.
+
+        Raises SettingError for metadata that no file can hold.
+        """
+        check_metadata(metadata)
         # Wide items first: each then starts at a multiple of its own item size.
         for key in sorted(self.unaligned, key=lambda k: -self.entries[k].dtype.itemsize):
             self._append(key, self.unaligned[key])
-        header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
+        header: dict[str, Any] = {METADATA: dict(sorted(metadata.items()))}
         for key in sorted(self.offsets, key=self.offsets.__getitem__):
             info, start = self.entries[key], self.offsets[key]
             header[key] = {
@@ -119,14 +162,38 @@ class FileSink:
                 "shape": list(info.shape),
                 "data_offsets": [start, start + info.bytes],
             }
-        text = json.dumps(header, separators=(",", ":")).encode()
+        # Not ASCII: its escapes double Chinese text, and readers limit the header.
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) > MOST_BYTES:
+            raise FileError(
+                f"its header would have {len(text)} bytes, and readers take {MOST_BYTES}",
+                fix="leave metadata out",
+                file=str(self.path),
+            )
         with self.target.errors():
             if len(text) > self.header_bytes:
                 self._make_room(len(text))
             self.file.seek(0)
             self.file.write(self.header_bytes.to_bytes(8, "little"))
             self.file.write(text.ljust(self.header_bytes))
+            self.file.flush()
+            self._read_again(metadata)
             self.target.complete()
+
+    def _read_again(self, metadata: Mapping[str, str]) -> None:
+        """Raises FileError where a reader would not find in the file what was put into it."""
+        named = self.target.temporary or f"/proc/self/fd/{self.file.fileno()}"
+        try:
+            handle: Any = safe_open(str(named), framework="pt")
+            found = set(handle.keys()) == self.entries.keys()
+            if not found or (handle.metadata() or {}) != dict(metadata):
+                raise SafetensorError("it holds something else")
+        except (SafetensorError, RuntimeError, MemoryError) as error:
+            raise FileError(
+                f"cannot be read again after it was written ({error})",
+                fix="check the disk and the memory, and run again",
+                file=str(self.path),
+            ) from error
 
     def _make_room(self, needed: int) -> None:
         """Move the data towards the end of the file, last block first."""
