@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 from math import isfinite
 from typing import TYPE_CHECKING, Any
@@ -25,6 +24,7 @@ from .common import (
     opened,
     output_options,
     output_settings,
+    print_json,
     reading_options,
     say,
     show,
@@ -157,9 +157,7 @@ def _analyze(options: argparse.Namespace) -> None:
         save_chart(chart(table, options.chart_kind), options.chart, options.force)
     texts = [*_texts(table), *lora.notes]
     if options.json:
-        print(
-            json.dumps(_json_ready(table.attrs | {"text": texts, "rows": _rows(table)}), indent=1)
-        )
+        print_json(table.attrs | {"text": texts, "rows": _rows(table)})
         return
     _print_layers(table, options.sort_by, options.top)
     say(texts)
@@ -212,7 +210,7 @@ def _top_blocks(options: argparse.Namespace) -> None:
             "kept": edited.report.as_dict() if edited else None,
             "rest": rest.report.as_dict() if rest else None,
         }
-        print(json.dumps(_json_ready(result), indent=1))
+        print_json(result)
         return
     _print_blocks(choice)
     say(choice.text)
@@ -283,14 +281,3 @@ def _cell(value: Any, form: str) -> str:
 
 def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [dict(zip(table.columns, row, strict=True)) for row in table.itertuples(index=False)]
-
-
-def _json_ready(value: Any) -> Any:
-    """Plain lists, dicts and numbers, with null for NaN."""
-    if isinstance(value, dict):
-        return {str(key): _json_ready(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_json_ready(one) for one in value]
-    if hasattr(value, "item"):
-        value = value.item()
-    return None if isinstance(value, float) and not isfinite(value) else value

@@ -15,7 +15,7 @@ from ..edits.edit import Edited
 from ..edits.verify import check
 from ..reading.lora import Lora, Reading
 from ..running.output import DTYPE_CHOICES, SPELLING_CHOICES, Output
-from ..running.report import ModuleReport, Report
+from ..running.report import ModuleReport, Report, json_ready
 from ..running.stream import Compute, choose_device
 from .outputs import force_option
 
@@ -109,6 +109,11 @@ def json_option(parser: Any) -> None:
     parser.add_argument("--json", action="store_true", help="print a report for machines instead")
 
 
+def print_json(value: object) -> None:
+    """A report for machines. It is ASCII, and has null where JSON has no number."""
+    print(json.dumps(json_ready(value), indent=1, allow_nan=False))
+
+
 def weights_for(options: argparse.Namespace, files: int) -> list[float]:
     """One weight for each file; a single one counts for all."""
     given: list[float] = options.weights
@@ -164,7 +169,7 @@ def verify_written(
 
 def show(report: Report, options: argparse.Namespace, every_row: bool = False) -> None:
     if options.json:
-        print(json.dumps(report.as_dict(), indent=1))
+        print_json(report.as_dict())
         return
     lost = sum(row.relative_error > 0 for row in report.kept)
     if every_row or lost:

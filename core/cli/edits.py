@@ -1,7 +1,6 @@
 """The commands that write a LoRA: blend, resize, select, convert."""
 
 import argparse
-import json
 from inspect import signature
 from typing import Any
 
@@ -20,6 +19,7 @@ from .common import (
     opened,
     output_options,
     output_settings,
+    print_json,
     reading_options,
     show,
     verify_written,
@@ -244,7 +244,7 @@ def _select(options: argparse.Namespace) -> None:
         verify_written(edited, [lora], options)
     if options.json:
         both = {"kept": kept.report.as_dict(), "rest": others.report.as_dict() if others else None}
-        print(json.dumps(both, indent=1))
+        print_json(both)
         return
     for edited in filter(None, (kept, others)):
         # What one file leaves out is in the other, or was asked to go: the count is enough.

@@ -1,7 +1,6 @@
 """The commands that read and measure: info, verify."""
 
 import argparse
-import json
 from typing import Any
 
 from ..edits.verify import verify
@@ -12,6 +11,7 @@ from .common import (
     computing,
     json_option,
     opened,
+    print_json,
     print_rows,
     reading_options,
     weights_for,
@@ -59,7 +59,7 @@ def _add_verify(commands: Any) -> None:
 def _info(options: argparse.Namespace) -> None:
     lora = opened(options.lora, options)
     if options.json:
-        print(json.dumps(describe(lora), indent=1))
+        print_json(describe(lora))
         return
     for line in summary(lora):
         label, _, text = line.partition(": ")
@@ -76,7 +76,7 @@ def _verify(options: argparse.Namespace) -> None:
         inputs = [opened(path, options) for path in options.inputs]
         report = verify(options.written, inputs, weights, options.block_weights, compute)
     if options.json:
-        print(json.dumps(report.as_dict(), indent=1))
+        print_json(report.as_dict())
     else:
         print_rows(report.modules, 10)
         print(

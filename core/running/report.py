@@ -52,10 +52,9 @@ class ModuleReport:
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, for JSON; null where there is no number."""
-        result = asdict(self)
-        for key in ("retained_energy", "relative_error"):
-            if not (self.measured and isfinite(result[key])):
-                result[key] = None
+        result: dict[str, Any] = json_ready(asdict(self))
+        if not self.measured:
+            result |= {"retained_energy": None, "relative_error": None}
         return result
 
 
@@ -98,11 +97,11 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, for JSON."""
-        total = self.relative_error
-        return asdict(self) | {
+        result: dict[str, Any] = json_ready(asdict(self))
+        return result | {
             "modules": [row.as_dict() for row in self.modules],
-            "relative_error": total if isfinite(total) else None,
-            "retained_energy": self.retained_energy,
+            "relative_error": json_ready(self.relative_error),
+            "retained_energy": json_ready(self.retained_energy),
         }
 
     def rank_summary(self) -> str:
@@ -156,6 +155,17 @@ class Report:
             lines.append(f"\n{len(self.modules) - rows} more modules with smaller errors.")
         bullets = [f"* {line}" for line in self.summary()]
         return "\n".join([f"## {self.operation.capitalize()}", *bullets, "", *lines])
+
+
+def json_ready(value: Any) -> Any:
+    """Plain lists, dicts and numbers, with null for what JSON has no number for: NaN and Inf."""
+    if isinstance(value, dict):
+        return {str(key): json_ready(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_ready(one) for one in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from .layout import Target
 from .metadata import output_metadata
 from .output import Output
 from .report import Report
+from .threads import one_thread
 
 (NORM_BIAS_SUFFIX,) = NORM_BIAS.suffixes
 
@@ -83,7 +83,7 @@ class Writer:
             self.sink = FileSink(output.path, reserve, output.replace)
             if together:
                 together.add(self.sink.target)
-        self.pool = ThreadPoolExecutor(1)
+        self.pool = one_thread()
         self.hashes = [self.pool.submit(lora.tensors.sha256) for lora in loras]
 
     def put(self, tensors: Mapping[str, Tensor]) -> None:

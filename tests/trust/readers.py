@@ -69,6 +69,10 @@ ACTIONS: dict[str, Callable[[Path, Path], object]] = {
     "to kohya": lambda path, other: convert(path, Output(spelling="kohya"), compute=QUIET),
     "to diffusers": lambda path, other: convert(path, Output(spelling="diffusers"), compute=QUIET),
     "to generic": lambda path, other: convert(path, Output(None, "fp16", "generic"), compute=QUIET),
+    "as JSON": lambda path, other: json.dumps(
+        resize(path, RankRule("sv_ratio", float("inf")), compute=QUIET).report.as_dict(),
+        allow_nan=False,
+    ),
     "into a file": lambda path, other: Lora(
         convert(path, Output(path.with_name("out.safetensors")), compute=QUIET).lora
     ),
@@ -159,7 +163,7 @@ def check(content: bytes, folder: Path, actions: list[str], outcomes: Counter[st
 
     def look(*_: object) -> None:
         lora = Lora(path)
-        json.dumps(describe(lora))
+        json.dumps(describe(lora), allow_nan=False)
         "\n".join(summary(lora)).encode("utf-8", "replace")
 
     for name in ("open", *actions):
