@@ -153,7 +153,7 @@ def lora_fingerprint(name: str) -> str:
 
 
 def load_lora(name: str) -> StateDict:
-    """A file of the lora folders with its metadata, its tensors mapped from the disk.
+    """A file of the lora folders with its metadata, read into memory.
 
     Raises FileError for a file that is gone or that is not safetensors.
     """

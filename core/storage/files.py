@@ -1,13 +1,15 @@
 """Lazy reading of safetensors files, and state dicts that are read alike.
 
-Reading opens the header only; a tensor is a view of the memory-mapped file until it is used, so
-what was not asked for is never read.
+Reading opens the header only, and what is not asked for is never read. Tensors are read, not
+mapped: a map of a file that another program cuts ends the process (SIGBUS), in a graph the server.
 """
 
 import hashlib
+import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,6 +37,10 @@ STORED_DTYPES = {
 DTYPE_NAMES = {dtype: name for name, dtype in STORED_DTYPES.items()}
 # Torch computes with no more.
 MOST_DIMENSIONS = 64
+# Of a header: safetensors itself reads no larger one.
+MOST_BYTES = 100_000_000
+# Read at once: a system call takes no more than 2 GB.
+PIECE = 1 << 26
 PICKLES = {".pt", ".pth", ".ckpt", ".bin", ".pkl"}
 
 
@@ -72,7 +78,7 @@ class Tensors:
     def check_unchanged(self) -> None:
         """Raises FileError when the file is not the one that was opened any more.
 
-        What a memory map shows then is a mixture, and reading behind a new end kills the process.
+        What was read of it then may be a mixture of the old and the new.
         """
 
 
@@ -85,6 +91,7 @@ class FileTensors(Tensors):
             self._open(given)
 
     def _open(self, given: Path) -> None:
+        self.starts: dict[str, int] = {}
         if given.suffix.lower() in PICKLES:
             raise FileError(
                 "pickle files (.pt, .ckpt, ...) can run code when opened and are not read",
@@ -92,7 +99,7 @@ class FileTensors(Tensors):
                 "weights_only=True, write it with safetensors.torch.save_file",
             )
         try:
-            self.state = _state(given)
+            self.state = _state(os.stat(given))
             mode = os.stat(given).st_mode
         except FileNotFoundError as error:
             raise FileError("no such file", fix="check the path") from error
@@ -103,8 +110,10 @@ class FileTensors(Tensors):
         if not stat.S_ISREG(mode):  # Opening a pipe would wait for somebody to write into it.
             raise FileError("is a device or a pipe", fix="save what it holds as a file first")
         try:
-            handle: Any = safe_open(str(given), framework="pt")
-            self.handle = handle
+            header = _header(given)
+            with _checked(given, header, self.state.size) as path:
+                handle: Any = safe_open(path, framework="pt")
+            entries = json.loads(header[8:])
             metadata = dict(handle.metadata() or {})
             info = {}
             for key in handle.keys():  # noqa: SIM118 - not a mapping
@@ -126,7 +135,8 @@ class FileTensors(Tensors):
                         tensor=key,
                     )
                 info[key] = TensorInfo(dtype, shape)
-        except FileNotFoundError as error:
+                self.starts[key] = len(header) + entries[key]["data_offsets"][0]
+        except (FileNotFoundError, PermissionError) as error:
             # The file is there: this is what safetensors says of one that may not be read.
             raise FileError("cannot be opened", fix="check its permissions") from error
         except (RuntimeError, MemoryError) as error:
@@ -140,34 +150,44 @@ class FileTensors(Tensors):
         super().__init__(given.name, given.resolve(), info, metadata)
 
     def __getitem__(self, key: str) -> Tensor:
-        self.check_unchanged()
-        try:
-            tensor: Tensor = self.handle.get_tensor(key)
-            return tensor
-        except (SafetensorError, OSError, RuntimeError) as error:
-            raise FileError(
-                f"cannot be read ({error})",
-                fix="download or save the file again",
-                file=str(self.path),
-                tensor=key,
-            ) from error
+        assert self.path is not None
+        dtype, shape = info = self.info[key]
+        data = torch.empty(info.bytes, dtype=torch.uint8)
+        rest = data.numpy().data
+        # Opened anew: the numbers come from the very file whose state is compared.
+        with self._readable(), open(self.path, "rb", buffering=0) as file:
+            self._compare(os.fstat(file.fileno()))
+            file.seek(self.starts[key])
+            while rest and (size := file.readinto(rest[:PIECE])):
+                rest = rest[size:]
+            if rest:
+                raise self._changed()
+        return data.view(dtype).reshape(shape)
 
     def check_unchanged(self) -> None:
         assert self.path is not None
+        with self._readable():
+            self._compare(os.stat(self.path))
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        """Inside, an error of the system is a FileError."""
         try:
-            unchanged = _state(self.path) == self.state
+            yield
         except OSError as error:
             raise FileError(
                 f"cannot be read any more ({error.strerror})",
                 fix="check that it is still there, and run again",
                 file=str(self.path),
             ) from error
-        if not unchanged:
-            raise FileError(
-                "was changed while it was read",
-                fix="run again when nothing writes to it",
-                file=str(self.path),
-            )
+
+    def _compare(self, found: os.stat_result) -> None:
+        if _state(found) != self.state:
+            raise self._changed()
+
+    def _changed(self) -> FileError:
+        problem, fix = "was changed while it was read", "run again when nothing writes to it"
+        return FileError(problem, fix=fix, file=str(self.path))
 
     def sha256(self) -> str:
         assert self.path is not None
@@ -187,10 +207,43 @@ class FileTensors(Tensors):
             ) from error
 
 
-def _state(path: Path) -> tuple[int, int, int]:
+class State(NamedTuple):
     """Differs when another file is in the path's place, or the file was written to."""
-    found = os.stat(path)
-    return found.st_ino, found.st_size, found.st_mtime_ns
+
+    inode: int
+    size: int
+    written: int
+
+
+def _state(found: os.stat_result) -> State:
+    return State(found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+def _header(path: Path) -> bytes:
+    """The length of the header and the header, or what there is of it."""
+    with open(path, "rb", buffering=0) as file:
+        length = file.read(8)
+        return length + (file.read(min(int.from_bytes(length, "little"), MOST_BYTES)) or b"")
+
+
+@contextmanager
+def _checked(path: Path, header: bytes, size: int) -> Iterator[str]:
+    """A file for safetensors to check: the header, and a hole as large as the numbers.
+
+    Systems that have no files in memory do not let a file be cut while it is mapped (Windows), or
+    keep the risk for the moment that opening takes.
+    """
+    if not hasattr(os, "memfd_create"):
+        yield str(path)
+        return
+    descriptor = os.memfd_create("header")
+    try:
+        with open(descriptor, "wb", buffering=0, closefd=False) as file:
+            file.write(header)
+            file.truncate(max(size, len(header)))
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
 
 
 class DictTensors(Tensors):
@@ -273,7 +326,7 @@ class StateDict(dict[str, Tensor]):
 
 
 def load(path: str | os.PathLike[str], name: str | None = None) -> StateDict:
-    """A file as a state dict with its metadata, its tensors mapped from the disk.
+    """A file as a state dict with its metadata, read into memory.
 
     `name` is what messages are to call it. Raises FileError for what is no safetensors file.
     """

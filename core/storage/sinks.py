@@ -17,11 +17,9 @@ from torch import Tensor
 
 from ..errors import FileError, SettingError
 from .atomic import AtomicFile
-from .files import DTYPE_NAMES, StateDict, TensorInfo
+from .files import DTYPE_NAMES, MOST_BYTES, StateDict, TensorInfo
 
 METADATA = "__metadata__"
-# Of a header: safetensors itself reads no larger one.
-MOST_BYTES = 100_000_000
 
 
 def check_metadata(metadata: object) -> None:
@@ -71,7 +69,7 @@ class DictSink:
     def put(self, key: str, tensor: Tensor) -> None:
         if not self.keep:
             return
-        # The clone keeps the result independent of the inputs, which may be memory maps.
+        # The clone keeps the result independent of the inputs.
         copied = tensor.detach().to("cpu", copy=True)
         self.result[key] = copied.contiguous()
 

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from core import Blend, Cancelled, Compute, LoraError, Occupied, Output, blend, select
 from core.storage.atomic import AtomicFile
+from core.storage.files import FileTensors, open_tensors
 from core.version import version
 from tests.every_edit import EDITS
 from tests.helpers import files_in, lora_file, same_bits, save
@@ -92,6 +93,27 @@ def test_an_input_that_is_written_to_after_its_last_tensor_was_taken_is_named(ca
     path, out = case
     with pytest.raises(LoraError, match=r"in\.safetensors: was changed while it was read"):
         blend(path, None, output=Output(out), compute=after(12, lambda: os.utime(path, (1, 1))))
+
+
+@open_files_can_change
+def test_a_file_that_is_cut_at_any_moment_never_ends_the_process(tmp_path, monkeypatch):
+    # A map would: its pages behind the new end are gone (SIGBUS).
+    path = Path(save(lora_file(["x"], shape=(512, 512), rank=64), tmp_path / "in.safetensors"))
+    tensors, (key, *_) = open_tensors(path), lora_file(["x"])
+    taken = tensors[key]
+    compare = FileTensors._compare
+
+    def cut(self, found):
+        compare(self, found)
+        os.truncate(path, 5000)
+
+    monkeypatch.setattr(FileTensors, "_compare", cut)
+    with pytest.raises(LoraError, match=r"in\.safetensors: was changed while it was read"):
+        tensors[key]
+    assert torch.isfinite(taken.sum())
+    monkeypatch.undo()
+    with pytest.raises(LoraError, match=r"in\.safetensors: was changed while it was read"):
+        tensors[key]
 
 
 @open_files_can_change
