@@ -23,7 +23,13 @@ from .errors import (
     SettingError,
     one_of,
 )
-from .insight.analysis import STATISTICS, analyze_and_display, analyze_lora, sort_table
+from .insight.analysis import (
+    STATISTICS,
+    analyze_and_display,
+    analyze_lora,
+    csv_text,
+    sort_table,
+)
 from .insight.charts import CHARTS, chart, rank_chart
 from .insight.choice import Choice, choose_blocks
 from .insight.drawing import save_chart, to_png
@@ -103,6 +109,7 @@ __all__ = [
     "choose_blocks",
     "choose_device",
     "convert",
+    "csv_text",
     "describe",
     "dyn_weights_margin_sigmoid",
     "dyn_weights_powerlaw",

@@ -2,6 +2,8 @@
 
 from collections.abc import Collection
 
+from .quoting import terminal
+
 
 class LoraError(ValueError):
     """A file, setting or name that cannot be honoured.
@@ -43,7 +45,8 @@ class LoraError(ValueError):
             self.tensor and f"tensor {self.tensor}",
         )
         text = ": ".join(filter(None, (*place, f"{self.problem}; {self.fix}")))
-        return " ".join(text.splitlines())  # Names and other libraries' words can have several.
+        # Names and other libraries' words can have several lines, and escapes for a terminal.
+        return terminal(" ".join(text.splitlines()))
 
 
 class FileError(LoraError):

@@ -3,12 +3,13 @@
 from comfy_api.latest import io
 
 from ..core import Lora, summary
+from ..core.quoting import markdown as quoted
 from . import comfy_bridge
 from .inputs import CATEGORY, lora_output
 
 
 class LoraAlloyLoad(io.ComfyNode):
-    """Reads the file again whenever it changed on disk; its tensors stay there until used."""
+    """Reads the file again whenever it changed on disk."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -46,4 +47,4 @@ class LoraAlloyLoad(io.ComfyNode):
     def execute(cls, lora_name: str) -> io.NodeOutput:
         lora = comfy_bridge.load_lora(lora_name)
         lines = summary(Lora(lora))
-        return io.NodeOutput(lora, "\n".join(f"* {line}" for line in lines))
+        return io.NodeOutput(lora, "\n".join(f"* {quoted(line)}" for line in lines))

@@ -1,5 +1,6 @@
 """Top Blocks Filter: the few blocks that carry most of a LoRA, and the rest."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from ..core import (
     top_blocks,
     trainer_config,
 )
+from ..core.quoting import markdown as quoted
 from . import comfy_bridge, inputs
 from .inputs import CATEGORY, Analysis, options_of
 from .pictures import image_of
@@ -148,8 +150,11 @@ def trainer_configs(lora: Lora, blocks: Sequence[str]) -> str:
     parts = []
     for trainer in TRAINERS:
         try:
-            text = f"```\n{trainer_config(trainer, lora, blocks)}\n```"
+            config = trainer_config(trainer, lora, blocks)
+            # No name of a block ends the fence early.
+            fence = "`" * max(3, 1 + max(map(len, re.findall("`+", config)), default=0))
+            text = f"{fence}\n{config}\n{fence}"
         except LoraError as error:
-            text = str(error)  # not every trainer can do it for every model
+            text = quoted(str(error))  # not every trainer can do it for every model
         parts.append(f"### {trainer}\n\n{text}")
     return "\n\n".join(parts)

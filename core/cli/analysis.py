@@ -8,7 +8,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from ..edits.top_blocks import KEEP, REMOVE, top_blocks
-from ..insight.analysis import STATISTICS, analyze_lora, sort_table
+from ..insight.analysis import STATISTICS, analyze_lora, csv_text, sort_table
 from ..insight.charts import CHARTS, chart
 from ..insight.choice import Choice, choose_blocks
 from ..insight.drawing import save_chart, shorten
@@ -21,6 +21,7 @@ from .common import (
     compute_options,
     computing,
     json_option,
+    line,
     opened,
     output_options,
     output_settings,
@@ -151,8 +152,7 @@ def _analyze(options: argparse.Namespace) -> None:
         )
     table = sort_table(table, options.sort_by, options.ascending)
     if options.csv:
-        text = table.to_csv(index=False, lineterminator="\n")
-        write_file(options.csv, text.encode("utf-8", "backslashreplace"), options.force)
+        write_file(options.csv, csv_text(table).encode("utf-8", "backslashreplace"), options.force)
     if options.chart:
         save_chart(chart(table, options.chart_kind), options.chart, options.force)
     texts = [*_texts(table), *lora.notes]
@@ -162,7 +162,7 @@ def _analyze(options: argparse.Namespace) -> None:
     _print_layers(table, options.sort_by, options.top)
     say(texts)
     for path in filter(None, (options.csv, options.chart)):
-        print(f"written: {path}")
+        line(f"written: {path}")
 
 
 def _top_blocks(options: argparse.Namespace) -> None:
@@ -215,13 +215,14 @@ def _top_blocks(options: argparse.Namespace) -> None:
     _print_blocks(choice)
     say(choice.text)
     if config:
-        print(f"\n{config}\n")
+        for text in ("", *config.split("\n"), ""):
+            line(text)
     for one in filter(None, (edited, rest)):
         # Every module that one file leaves out was asked to go: the count is enough.
         one.report.dropped = {}
         show(one.report, options)
     if options.chart:
-        print(f"written: {options.chart}")
+        line(f"written: {options.chart}")
 
 
 def _texts(table: pd.DataFrame) -> list[str]:
@@ -254,20 +255,20 @@ def _print_layers(table: pd.DataFrame, sort_by: str, count: int) -> None:
     names = ["", "layer", *(shorten(str(name), max(room, NAME)) for name in head["module"])]
     width = max(map(len, names))
     for name, *cells in zip(names, *columns, strict=True):
-        print((f"{name:<{width}}" + "".join(cells)).rstrip())
+        line((f"{name:<{width}}" + "".join(cells)).rstrip())
     hidden = [heading.strip() for heading, _ in list(shown.values())[len(columns) :]]
     if hidden:
-        print(f"(no room for {', '.join(hidden)}: a wider window, --csv)")
+        line(f"(no room for {', '.join(hidden)}: a wider window, --csv)")
     if len(table) > count:
-        print(f"({len(table) - count} more layers: --top, --csv)")
+        line(f"({len(table) - count} more layers: --top, --csv)")
 
 
 def _print_blocks(choice: Choice) -> None:
     head = choice.table.head(len(choice.blocks))
     width = max(len("block"), *(len(str(block)) for block in head["block"]))
-    print(f"{'block':<{width}}  importance  cumulative  layers  largest norm")
+    line(f"{'block':<{width}}  importance  cumulative  layers  largest norm")
     for _, row in head.iterrows():
-        print(
+        line(
             f"{row['block']:<{width}}  {row['block_importance']:>10.2%}  {row['cumulative']:>10.2%}"
             f"  {row['layers']:>6}  {row['max_norm']:>12.4g}"
         )

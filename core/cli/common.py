@@ -13,6 +13,7 @@ import torch
 
 from ..edits.edit import Edited
 from ..edits.verify import check
+from ..quoting import terminal
 from ..reading.lora import Lora, Reading
 from ..running.output import DTYPE_CHOICES, SPELLING_CHOICES, Output
 from ..running.report import ModuleReport, Report, json_ready
@@ -96,13 +97,19 @@ def compute_options(parser: Any) -> None:
 
 def say(lines: Iterable[str]) -> None:
     """Sentences, broken between words where a terminal would break them anywhere."""
-    for line in lines:
+    for sentence in map(terminal, lines):
         if sys.stdout.isatty():
             width = max(shutil.get_terminal_size().columns, 40)
-            line = textwrap.fill(
-                line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
-            )
-        print(line)
+            sentence = textwrap.fill(
+                sentence, width, subsequent_indent="  ", break_long_words=False,
+                break_on_hyphens=False,
+            )  # fmt: skip
+        print(sentence)
+
+
+def line(text: str) -> None:
+    """Print a line, whatever files have put into it."""
+    print(terminal(text))
 
 
 def json_option(parser: Any) -> None:
@@ -136,7 +143,9 @@ def computing(options: argparse.Namespace, label: str) -> Iterator[Compute]:
         bar.update(done - bar.n)
 
     def fell_back(name: str) -> None:
-        bar.write(f"{name}: no room on {options.device}; computed on the CPU", file=sys.stderr)
+        bar.write(
+            f"{terminal(name)}: no room on {options.device}; computed on the CPU", file=sys.stderr
+        )
 
     dtype = getattr(torch, getattr(options, "compute_dtype", "float64"))
     with bar:
@@ -176,12 +185,12 @@ def show(report: Report, options: argparse.Namespace, every_row: bool = False) -
         print_rows(report.modules, len(report.modules) if every_row else 5)
     few = 8
     lines = report.summary()
-    for line in lines[:few]:
-        print(line)
+    for sentence in lines[:few]:
+        line(sentence)
     if len(lines) > few:
-        print(f"... and {len(lines) - few} more lines: --json shows all")
+        line(f"... and {len(lines) - few} more lines: --json shows all")
     if report.output:
-        print(f"written: {report.output}")
+        line(f"written: {report.output}")
 
 
 def print_rows(rows: Sequence[ModuleReport], count: int) -> None:
@@ -190,11 +199,11 @@ def print_rows(rows: Sequence[ModuleReport], count: int) -> None:
     if count >= len(rows):
         shown = list(rows)
     width = max(len("module"), *(len(row.module) for row in shown))
-    print(f"{'module':<{width}}  {'action':<12}  {'ranks':>9}  {'rank':>5}  {'kept':>8}  error")
+    line(f"{'module':<{width}}  {'action':<12}  {'ranks':>9}  {'rank':>5}  {'kept':>8}  error")
     for row in shown:
         ranks = "+".join("-" if rank is None else str(rank) for rank in row.ranks)
         rank = "-" if row.rank is None else row.rank
         kept, lost = row.figures
-        print(f"{row.module:<{width}}  {row.action:<12}  {ranks:>9}  {rank:>5}  {kept:>8}  {lost}")
+        line(f"{row.module:<{width}}  {row.action:<12}  {ranks:>9}  {rank:>5}  {kept:>8}  {lost}")
     if len(shown) < len(rows):
-        print(f"({len(rows) - len(shown)} more modules with smaller errors)")
+        line(f"({len(rows) - len(shown)} more modules with smaller errors)")

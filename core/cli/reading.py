@@ -10,6 +10,7 @@ from .common import (
     add_command,
     computing,
     json_option,
+    line,
     opened,
     print_json,
     print_rows,
@@ -61,13 +62,13 @@ def _info(options: argparse.Namespace) -> None:
     if options.json:
         print_json(describe(lora))
         return
-    for line in summary(lora):
-        label, _, text = line.partition(": ")
-        print(f"{label + ':':<24}{text}")
+    for fact in summary(lora):
+        label, _, text = fact.partition(": ")
+        line(f"{label + ':':<24}{text}")
     if options.names:
         for module in lora.modules.values():
             size = f"{module.out_features} x {module.in_features}"
-            print(f"  {module.canonical:<52} rank {module.rank or '-':<5} {size:<14} {module.raw}")
+            line(f"  {module.canonical:<52} rank {module.rank or '-':<5} {size:<14} {module.raw}")
 
 
 def _verify(options: argparse.Namespace) -> None:
@@ -79,11 +80,9 @@ def _verify(options: argparse.Namespace) -> None:
         print_json(report.as_dict())
     else:
         print_rows(report.modules, 10)
-        print(
-            f"total relative error {report.relative_error:.3g} over {len(report.modules)} modules"
-        )
+        line(f"total relative error {report.relative_error:.3g} over {len(report.modules)} modules")
         for note in report.notes:
-            print(note)
+            line(note)
     if options.max_error is not None and not report.relative_error <= options.max_error:
         raise FileError(
             f"total relative error {report.relative_error:.3g} is above {options.max_error:g}",

@@ -12,6 +12,7 @@ import torch
 from ..errors import LoraError, SettingError, one_of
 from ..naming.blocks import locate
 from ..naming.selectors import Selector
+from ..quoting import csv as csv_cell
 from ..reading.lora import Lora, Module, Source
 from ..running.stream import CPU, Compute, choose_device, stream
 from .elements import PERCENTILES, Entries
@@ -76,6 +77,16 @@ def _of_level(column: str, statistics: str) -> bool:
     if tensor == "dW" and not name.startswith("svd."):
         return statistics == "full" or name in ("basic.mean", "basic.std", "norms.l2")
     return statistics != "norms" or tensor not in ("A", "B") or name == "shape"
+
+
+def csv_text(table: pd.DataFrame) -> str:
+    """A table as csv, in which no cell is a formula: a name that looks like one gets a `'`."""
+    texts = table.select_dtypes(exclude="number").columns
+    quoted = {
+        column: [csv_cell(one) if isinstance(one, str) else one for one in table[column]]
+        for column in texts
+    }
+    return table.assign(**quoted).to_csv(index=False, lineterminator="\n")
 
 
 # Columns of singular values: more than the ranks of LoRAs.

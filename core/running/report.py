@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, field
 from math import inf, isfinite, sqrt
 from typing import Any, Literal
 
+from .. import quoting
+
 MODULE_COLUMNS = ("module", "action", "rank before", "rank", "energy kept", "relative error")
 
 
@@ -153,7 +155,7 @@ class Report:
         lines = markdown_table(MODULE_COLUMNS, cells)
         if len(self.modules) > rows:
             lines.append(f"\n{len(self.modules) - rows} more modules with smaller errors.")
-        bullets = [f"* {line}" for line in self.summary()]
+        bullets = [f"* {quoting.markdown(line)}" for line in self.summary()]
         return "\n".join([f"## {self.operation.capitalize()}", *bullets, "", *lines])
 
 
@@ -169,8 +171,11 @@ def json_ready(value: Any) -> Any:
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """The lines of a Markdown table, aligned so that it reads well as plain text, too."""
-    cells = [header, *rows]
+    """The lines of a Markdown table, aligned so that it reads well as plain text, too.
+
+    Cells are quoted: they show what they hold, and mean nothing.
+    """
+    cells = [list(map(quoting.markdown, row)) for row in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     cells.insert(1, ["-" * width for width in widths])
     return [
