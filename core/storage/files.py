@@ -152,7 +152,11 @@ class FileTensors(Tensors):
     def __getitem__(self, key: str) -> Tensor:
         assert self.path is not None
         dtype, shape = info = self.info[key]
-        data = torch.empty(info.bytes, dtype=torch.uint8)
+        try:
+            data = torch.empty(info.bytes, dtype=torch.uint8)
+        except RuntimeError as error:
+            problem, fix = "does not fit into the free memory", "close other programs"
+            raise FileError(problem, fix=fix, file=str(self.path), tensor=key) from error
         rest = data.numpy().data
         # Opened anew: the numbers come from the very file whose state is compared.
         with self._readable(), open(self.path, "rb", buffering=0) as file:
