@@ -101,7 +101,7 @@ def expected(path: str | Path, layer: str) -> dict[str, Any]:
         "B.shape": b.shape,
         "deltaW.shape": (len(b), *a.shape[1:]),
         **{"rank": rank, "rank_match": rank == b.shape[1], "alpha": alpha, "scale": scale},
-        **{"in_dim": a.shape[1], "out_dim": len(b), "delta_error": "", "not_measured": ""},
+        **{"in_dim": a.shape[1], "out_dim": len(b), "delta_error": None, "not_measured": ""},
         **{"kind": "LoRA"},
         **{f"A.{key}": value for key, value in entries(a).items()},
         **{f"B.{key}": value for key, value in entries(b).items()},

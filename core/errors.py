@@ -16,6 +16,14 @@ class LoraError(ValueError):
     What raises it says as much of the place as it knows; `located` and `at` add the rest on the
     way up. The subclasses tell apart what callers may want to; what is none of them (no memory, a
     decomposition that fails) is a LoraError only.
+
+    >>> try:
+    ...     core.Lora("missing.safetensors")
+    ... except core.LoraError as error:
+    ...     print(error)
+    ...     print(error.file, "-", error.problem, "-", error.fix)
+    missing.safetensors: no such file; check the path
+    missing.safetensors - no such file - check the path
     """
 
     def __init__(
@@ -50,7 +58,14 @@ class LoraError(ValueError):
 
 
 class FileError(LoraError):
-    """A file that cannot be read or written, or in which something cannot be used as it is."""
+    """A file that cannot be read or written, or in which something cannot be used as it is.
+
+    >>> try:
+    ...     core.load("missing.safetensors")
+    ... except core.FileError as error:
+    ...     print(error)
+    missing.safetensors: no such file; check the path
+    """
 
 
 class Occupied(FileError):
@@ -58,23 +73,61 @@ class Occupied(FileError):
 
 
 class SettingError(LoraError):
-    """A setting, selector or name that means nothing, or nothing here."""
+    """A setting, selector or name that means nothing, or nothing here.
+
+    >>> try:
+    ...     core.Output(dtype="fp4")
+    ... except core.SettingError as error:
+    ...     print(error)
+    output dtype 'fp4' is unknown; choose one of match, fp32, fp16, bf16
+    """
 
 
 class EmptyRest(SettingError):
-    """A second part was asked for, and the first one is everything."""
+    """A second part was asked for, and the first one is everything.
+
+    >>> style, _ = core.samples()
+    >>> try:
+    ...     core.select(style, "*", rest=core.Output())
+    ... except core.EmptyRest as error:
+    ...     print(error.problem)
+    selector '*' takes every module, so there is no rest to write
+    """
 
 
 class MismatchError(LoraError):
-    """Inputs that do not belong together."""
+    """Inputs that do not belong together.
+
+    >>> import torch
+    >>> style, _ = core.samples()
+    >>> other = {"x.lora_up.weight": torch.ones(4, 2), "x.lora_down.weight": torch.ones(2, 4)}
+    >>> try:
+    ...     core.blend(style, other)
+    ... except core.MismatchError as error:
+    ...     print(error.problem.partition(":")[0])
+    they share no module
+    """
 
 
 class Cancelled(Exception):
-    """The caller's cancel check said stop. No output is left behind."""
+    """The caller's cancel check said stop. No output is left behind.
+
+    >>> style, _ = core.samples()
+    >>> try:
+    ...     core.convert(style, core.Output(), core.Compute(cancelled=lambda: True))
+    ... except core.Cancelled as stop:
+    ...     print(stop)
+    cancelled; nothing was written
+    """
 
 
 def one_of(name: str, value: object, choices: Collection[str]) -> None:
-    """Raises SettingError where a setting is none of its choices."""
+    """Raises SettingError where a setting is none of its choices.
+
+    `name` is what the error calls the setting, `value` what was given, `choices` what may be.
+
+    >>> core.one_of("spelling", "kohya", core.SPELLING_CHOICES)
+    """
     if value not in choices:
         raise SettingError(
             f"{name} {value!r} is unknown", fix=f"choose one of {', '.join(choices)}"

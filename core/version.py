@@ -7,7 +7,11 @@ from pathlib import Path
 
 @cache
 def version() -> str:
-    """The installed package's version, or the one in pyproject.toml of a plain folder."""
+    """The installed package's version, or the one in pyproject.toml of a plain folder.
+
+    >>> core.version()
+    '...'
+    """
     project = Path(__file__).parents[1] / "pyproject.toml"
     if project.is_file():
         for line in project.read_text(encoding="utf-8").splitlines():

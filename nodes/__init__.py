@@ -18,6 +18,7 @@ from comfy_api.latest import ComfyExtension, io
 from .apply_lora import LoraAlloyApply
 from .blend import LoraAlloyBlend
 from .comfy_bridge import log
+from .compare import LoraAlloyCompare
 from .layer_analysis import LoraAlloyLayerAnalysis
 from .load_lora import LoraAlloyLoad
 from .rank_resize import LoraAlloyRankResize
@@ -32,6 +33,7 @@ NODES: list[type[io.ComfyNode]] = [
     LoraAlloyTopBlocks,
     LoraAlloyApply,
     LoraAlloySave,
+    LoraAlloyCompare,
 ]
 
 # Imported with their first use: without this check a missing one would be noticed only then.

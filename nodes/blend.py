@@ -4,12 +4,13 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..core import METHODS, Balance, Blend, Even, Output, blend
+from ..core import METHODS, TRUNCATIONS, Balance, Blend, Even, Output, SettingError, blend
 from ..core import balance as named_balance
 from . import comfy_bridge, inputs
 from .inputs import ADVANCED, BLEND_RULES, CATEGORY, options_of
 from .wires import edited, named
 
+MOST_LORAS = 50
 # The widget's words -> the library's.
 BALANCE_NAMES = {
     "none": "none",
@@ -31,8 +32,8 @@ class LoraAlloyBlend(io.ComfyNode):
             node_id="LoraAlloyBlend",
             display_name="LoRA Blend",
             category=CATEGORY,
-            description="Adds one or two LoRAs, each at its own strength, into a single LoRA of "
-            "the rank you want. The result is the best approximation that this rank allows.",
+            description="Merges any number of LoRAs, each at its own strength, into a single LoRA "
+            "of the rank you want. The result is the best approximation that this rank allows.",
             search_aliases=["lora alloy", "merge lora", "combine lora", "mix lora", "add lora",
                             "lora block weight", "lora svd"],
             inputs=[
@@ -46,6 +47,16 @@ class LoraAlloyBlend(io.ComfyNode):
                 io.Float.Input("weight_2", default=1.0, min=-100.0, max=100.0, step=0.01,
                                tooltip="The strength of the second LoRA in the result. May be "
                                "negative."),
+                io.Autogrow.Input(
+                    "more_loras",
+                    optional=True,
+                    template=io.Autogrow.TemplateNames(
+                        inputs.lora_input("lora", "A further LoRA for the same base model."),
+                        [f"lora_{number}" for number in range(3, MOST_LORAS + 1)], min=0),
+                    tooltip="Further LoRAs, as many as you like."),
+                io.String.Input("more_weights", default="1",
+                                tooltip="The strengths of the further LoRAs, separated by commas; "
+                                "one number counts for all of them."),
                 inputs.rank_rule("target_rank", BLEND_RULES),
                 _method(),
                 inputs.layers("The layers that the result has."),
@@ -53,11 +64,20 @@ class LoraAlloyBlend(io.ComfyNode):
                                 tooltip="Extra factors for some layers, one line each: "
                                 "'pattern: factor 1, factor 2', such as 'double_blocks.0-9: 1, "
                                 "0'. They are multiplied onto the weights; the last line that "
-                                "fits a layer counts."),
+                                "fits a layer counts. Vectors and presets such as lbw=OUTD are "
+                                "read for SD1.5, SDXL and Flux."),
                 _balance(),
                 io.Boolean.Input("drop_near_zero", default=True, advanced=True,
                                  tooltip="Leave out layers that come out as zero, such as those "
                                  "with a weight of 0."),
+                io.Boolean.Input("auto_strength", default=False, advanced=True,
+                                 tooltip="Scale each layer so that it is as large as the largest "
+                                 "of its inputs: stacks of LoRAs do not burn."),
+                io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFF, advanced=True,
+                             control_after_generate=False,
+                             tooltip="For methods that draw at random: the same seed gives the "
+                             "same result."),
+                _truncation(),
                 inputs.compute_device(),
                 inputs.compute_dtype(),
                 inputs.output_dtype(),
@@ -76,29 +96,42 @@ class LoraAlloyBlend(io.ComfyNode):
         layers: str,
         block_weights: str,
         drop_near_zero: bool,
+        auto_strength: bool,
+        seed: int,
         compute_device: str,
         compute_dtype: str,
         output_dtype: str,
         spelling: str,
+        more_weights: str,
         lora_2: comfy_bridge.LoraModel | None = None,
+        more_loras: dict[str, comfy_bridge.LoraModel | None] | None = None,
         target_rank: dict[str, Any] | None = None,
         method: dict[str, Any] | None = None,
+        truncation: dict[str, Any] | None = None,
         balance: dict[str, Any] | None = None,
     ) -> io.NodeOutput:
-        loras = [named(lora_1, "lora_1")]
+        loras, weights = [named(lora_1, "lora_1")], [weight_1]
         if lora_2 is not None:
             loras.append(named(lora_2, "lora_2"))
-        chosen = options_of(method, "method", list(METHODS))
+            weights.append(weight_2)
+        further = {name: lora for name, lora in (more_loras or {}).items() if lora is not None}
+        loras += [named(lora, name) for name, lora in further.items()]
+        weights += numbers(more_weights, len(further))
+        merging = dict(options_of(method, "method", list(METHODS)))
+        cutting = options_of(truncation, "truncation", list(TRUNCATIONS))
         settings = Blend(
-            weights=(weight_1, weight_2)[: len(loras)],
+            weights=weights,
             rank=inputs.rank_rule_of(target_rank, "target_rank", BLEND_RULES),
-            method=chosen["method"],
+            method=merging.pop("method"),
+            parameters=merging,
+            auto_strength=auto_strength,
             layers=layers,
             block_weights=block_weights,
             drop_near_zero=drop_near_zero,
-            oversampling=chosen.get("oversampling", 8),
-            power_iterations=chosen.get("power_iterations", 2),
-            seed=chosen.get("seed", 0),
+            truncation=cutting["truncation"],
+            oversampling=cutting.get("oversampling", 8),
+            power_iterations=cutting.get("power_iterations", 2),
+            seed=seed,
             balance=balance_of(balance),
         )
         output = Output(dtype=output_dtype, spelling=spelling)
@@ -112,6 +145,20 @@ class LoraAlloyBlend(io.ComfyNode):
         return io.NodeOutput(*edited(cls, result, notes, f"blend of {names}"))
 
 
+def numbers(text: str, count: int) -> list[float]:
+    """A number for each of so many LoRAs, from `1, 0.5` or one number for all."""
+    try:
+        found = [float(word) for word in text.replace(",", " ").split()] or [1.0]
+    except ValueError:
+        found = []
+    if count and len(found) not in (1, count):
+        raise SettingError(
+            f"more_weights {text!r} for {count} further LoRAs",
+            fix="give one number for each, separated by commas, or one for all",
+        )
+    return found if len(found) == count else found * count
+
+
 def balance_of(widget: dict[str, Any] | None) -> Balance | Even | None:
     """What the balance widget describes."""
     chosen = dict(options_of(widget, "balance", list(BALANCE_NAMES)))
@@ -122,8 +169,31 @@ def balance_of(widget: dict[str, Any] | None) -> Balance | Even | None:
 
 
 def _method() -> Any:
+    """How the LoRAs become one: a choice for each method, with its parameters."""
     return io.DynamicCombo.Input(
         "method",
+        options=[
+            io.DynamicCombo.Option(name, [_parameter(*one) for one in method.parameters.items()])
+            for name, method in METHODS.items()
+        ],
+        tooltip="How the LoRAs become one. sum adds them, which is usually right. The others keep "
+        "them out of each other's way; the help page says how.",
+        extra_dict=ADVANCED,
+    )
+
+
+def _parameter(name: str, parameter: Any) -> Any:
+    if isinstance(parameter.default, bool):
+        return io.Boolean.Input(name, default=parameter.default, tooltip=parameter.meaning)
+    return io.Float.Input(
+        name, default=parameter.default, min=parameter.low, max=parameter.high, step=0.01,
+        tooltip=parameter.meaning,
+    )  # fmt: skip
+
+
+def _truncation() -> Any:
+    return io.DynamicCombo.Input(
+        "truncation",
         options=[
             io.DynamicCombo.Option("svd", []),
             io.DynamicCombo.Option("pca", [
@@ -131,13 +201,11 @@ def _method() -> Any:
                              tooltip="Extra directions that make the estimate better."),
                 io.Int.Input("power_iterations", default=2, min=0, max=32,
                              tooltip="Passes that sharpen the estimate."),
-                io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFF,
-                             control_after_generate=False,
-                             tooltip="The same seed gives the same result."),
             ]),
         ],
         tooltip="How to reach the target rank: svd is exact and the best possible; pca is the "
         "randomised estimate of older tools, and not faster here.",
+        extra_dict=ADVANCED,
     )  # fmt: skip
 
 
@@ -150,8 +218,7 @@ def _balance() -> Any:
     temperature = number(
         "temperature", 1.0, "How soft the choice is: low lets the stronger LoRA win.", 0.01
     )
-    floor = "The least that either LoRA counts: its strength for proportional and power law, its "
-    floor += "share for softmax and sigmoid."
+    floor = "The least that either LoRA counts: its share for softmax, its strength for the others."
     least, share = number("floor", 0.02, floor), number("floor", 0.0, floor)
     power = number("power", 0.5, "1 is proportional; below 1 evens the two LoRAs out.", -10.0)
     bias = number("bias", 0.0, "Above 0 favours the first LoRA, below 0 the second.", -1000.0)

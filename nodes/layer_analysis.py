@@ -145,7 +145,7 @@ def markdown(table: "DataFrame", sort_by: str, rows: int, notes: list[str]) -> s
         lines.append(
             f"* {len(reasons)} layers could not be measured, such as: {quoted(reasons.iloc[0])}"
         )
-    lines += [f"* {quoted(note)}" for note in notes]
+    lines += [f"* {quoted(note)}" for note in [*table.attrs.get("notes", []), *notes]]
     ordered = table if sort_by == FILE_ORDER else sort_table(table, sort_by)
     present = [column for column in COLUMNS if column in table.columns]
     strongest = ordered[present].head(rows).itertuples(index=False)

@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..core import Lora, summary
+from ..core import Lora, Output, Reading, StateDict, convert, summary
 from ..core.quoting import markdown as quoted
 from . import comfy_bridge
 from .inputs import CATEGORY, lora_output
@@ -26,7 +26,23 @@ class LoraAlloyLoad(io.ComfyNode):
                     options=comfy_bridge.lora_names(),
                     tooltip="A .safetensors file in one of ComfyUI's loras folders. A file that "
                     "is replaced on disk is read again.",
-                )
+                ),
+                io.Boolean.Input(
+                    "drop_magnitude",
+                    default=False,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Read DoRA as its low-rank part alone, which can be blended and "
+                    "resized. That is not the update that was trained.",
+                ),
+                io.Boolean.Input(
+                    "scale_from_metadata",
+                    default=False,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Scale as diffusers does by the alpha in the metadata, which ComfyUI "
+                    "ignores. info says where the two differ.",
+                ),
             ],
             outputs=[
                 lora_output(tooltip="The whole file: blend, resize, analyse, apply or save it."),
@@ -40,11 +56,26 @@ class LoraAlloyLoad(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, lora_name: str) -> str:
+    def fingerprint_inputs(
+        cls, lora_name: str, drop_magnitude: bool = False, scale_from_metadata: bool = False
+    ) -> str:
         return comfy_bridge.lora_fingerprint(lora_name)
 
     @classmethod
-    def execute(cls, lora_name: str) -> io.NodeOutput:
+    def execute(
+        cls, lora_name: str, drop_magnitude: bool = False, scale_from_metadata: bool = False
+    ) -> io.NodeOutput:
         lora = comfy_bridge.load_lora(lora_name)
-        lines = summary(Lora(lora))
-        return io.NodeOutput(lora, "\n".join(f"* {quoted(line)}" for line in lines))
+        reading = Reading(drop_magnitude, scale_from_metadata)
+        opened = Lora(lora, reading=reading)
+        if reading != Reading():
+            lora = _as_read(opened)
+        return io.NodeOutput(lora, "\n".join(f"* {quoted(line)}" for line in summary(opened)))
+
+
+def _as_read(opened: Lora) -> StateDict:
+    """What the file means in this reading, for every node that follows, ComfyUI's own too."""
+    lora = convert(opened, Output(), comfy_bridge.interruptible()).lora
+    assert isinstance(lora, StateDict)
+    lora.name = opened.name
+    return lora

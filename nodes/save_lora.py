@@ -5,7 +5,16 @@ from pathlib import Path
 
 from comfy_api.latest import io
 
-from ..core import DTYPE_CHOICES, Occupied, SettingError, StateDict, megabytes, save
+from ..core import (
+    DTYPE_CHOICES,
+    METADATA_CHOICES,
+    Occupied,
+    SettingError,
+    StateDict,
+    Wishes,
+    megabytes,
+    save,
+)
 from . import comfy_bridge, inputs
 from .inputs import CATEGORY
 from .wires import named
@@ -31,9 +40,21 @@ class LoraAlloySave(io.ComfyNode):
                 io.String.Input("filename_prefix", default="loras/alloy",
                                 tooltip="Folder and name inside ComfyUI's output folder; a number "
                                 "is added. Keep loras/ in front, so that loaders find the file."),
+                io.String.Input("title", default="",
+                                tooltip="What the file calls itself in LoRA managers "
+                                "(modelspec.title). Empty: its own title, or the file's name."),
+                io.String.Input("trigger_words", default="",
+                                tooltip="Words for the prompt, separated by commas "
+                                "(modelspec.trigger_phrase). Empty: those of the LoRAs that it was "
+                                "made of."),
                 io.Combo.Input("dtype", options=list(DTYPE_CHOICES), default="match",
                                tooltip="The number format of the file: match keeps each tensor's "
                                "own; fp16 and bf16 halve the size of an fp32 file."),
+                io.Combo.Input("keep_metadata", options=list(METADATA_CHOICES), default="keep",
+                               advanced=True,
+                               tooltip="keep writes everything that is true, with the recipe and "
+                               "this workflow; minimal only what other programs need; none "
+                               "nothing but what you say here."),
                 io.String.Input("metadata", default="", multiline=True, advanced=True,
                                 tooltip="Metadata to add or replace, one 'key: value' a line, "
                                 "such as 'modelspec.title: My blend'. A key without a value is "
@@ -48,29 +69,44 @@ class LoraAlloySave(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, lora: comfy_bridge.LoraModel, filename_prefix: str, dtype: str, metadata: str
+        cls,
+        lora: comfy_bridge.LoraModel,
+        filename_prefix: str,
+        title: str,
+        trigger_words: str,
+        dtype: str,
+        keep_metadata: str,
+        metadata: str,
     ) -> io.NodeOutput:
         source = named(lora, "lora")
-        entries = dict(source.metadata)
-        entries |= comfy_bridge.workflow_metadata(cls.hidden)
-        for key, value in parse_metadata(metadata).items():
-            entries[key] = value
-            if not value:
-                del entries[key]
-        path = _save_as_next(filename_prefix, source, dtype, entries)
+        wishes = wishes_of(title, trigger_words, keep_metadata, metadata)
+        entries = source.metadata | comfy_bridge.workflow_metadata(cls.hidden)
+        path = _save_as_next(filename_prefix, source, dtype, entries, wishes)
         comfy_bridge.show_on_node(cls, f"saved as {path.name}, {megabytes(path.stat().st_size)}")
         return io.NodeOutput(str(path), ui={"text": [str(path)]})
 
 
-def _save_as_next(prefix: str, source: StateDict, dtype: str, entries: Mapping[str, str]) -> Path:
+def _save_as_next(
+    prefix: str, source: StateDict, dtype: str, entries: Mapping[str, str], wishes: Wishes
+) -> Path:
     """Save under the next free number, and return the path."""
     compute = comfy_bridge.interruptible()
     while True:
         path = comfy_bridge.new_output_path(prefix)
         try:
-            return save(source, path, dtype, entries, compute, replace=False)
+            return save(source, path, dtype, entries, compute, wishes, replace=False)
         except Occupied:
             continue  # Another execution took the number meanwhile, here or in another server.
+
+
+def wishes_of(title: str, trigger_words: str, keep: str, text: str) -> Wishes:
+    """The widgets as wishes; a line of the text counts more than a widget of its own."""
+    lines = parse_metadata(text)
+    named = {"modelspec.title": title.strip(), "modelspec.trigger_phrase": trigger_words.strip()}
+    told = {key: value for key, value in named.items() if value}
+    told |= {key: value for key, value in lines.items() if value}
+    gone = tuple(key for key, value in lines.items() if not value)
+    return Wishes(keep, tuple((k, v) for k, v in told.items() if k not in gone), gone)
 
 
 def parse_metadata(text: str) -> dict[str, str]:

@@ -17,3 +17,11 @@ EDITS = {
         path, Output(out.path, "fp16", "kohya"), **how
     ),
 }
+
+# name -> (source, output): what these change nothing in
+UNTOUCHED = {
+    "select": lambda lora, output: select(lora, "*", output)[0],
+    "convert": lambda lora, output: convert(lora, output),
+    "resize": lambda lora, output: resize(lora, RankRule("rank", 99), output=output),
+    "blend": lambda lora, output: blend(lora, None, Blend(rank="full"), output),
+}

@@ -10,14 +10,34 @@ import io
 import json
 import tempfile
 from pathlib import Path
-
-import torch
+from typing import Any
 
 from core.cli.main import main
+from tests.core import api
 from tests.core.cli import test_contract as cli
-from tests.helpers import KOHYA, flux_file, lora, save
+from tests.nodes.conftest import comfy_api_missing, load_pack
+from tests.nodes.schemas import contract
 
-CORE = Path(__file__).parent / "core" / "contract.json"
+HERE = Path(__file__).parent
+
+
+def write(path: str, content: Any) -> None:
+    (HERE / path).write_text(json.dumps(content, indent=1) + "\n", encoding="ascii", newline="\n")
+    print(f"tests/{path}: written")
+
+
+def pin_api() -> None:
+    """The names that `core` offers, with arguments and defaults."""
+    write("core/api.json", api.described())
+
+
+def pin_nodes() -> None:
+    """Node ids, inputs, types, order, defaults, choices, outputs. Needs ComfyUI."""
+    if reason := comfy_api_missing():
+        print(f"tests/nodes/contract.json: left as it is: {reason}")
+        return
+    nodes = {node.GET_SCHEMA().node_id: node for node in load_pack().NODES}
+    write("nodes/contract.json", {name: contract(node) for name, node in nodes.items()})
 
 
 def pin_commands() -> None:
@@ -28,16 +48,17 @@ def pin_commands() -> None:
     }
     shapes = {}
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        save(flux_file("kohya") | {"odd": torch.ones(2)}, Path("A"), {"title": "x"})
-        save(flux_file("diffusers", seed=1) | lora("x.y", pair=KOHYA, alpha=1), Path("B"))
+        with contextlib.redirect_stdout(io.StringIO()):
+            cli.write_files(Path())
         for command, arguments in cli.JSON_COMMANDS.items():
             out = io.StringIO()
             with contextlib.redirect_stdout(out):
                 assert main([*arguments.split(), "--json"]) == 0, arguments
             shapes[command] = cli.keys(json.loads(out.getvalue()))
-    contract = {"options": options, "json": shapes}
-    CORE.write_text(json.dumps(contract, indent=1) + "\n", encoding="ascii")
+    write("core/contract.json", {"options": options, "json": shapes})
 
 
 if __name__ == "__main__":
     pin_commands()
+    pin_api()
+    pin_nodes()

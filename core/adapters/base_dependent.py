@@ -55,7 +55,7 @@ DORA = register(
         tuple({suffix: "magnitude"} for suffix in MAGNITUDES),
         ("magnitude",),
         needs_base="its magnitude rescales the base weight",
-        way_out="drop the magnitude (--drop-magnitude), which changes what it does",
+        way_out="drop the magnitude (drop_magnitude), which changes what it does",
         modifies=(LORA, LOHA, LOKR, GLORA, OFT),
         precedence=9,
     )

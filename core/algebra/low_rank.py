@@ -14,7 +14,7 @@ factors times a k x k matrix. R is any matrix with R^T R = the Gram matrix of it
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from math import sqrt
+from math import hypot, sqrt
 from typing import NamedTuple
 
 import torch
@@ -45,15 +45,20 @@ class LowRank:
 
     A sum is its `terms` side by side. They stay as they are stored until a factor is asked for:
     sums and scales cost nothing, and each number is converted once, on its way to its place.
-    `known` is the decomposition, where somebody has computed it already. `orthogonal` says that the
-    rank-one terms are orthogonal to each other, columns and rows: nothing cancels between them.
+    `known` is the decomposition, where somebody has computed it already. `roots` are the roots of
+    the singular values where `up` is U sqrt(S) and `down` sqrt(S) V^T: nothing cancels in there.
+
+    >>> import torch
+    >>> update = core.LowRank.of(torch.ones(4, 1), torch.ones(1, 9), (4, 9))
+    >>> update.rank, round(update.spectral_norm(), 6)
+    (1, 6.0)
     """
 
     terms: tuple[Term, ...]
     shape: tuple[int, ...]
     dtype: torch.dtype
     known: "Svd | None" = None
-    orthogonal: bool = False
+    roots: Tensor | None = None
 
     @classmethod
     def of(cls, up: Tensor, down: Tensor, shape: tuple[int, ...], scale: float = 1.0) -> "LowRank":
@@ -154,7 +159,7 @@ class LowRank:
     def zero(self) -> "LowRank":
         """The zero update of the same weight, of rank 1: a file has at least that."""
         nothing = LowRank.of(self.up[:, :1] * 0, self.down[:1] * 0, self.shape)
-        return replace(nothing, orthogonal=True)
+        return replace(nothing, roots=torch.zeros(1))
 
     def dense(self) -> Tensor:
         """dW as one [out, in * kernel] tensor. For small weights and tests."""
@@ -218,7 +223,12 @@ class LowRank:
         left = (svd.left[:, :rank] * root).to(up)
         right = (root[:, None] * svd.right[:rank]).to(down)
         product = LowRank.of(up @ left, right @ down, self.shape)
-        return replace(product, orthogonal=True)
+        return replace(product, roots=1 / root)
+
+    @property
+    def orthogonal(self) -> bool:
+        """Whether its rank-one terms are orthogonal to each other, columns and rows."""
+        return self.roots is not None
 
     def steady(self, precision: float) -> "LowRank":
         """The same update in factors that survive rounding to this relative precision.
@@ -251,10 +261,12 @@ class LowRank:
         """
         up, down = up.to(self.up), down.to(self.down)
         up_moved, down_moved = up - self.up, down - self.down
-        if self.orthogonal:
-            first = lengths(up_moved) * lengths(self.down.T)
-            second = lengths(self.up) * lengths(down_moved.T)
-            return float(torch.linalg.vector_norm(torch.cat([first, second]).double()))
+        if self.roots is not None:
+            # Orthogonal terms do not mix: each is moved by as much as its column and its row are,
+            # times the length of the other one, which is the root.
+            roots = self.roots.to(self.up)
+            parts = (up_moved.mul_(roots), down_moved.mul_(roots[:, None]))
+            return hypot(*(float(torch.linalg.vector_norm(part)) for part in parts))
         if not up_moved.any() and not down_moved.any():
             return 0.0
         moved = (Term(up_moved, down, 1.0), Term(self.up, down_moved, 1.0))

@@ -84,13 +84,27 @@ WHOLE = "a rank is a whole number of 1 or more"
 
 @dataclass(frozen=True)
 class RankRule:
-    """A rule of RULES, or a budget of BUDGETS for the whole file, with its number.
+    """How many singular values are kept: `name` is a rule, `value` its number.
 
-    "full" keeps everything; "auto" keeps the largest of the ranks that the inputs have in a layer,
-    which cuts nothing where there is one input.
+        full                    everything
+        auto                    the largest of the ranks that the inputs have in a layer
+        rank            R       R of them
+        energy          0 to 1  until their squares add up to that share of all squares
+        sv_cumulative   0 to 1  until they add up to that share of their sum
+        sv_fro          0 to 1  until their norm is that share of the norm of all
+        sv_ratio        >= 1    those of at least the largest divided by this
+        knee                    up to the knee of the curve (Kneedle, Satopaa et al. 2011)
+        megabytes       MB      the whole file (10^6 bytes), every rank where it helps most
+        parameters      count   as megabytes, in numbers of the factors
 
-    The answer of every rule is clamped to [min_rank, max_rank], and to the rank that the update
-    has. Raises SettingError for a number outside the rule's range.
+    The answer of every rule is clamped to [`min_rank`, `max_rank`], and to the rank that the update
+    has. Raises SettingError for an unknown name and for a number outside the rule's range.
+
+    >>> import torch
+    >>> core.RankRule("energy", 0.9).rank(torch.tensor([3.0, 1.0, 1.0]))
+    2
+    >>> print(core.RankRule("knee", max_rank=16))
+    knee max_rank=16
     """
 
     name: str

@@ -10,7 +10,15 @@ from .low_rank import LowRank
 
 @dataclass(frozen=True)
 class Dense:
-    """An update stored as a whole: a full difference, a norm, a bias. `values` has any shape."""
+    """An update stored as a whole: a full difference, a norm, a bias. `values` has any shape.
+
+    >>> import torch
+    >>> update = core.Dense(torch.ones(3, 4))
+    >>> update.scaled(0.5).values[0].tolist()
+    [0.5, 0.5, 0.5, 0.5]
+    >>> update.low_rank().truncated(1).rank
+    1
+    """
 
     values: Tensor
 

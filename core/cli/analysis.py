@@ -32,6 +32,7 @@ from .common import (
     verify_written,
 )
 from .outputs import CHART, CSV, LORA, claim, force_option
+from .parser import float_
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,7 +93,7 @@ def _add_top_blocks(commands: Any) -> None:
     parser.add_argument("lora", metavar="A", help="a .safetensors file")
     parser.add_argument(
         "--threshold",
-        type=float,
+        type=float_,
         default=0.9,
         metavar="X",
         help="importance to reach (default 0.9)",
@@ -103,7 +104,9 @@ def _add_top_blocks(commands: Any) -> None:
         default=SOFTMAX,
         help="softmax of spectral norms, or share of the energy (default softmax)",
     )
-    parser.add_argument("--temperature", type=float, default=1.0, help="of the softmax (default 1)")
+    parser.add_argument(
+        "--temperature", type=float_, default=1.0, help="of the softmax (default 1)"
+    )
     modes = parser.add_mutually_exclusive_group()
     modes.add_argument(
         "--keep", dest="mode", action="store_const", const=KEEP, help="write these blocks (default)"
@@ -155,9 +158,9 @@ def _analyze(options: argparse.Namespace) -> None:
         write_file(options.csv, csv_text(table).encode("utf-8", "backslashreplace"), options.force)
     if options.chart:
         save_chart(chart(table, options.chart_kind), options.chart, options.force)
-    texts = [*_texts(table), *lora.notes]
+    texts = [*_texts(table), *table.attrs["notes"], *lora.notes]
     if options.json:
-        print_json(table.attrs | {"text": texts, "rows": _rows(table)})
+        print_json(table.attrs | {"text": texts, "rows": rows_of(table)})
         return
     _print_layers(table, options.sort_by, options.top)
     say(texts)
@@ -205,7 +208,7 @@ def _top_blocks(options: argparse.Namespace) -> None:
         result = {
             "blocks": choice.blocks,
             "text": choice.text,
-            "importance": _rows(choice.table),
+            "importance": rows_of(choice.table),
             "trainer_config": config,
             "kept": edited.report.as_dict() if edited else None,
             "rest": rest.report.as_dict() if rest else None,
@@ -280,5 +283,5 @@ def _cell(value: Any, form: str) -> str:
     return form.format(value) if isfinite(value) else "-"
 
 
-def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [dict(zip(table.columns, row, strict=True)) for row in table.itertuples(index=False)]

@@ -15,14 +15,17 @@ from ..edits.edit import Edited
 from ..edits.verify import check
 from ..quoting import terminal
 from ..reading.lora import Lora, Reading
+from ..running.metadata import KEEP, METADATA_CHOICES, TITLE, TRIGGER, Wishes
 from ..running.output import DTYPE_CHOICES, SPELLING_CHOICES, Output
 from ..running.report import ModuleReport, Report, json_ready
 from ..running.stream import Compute, choose_device
 from .outputs import force_option
+from .parser import float_
 
 SELECTOR_HELP = (
     "which layers, by canonical name: comma-separated patterns, * for anything, 0-9 for a range of "
-    "blocks, a leading - to exclude, such as 'double_blocks.0-9, -*mod*' (names: lora-alloy info)"
+    "blocks, a leading - to exclude, te and unet, the file's own names, such as "
+    "'double_blocks.0-9, -*mod*' (names: lora-alloy info)"
 )
 
 
@@ -57,6 +60,48 @@ def output_options(parser: argparse.ArgumentParser, required: bool) -> None:
         help="read the written file again and measure it; status 1 when it is wrong",
     )
     json_option(group)
+    metadata_options(parser)
+
+
+def metadata_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what the file says about itself")
+    group.add_argument(
+        "--metadata",
+        choices=METADATA_CHOICES,
+        default=KEEP,
+        help="keep what is true; minimal: only what other programs need; none (default keep)",
+    )
+    group.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        type=_pair,
+        metavar="KEY=VALUE",
+        help="add or replace an entry; may be given several times",
+    )
+    group.add_argument(
+        "--unset",
+        action="append",
+        default=[],
+        metavar="KEY",
+        help="remove an entry; may be given several times",
+    )
+    group.add_argument("--title", help=f"its title ({TITLE})")
+    group.add_argument("--trigger", metavar="WORDS", help=f"words for the prompt ({TRIGGER})")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} must read key=value")
+    return key.strip(), value
+
+
+def wishes(options: argparse.Namespace) -> Wishes:
+    """What the file is to say, as the options have it."""
+    named = ((TITLE, options.title), (TRIGGER, options.trigger))
+    told = [(key, value) for key, value in named if value is not None]
+    return Wishes(options.metadata, (*told, *options.set), tuple(options.unset))
 
 
 def reading_options(parser: argparse.ArgumentParser) -> None:
@@ -80,7 +125,7 @@ def opened(path: str, options: argparse.Namespace) -> Lora:
 
 def weights_option(parser: Any, text: str) -> None:
     parser.add_argument(
-        "--weights", metavar="W", nargs="+", type=float, default=[1.0],
+        "--weights", metavar="W", nargs="+", type=float_, default=[1.0],
         help=f"{text}; one for each, or one for all (default 1)",
     )  # fmt: skip
 
@@ -153,7 +198,7 @@ def computing(options: argparse.Namespace, label: str) -> Iterator[Compute]:
 
 
 def output_settings(options: argparse.Namespace, path: str | None) -> Output:
-    return Output(path, options.dtype, options.spelling, options.force)
+    return Output(path, options.dtype, options.spelling, wishes(options), options.force)
 
 
 def verify_written(
@@ -185,10 +230,13 @@ def show(report: Report, options: argparse.Namespace, every_row: bool = False) -
         print_rows(report.modules, len(report.modules) if every_row else 5)
     few = 8
     lines = report.summary()
+    lines = lines[: len(lines) - len(report.notes)]
     for sentence in lines[:few]:
         line(sentence)
     if len(lines) > few:
         line(f"... and {len(lines) - few} more lines: --json shows all")
+    for note in report.notes:  # However long the lists of layers are.
+        line(note)
     if report.output:
         line(f"written: {report.output}")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FileError, LoraError
+from ..shipped import samples
 from ..storage.atomic import write_file
 from .common import add_command
 from .outputs import LORA, claim, force_option
@@ -27,7 +28,6 @@ def add(commands: Any, program: Callable[[Sequence[str]], int]) -> None:
 
 def _demo(options: argparse.Namespace) -> None:
     main = options.program
-    samples = Path(__file__).parent.parent / "samples"
     folder = Path(options.output_dir)
     style = str(folder / "style_diffusers.safetensors")
     character = str(folder / "character_kohya.safetensors")
@@ -42,8 +42,8 @@ def _demo(options: argparse.Namespace) -> None:
             f"cannot be made a folder ({error.strerror})", fix="choose another", file=str(folder)
         ) from error
     claim(options, [], *((path, LORA) for path in (style, character, *out.values())))
-    for path in (style, character):
-        write_file(path, (samples / Path(path).name).read_bytes(), options.force)
+    for sample in samples():
+        write_file(folder / sample.name, sample.read_bytes(), options.force)
     weights = ["--weights", "0.8", "0.6"]
     tour = [
         (

@@ -6,27 +6,32 @@ from typing import Any
 
 from ..algebra.rank_rules import AUTO, FULL, RankRule
 from ..edits.blend import blend
-from ..edits.blend_settings import METHODS, Blend
+from ..edits.blend_settings import TRUNCATIONS, Blend
+from ..edits.block_weights import from_files
 from ..edits.convert import convert
 from ..edits.resize import resize
 from ..edits.select import select
 from ..merging.balance import ARGUMENTS, BALANCES, Balance, balance
 from ..merging.even import Even
+from ..merging.method import METHODS
 from .common import (
     SELECTOR_HELP,
     add_command,
     computing,
+    json_option,
     opened,
     output_options,
     output_settings,
     print_json,
     reading_options,
+    say,
     show,
     verify_written,
     weights_for,
     weights_option,
 )
 from .outputs import LORA, claim
+from .parser import float_, megabytes
 
 EVEN = ("even", "even-file")
 RULE_OPTIONS = {
@@ -35,13 +40,13 @@ RULE_OPTIONS = {
     "sv_ratio": "keep singular values of at least the largest divided by this",
     "sv_cumulative": "keep this share of the sum of singular values",
     "sv_fro": "keep this share of the Frobenius norm",
-    "megabytes": "make the file at most this large (MB of 10^6 bytes), at the least error",
+    "megabytes": "make the file at most this large (MB of 10^6 bytes; or 1GB), at the least error",
     "parameters": "keep at most this many parameters, at the least error",
 }
 
 
 def add(commands: Any) -> None:
-    for add_one in (_add_blend, _add_resize, _add_select, _add_convert):
+    for add_one in (_add_blend, _add_methods, _add_resize, _add_select, _add_convert):
         add_one(commands)
 
 
@@ -54,7 +59,27 @@ def _add_blend(commands: Any) -> None:
     _rule_options(parser, "auto, the largest of the files' ranks in each layer")
     parser.add_argument(
         "--method",
-        choices=METHODS,
+        choices=sorted(METHODS),
+        default="sum",
+        help="how the files become one: sum adds them; lora-alloy methods says what the others do "
+        "(default sum)",
+    )
+    parser.add_argument(
+        "--parameter",
+        dest="parameter",
+        action="append",
+        default=[],
+        metavar="NAME=X",
+        help="a parameter of the method; can be given several times",
+    )
+    parser.add_argument(
+        "--auto-strength",
+        action="store_true",
+        help="scale each layer so that it is as large as the largest of its inputs",
+    )
+    parser.add_argument(
+        "--truncation",
+        choices=TRUNCATIONS,
         default="svd",
         help="svd is exact; pca is randomised (default svd)",
     )
@@ -67,7 +92,7 @@ def _add_blend(commands: Any) -> None:
         default="",
         metavar="TEXT",
         help="'pattern: w1, w2, ...', separated by ';' or lines, multiplied onto the "
-        "weights; the last that matches a layer counts",
+        "weights; the last that matches a layer counts; also lbw=OUTD, lbw=1,0,... and @FILE:NAME",
     )
     parser.add_argument(
         "--balance",
@@ -78,20 +103,20 @@ def _add_blend(commands: Any) -> None:
     )
     parser.add_argument(
         "--balance-strength",
-        type=float,
+        type=float_,
         default=1.0,
         metavar="X",
         help="of even and even-file, from 0 (none) to 1 (full, the default)",
     )
-    parser.add_argument("--temperature", type=float, default=1.0, help="of softmax and sigmoid")
+    parser.add_argument("--temperature", type=float_, default=1.0, help="of softmax and sigmoid")
     parser.add_argument(
-        "--floor", type=float, help="least share (softmax) or norm (other balances)"
+        "--floor", type=float_, help="least share (softmax) or norm (other balances)"
     )
-    parser.add_argument("--power", type=float, default=0.5, help="of powerlaw (default 0.5)")
-    parser.add_argument("--bias", type=float, default=0.0, help="of sigmoid; above 0 favours A")
+    parser.add_argument("--power", type=float_, default=0.5, help="of powerlaw (default 0.5)")
+    parser.add_argument("--bias", type=float_, default=0.0, help="of sigmoid; above 0 favours A")
     parser.add_argument(
         "--target-strength",
-        type=float,
+        type=float_,
         help="what the weighted norms of a layer add up to (default 1; softmax rescales only when "
         "this is given)",
     )
@@ -122,7 +147,7 @@ def _rule_options(parser: argparse.ArgumentParser, default: str = "") -> None:
     )
     rules = group.add_mutually_exclusive_group(required=not default)
     for name, text in RULE_OPTIONS.items():
-        kind: Any = {"rank": _rank, "parameters": int}.get(name, float)
+        kind: Any = {"rank": _rank, "parameters": int, "megabytes": megabytes}.get(name, float_)
         letter = {"rank": "N|full|auto", "parameters": "N"}.get(name, "X")
         option = "--" + name.replace("_", "-")
         rules.add_argument(option, dest=name, type=kind, help=text, metavar=letter)
@@ -180,9 +205,12 @@ def _blend(options: argparse.Namespace) -> None:
         weights_for(options, len(options.loras)),
         _rule(options),
         options.method,
+        _parameters(options),
+        options.auto_strength,
         options.layers,
-        options.block_weights,
+        from_files(options.block_weights),
         not options.keep_zero,
+        truncation=options.truncation,
         oversampling=options.oversampling,
         power_iterations=options.power_iterations,
         seed=options.seed,
@@ -193,8 +221,48 @@ def _blend(options: argparse.Namespace) -> None:
         loras = [opened(path, options) for path in options.loras]
         output = output_settings(options, options.output)
         edited = blend(loras, None, settings, output, compute)
-    verify_written(edited, loras, options, settings.weights, options.block_weights)
+    verify_written(edited, loras, options, settings.weights, settings.block_weights)
     show(edited.report, options)
+
+
+def _parameters(options: argparse.Namespace) -> dict[str, float | bool]:
+    """`name=value` pairs as the method's parameters."""
+    words: dict[str, bool] = {"true": True, "false": False}
+    found: dict[str, float | bool] = {}
+    for pair in options.parameter:
+        name, _, text = pair.partition("=")
+        try:
+            found[name] = words[text] if text in words else float(text)
+        except ValueError:
+            options.parser.error(f"--parameter {pair}: give it as NAME=NUMBER")
+    return found
+
+
+def _add_methods(commands: Any) -> None:
+    parser = add_command(commands, "methods", _methods, "Say what each way to merge does.")
+    json_option(parser)
+
+
+def _methods(options: argparse.Namespace) -> None:
+    if options.json:
+        facts = {
+            method.name: {
+                "summary": method.summary,
+                "paper": method.paper,
+                "parameters": {
+                    name: {"default": p.default, "low": p.low, "high": p.high, "meaning": p.meaning}
+                    for name, p in method.parameters.items()
+                },
+            }
+            for method in METHODS.values()
+        }
+        print_json({"methods": facts})
+        return
+    for method in METHODS.values():
+        say([f"{method.name}: {method.summary}"])
+        for name, p in method.parameters.items():
+            say([f"    {name} (default {p.default:g}): {p.meaning}"])
+        say([f"    {method.paper}"])
 
 
 def _balance(options: argparse.Namespace) -> Balance | Even | None:

@@ -13,7 +13,8 @@ from decimal import Decimal
 from ..errors import Cancelled, LoraError
 from ..running.threads import enough_memory
 from ..version import version
-from . import analysis, demo, edits, reading
+from . import analysis, compare, demo, edits, metadata, reading, recipe
+from .parser import Parser
 from .streams import speaking
 
 
@@ -79,14 +80,15 @@ def plain(arguments: Sequence[str]) -> list[str]:
     return result
 
 
-def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def build_parser() -> Parser:
+    parser = Parser(
         prog="lora-alloy",
         description="Blend, shrink, take apart and check LoRA files, exactly and fast.",
     )
     parser.add_argument("--version", action="version", version=f"lora-alloy {version()}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (reading, analysis, edits):
+    for group in (reading, analysis, compare, edits, metadata):
         group.add(commands)
+    recipe.add(commands, main)
     demo.add(commands, main)
     return parser

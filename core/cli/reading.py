@@ -3,6 +3,7 @@
 import argparse
 from typing import Any
 
+from ..edits.block_weights import from_files
 from ..edits.verify import verify
 from ..errors import FileError
 from ..insight.info import describe, summary
@@ -18,6 +19,7 @@ from .common import (
     weights_for,
     weights_option,
 )
+from .parser import float_
 
 
 def add(commands: Any) -> None:
@@ -48,7 +50,7 @@ def _add_verify(commands: Any) -> None:
     parser.add_argument("--block-weights", default="", metavar="TEXT", help="as given to blend")
     parser.add_argument(
         "--max-error",
-        type=float,
+        type=float_,
         metavar="X",
         help="exit with status 1 when the total relative error is above this",
     )
@@ -75,7 +77,9 @@ def _verify(options: argparse.Namespace) -> None:
     weights = weights_for(options, len(options.inputs))
     with computing(options, "verify") as compute:
         inputs = [opened(path, options) for path in options.inputs]
-        report = verify(options.written, inputs, weights, options.block_weights, compute)
+        report = verify(
+            options.written, inputs, weights, from_files(options.block_weights), compute
+        )
     if options.json:
         print_json(report.as_dict())
     else:

@@ -1,7 +1,7 @@
 """What a blend can be asked for."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from math import isfinite
 from typing import Any
 
@@ -9,9 +9,10 @@ from ..algebra.rank_rules import AUTO, FULL, RankRule
 from ..errors import SettingError, one_of
 from ..merging.balance import Balance, WeightRule
 from ..merging.even import Even
+from ..merging.merge import Merge
 from ..running.output import Output
 
-METHODS = ("svd", "pca")
+TRUNCATIONS = ("svd", "pca")
 
 
 @dataclass(frozen=True)
@@ -20,21 +21,31 @@ class Blend:
 
     `weights` has one number for every LoRA, or one for all of them. `rank` says how many ranks the
     result keeps: a number, a RankRule, "auto" (the largest of the inputs' ranks in each layer) or
-    "full" (everything, exactly). `method` is svd (exact) or pca (randomised where a rank is given,
-    with `oversampling`, `power_iterations` and `seed`). `layers` selects the modules of the result.
+    "full" (everything, exactly). `method` is one of the merge methods, with its `parameters` where
+    they are not to be its own; "sum", the plain weighted sum, is the only one for which a module of
+    any kind can stay in its kind. `auto_strength` scales each layer so that it is as large as the
+    largest of its inputs. `truncation` is svd (exact) or pca (randomised where a rank is given,
+    with `oversampling` and `power_iterations`; Halko, Martinsson and Tropp 2011); `seed` is for all
+    that draws at random. `layers` selects the modules of the result.
     `block_weights` is text, one `pattern: w1, w2, ...` per line, multiplied onto the weights; the
-    last line that matches a module counts. `balance` weighs the files anew in every module.
+    last line that matches a module counts. `balance` weighs the files anew in every module: a
+    Balance, an Even, or a function of (module, norm 1, norm 2).
     Modules whose spectral norm is at most `zero_tolerance` are dropped if `drop_near_zero`.
     Raises SettingError for settings that make no sense.
+
+    >>> settings = core.Blend((0.8, 0.6), rank=16, block_weights="double_blocks: 0, 1")
     """
 
     weights: Sequence[float] = (1.0,)
     rank: RankRule | int | str = AUTO
-    method: str = "svd"
+    method: str = "sum"
+    parameters: Mapping[str, float | bool] = field(default_factory=dict)
+    auto_strength: bool = False
     layers: str = ""
     block_weights: str = ""
     drop_near_zero: bool = True
     zero_tolerance: float = 1e-12
+    truncation: str = "svd"
     oversampling: int = 8
     power_iterations: int = 2
     seed: int = 0
@@ -42,7 +53,8 @@ class Blend:
 
     def __post_init__(self) -> None:
         rank_rule(self.rank)
-        one_of("method", self.method, METHODS)
+        Merge(self.method, self.parameters)
+        one_of("truncation", self.truncation, TRUNCATIONS)
         if not self.weights or not all(map(isfinite, self.weights)):
             raise SettingError(f"weights {self.weights} must be finite numbers", fix="1 is neutral")
         if self.oversampling < 0 or self.power_iterations < 0:
@@ -92,6 +104,6 @@ def recipe_of(settings: Blend, weights: Sequence[float], output: Output) -> dict
         "weights": list(weights),
         "rank": str(settings.ranks),
         "balance": text,
-        "dtype": output.dtype,
-        "spelling": output.spelling,
+        "parameters": dict(settings.parameters),
+        **output.recipe(),
     }

@@ -14,14 +14,21 @@ def convert(
     output: Output,
     compute: Compute = Compute(),  # noqa: B008 - frozen
 ) -> Edited:
-    """Write a LoRA in `output.spelling` and `output.dtype`; exact up to the dtype's rounding.
+    """Write a LoRA in another spelling or dtype; exact up to the dtype's rounding.
 
-    Modules whose name no rule knows keep it. Raises LoraError where a kind that cannot be cut would
-    have to be fused or split.
+    `lora` is a path, a state dict or a Lora. `output` says where the result goes, and its
+    `spelling` and `dtype`. `compute` says where and how to compute. Modules whose name no rule
+    knows keep it. Raises FileError for what cannot be read or written, and where a kind that cannot
+    be cut would have to be fused or split.
+
+    >>> style, _ = core.samples()
+    >>> edited = core.convert(style, core.Output(spelling="kohya"))
+    >>> sorted(edited.lora)[0]
+    'lora_unet_double_blocks_0_img_attn_proj.alpha'
     """
     source = Lora.of(lora)
     targets = lay_out([source], output.spelling_for(source))
-    report = Report("convert", settings={"spelling": output.spelling, "dtype": output.dtype})
+    report = Report("convert", settings=output.recipe())
     dtype = output.dtype_for(source)
     cast = output.dtype != "match"
 

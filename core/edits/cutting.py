@@ -54,9 +54,9 @@ def cut(
     `stored` are the ranks that the inputs have. Where nothing has to be cut the factors stay as
     they are, side by side; everywhere else the result is the optimum of Eckart and Young. A rank of
     0 comes back where nothing is left of the update. `norm` is that of the exact update where this
-    one is an estimate.
+    one is an estimate or cut already.
     """
-    if planned is None and nothing_to_cut(update, rule, stored):
+    if planned is None and norm is None and nothing_to_cut(update, rule, stored):
         steady = update.steady(eps(dtype))
         norm = steady.frobenius_norm()
         if steady.orthogonal:  # Something cancelled, maybe to nothing.

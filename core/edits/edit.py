@@ -11,6 +11,7 @@ from torch import Tensor
 from ..adapters.adapter import scalar
 from ..errors import MismatchError, SettingError
 from ..naming.family import UNKNOWN
+from ..naming.layers import Layers
 from ..naming.spelling import is_read
 from ..reading.inputs import file_names
 from ..reading.lora import Lora
@@ -25,7 +26,14 @@ from ..storage.files import StateDict
 
 @dataclass(frozen=True)
 class Edited:
-    """The result of an edit: `lora` is a state dict, or the path of the file written."""
+    """The result of an edit: `lora` is a state dict, or the path of the file written.
+
+    `report` is the account of it.
+
+    >>> edited = core.convert(core.samples()[0], core.Output(spelling="kohya"))
+    >>> len(edited.lora), edited.report.operation
+    (...)
+    """
 
     lora: StateDict | Path
     report: Report
@@ -33,6 +41,20 @@ class Edited:
 
 # One module's outcome: its row of the report and its tensors (none when it was dropped).
 Outcome = tuple[ModuleReport, dict[str, Tensor]]
+
+
+def raw_names(target: Target) -> list[str]:
+    """What the inputs call it."""
+    return [contribution.module.raw for contribution in target.contributions]
+
+
+def layers_of(
+    loras: Sequence[Lora], targets: Sequence[Target], others: Iterable[str] = ()
+) -> Layers:
+    """What selectors and block weights of an edit can mean: its targets and these other tensors."""
+    names = {target.canonical: raw_names(target) for target in targets}
+    files = file_names(lora.name for lora in loras)
+    return Layers(names | {key: [] for key in sorted(others)}, loras[0].family, files)
 
 
 def run(
@@ -68,10 +90,13 @@ def prepared(
 ) -> Iterator[Edited]:
     """As `run`, but the file gets its place only when the block is left, and not with an error."""
     account(loras, targets, report, others)
+    if compute.dtype != torch.float32:
+        name = str(compute.dtype).removeprefix("torch.")
+        report.settings = report.settings | {"compute_dtype": name}
     with Writer(output, loras, targets, report, preview, together) as writer:
-        for row, tensors in stream(
-            targets, lambda t: t.canonical, function, compute, lambda t: t.file
-        ):
+        results = stream(targets, lambda t: t.canonical, function, compute, lambda t: t.file)
+        for target, (row, tensors) in zip(targets, results, strict=True):
+            row.inputs = row.inputs or sorted({c.input for c in target.contributions})
             report.modules.append(row)
             writer.put(tensors)
             alphas = [key for key in tensors if key.endswith(".alpha")]

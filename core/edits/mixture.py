@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
+from zlib import crc32
 
 import torch
 
@@ -12,6 +13,7 @@ from ..algebra.randomised import randomised
 from ..algebra.update import Dense, Update, inner, total
 from ..errors import SettingError
 from ..merging.even import Even, multipliers
+from ..merging.merge import Merge
 from ..running.encoding import encode
 from ..running.layout import Target
 from ..running.report import Action, ModuleReport
@@ -19,12 +21,8 @@ from ..running.stream import Compute, stream
 from .blend_settings import Blend
 from .block_weights import BlockRule
 from .cutting import Planned, cut
-from .edit import Outcome
+from .edit import Outcome, raw_names
 from .unchanged import combined, copy, notes_of, written
-
-
-def raw_names(target: Target) -> list[str]:
-    return [contribution.module.raw for contribution in target.contributions]
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class Mixture:
         target, weights, updates = mixed
         if stays := self.stays(target, weights, compute):
             return stays
-        update = self.added(target, weights, updates, compute)
+        update, norm = self.merged(target, weights, updates, compute)
         action: Action = "blended" if len(target.contributions) > 1 else "scaled"
         source = target.contributions[0].module
         if isinstance(update, Dense):
@@ -59,7 +57,7 @@ class Mixture:
             return written(row, encode(update, target, self.dtype, source), update.frobenius_norm())
         stored = [c.module.rank for c in target.contributions]
         estimate = self.sketched(update, settings.ranks.limit(stored))
-        norm = None if estimate is update else update.frobenius_norm()
+        norm = norm if estimate is update else update.frobenius_norm()
         planned = self.planned.get(name)
         result = cut(estimate, settings.ranks, stored, self.dtype, planned, norm)
         if self.is_zero(result.largest):
@@ -81,7 +79,7 @@ class Mixture:
         if mixed is None or self.stays(*mixed[:2], compute):
             return None
         target, weights, updates = mixed
-        update = self.added(target, weights, updates, compute)
+        update, _ = self.merged(target, weights, updates, compute)
         return None if isinstance(update, Dense) else update
 
     def mixed(
@@ -154,6 +152,8 @@ class Mixture:
         ranks = self.settings.ranks
         stored = [c.module.rank for c in target.contributions]
         only = target.only
+        if only is None and self.settings.method != "sum":
+            return None
         if only is None:
             return combined(target, weights, self.dtype, compute) if ranks.keeps_all else None
         limit = ranks.limit(stored)
@@ -168,6 +168,37 @@ class Mixture:
     def is_zero(self, size: float) -> bool:
         return self.settings.drop_near_zero and size <= self.settings.zero_tolerance
 
+    def merged(
+        self,
+        target: Target,
+        weights: Sequence[float],
+        updates: Sequence[Update] | None,
+        compute: Compute,
+    ) -> tuple[Update, float | None]:
+        """What the method makes of the inputs, and its norm where it was cut already."""
+        settings = self.settings
+        several = len({c.input for c in target.contributions}) > 1
+        if not several or (settings.method == "sum" and not settings.auto_strength):
+            return self.added(target, weights, updates, compute), None
+        if updates is None:
+            updates = target.updates(compute.device, compute.dtype)
+        parts: dict[int, list[Update]] = {}
+        weight_of: dict[int, float] = {}
+        for contribution, update, weight in zip(
+            target.contributions, updates, weights, strict=True
+        ):
+            parts.setdefault(contribution.input, []).append(update)
+            weight_of[contribution.input] = weight
+        # Equal seeds draw equal masks: every module has its own.
+        seed = crc32(target.canonical.encode()) ^ settings.seed
+        merge = Merge(settings.method, settings.parameters, seed)
+        sums = [total(terms) for terms in parts.values()]
+        limit = settings.ranks.limit([c.module.rank for c in target.contributions])
+        found = merge(sums, list(weight_of.values()), limit)
+        strength = found.strength if settings.auto_strength else 1.0
+        update = self.as_factors(target, found.update.scaled(strength))
+        return update, found.norm * strength
+
     def added(
         self,
         target: Target,
@@ -178,17 +209,21 @@ class Mixture:
         """The exact weighted sum."""
         if updates is None:
             updates = target.updates(compute.device, compute.dtype)
-        update = total([u.scaled(w) for u, w in zip(updates, weights, strict=True)])
+        return self.as_factors(
+            target, total([u.scaled(w) for u, w in zip(updates, weights, strict=True)])
+        )
+
+    def as_factors(self, target: Target, update: Update) -> Update:
+        """The update as a product where a rank is asked for and the inputs had one."""
         product = any(c.module.rank is not None for c in target.contributions)
         if isinstance(update, Dense) and product and not self.settings.ranks.keeps_all:
-            # Too much for factors as a whole, such as a LoRA and a difference: at a rank, LoRA.
             return update.low_rank()
         return update
 
     def sketched(self, update: LowRank, rank: int | None) -> LowRank:
         """The update, or for pca an estimate of it of a little more than the wanted rank."""
         settings = self.settings
-        if settings.method != "pca" or rank is None or rank >= update.rank:
+        if settings.truncation != "pca" or rank is None or rank >= update.rank:
             return update
         generator = torch.Generator().manual_seed(settings.seed)
         return randomised(update, rank, settings.oversampling, settings.power_iterations, generator)

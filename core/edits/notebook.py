@@ -1,6 +1,15 @@
 """The names that users of the original notebooks know, with the same arguments and meaning.
 
-Unlike the notebooks these count alpha, read every key spelling and carry metadata.
+Where the notebook was wrong, and what is done instead:
+
+* alpha was left out, and every file that has one was blended at the wrong strength: it counts;
+* only `lora_A` and `lora_B` were read: every spelling and kind is, and one weight in two spellings
+  is one layer;
+* all other tensors and the metadata vanished: they are carried along;
+* spectral norms for `dynamic_weight_fn` came from random vectors, another result in every run: they
+  are exact;
+* a dense matrix and its decomposition for every layer, all of both files in memory: factors stay
+  factors, a layer or two at a time.
 """
 
 import os
@@ -43,10 +52,20 @@ def blend_and_convert_loras_streaming(
 ) -> StateDict | Path:
     """Blend two LoRAs (or resize one) and return the state dict, or write it to `output_path`.
 
-    `include_bases` lists the module names to keep, as the files spell them or canonical.
-    `block_rules` are (prefix, multiplier 1, multiplier 2); the longest prefix that fits wins.
-    `target_rank` None keeps everything. `factor_method` is "svd" or "pca_lowrank".
-    `dyn_norm_iters` is accepted for compatibility: spectral norms are exact here.
+    `lora1` and `lora2` are paths or state dicts, `w1` and `w2` their weights. `target_rank` None
+    keeps everything. `compute_device` is a torch device or its name, None for auto; `compute_dtype`
+    float32 or float64. `include_bases` lists the module names to keep, as the files spell them or
+    canonical. Modules whose spectral norm is at most `zero_tol` are dropped if `drop_near_zero`.
+    `factor_method` is "svd" or "pca_lowrank". `block_rules` are (prefix, multiplier 1, multiplier
+    2); the longest prefix that fits wins. `dynamic_weight_fn` gives weights by the spectral norms
+    of a module, such as `dyn_weights_proportional`. `dyn_norm_iters` is accepted for compatibility:
+    spectral norms are exact here. `progress` is called with (done, total, module). Raises what
+    `blend` raises.
+
+    >>> style, character = core.samples()
+    >>> lora = core.blend_and_convert_loras_streaming(style, character, 0.8, 0.6, target_rank=8)
+    >>> len(lora)
+    100
     """
     methods = {"svd": "svd", "pca_lowrank": "pca", "pca": "pca"}
     if factor_method not in methods:
@@ -56,7 +75,7 @@ def blend_and_convert_loras_streaming(
     settings = Blend(
         weights=(w1, w2) if lora2 is not None else (w1,),
         rank=FULL if target_rank is None else target_rank,
-        method=methods[factor_method],
+        truncation=methods[factor_method],
         drop_near_zero=drop_near_zero,
         zero_tolerance=zero_tol,
         balance=dynamic_weight_fn,

@@ -8,7 +8,6 @@ import torch
 from ..algebra.low_rank import LowRank
 from ..algebra.rank_rules import RankRule
 from ..algebra.update import Dense
-from ..naming.selectors import Selector
 from ..reading.lora import Lora, Source
 from ..running.encoding import encode
 from ..running.layout import Target, lay_out
@@ -16,7 +15,7 @@ from ..running.output import Output
 from ..running.report import ModuleReport, Report
 from ..running.stream import Compute
 from .cutting import Budget, Planned, cut
-from .edit import Edited, Outcome, run
+from .edit import Edited, Outcome, layers_of, run
 from .unchanged import copy, notes_of, unchanged, written
 
 
@@ -30,16 +29,28 @@ def resize(
 ) -> Edited:
     """Store every selected module at the rank that the rule gives; the others stay as they are.
 
-    LoHa and LoKr become LoRA; so does a full difference of a matrix where that is smaller.
-    `preview` computes ranks and errors only: the result's `lora` is an empty state dict and no file
-    is written. Raises LoraError where the budget is too small for the file, and for a selected
-    module of a kind that needs the base weight, unless its rank is within a fixed one.
+    `lora` is a path, a state dict or a Lora, `rule` a rank rule or budget, `layers` a selector
+    (empty: all modules). `output` says where the result goes and in which dtype and spelling,
+    `compute` where and how to compute. `preview` computes ranks and errors only: the result's
+    `lora` is an empty state dict and no file is written.
+
+    The cut is the optimum of its rank (Eckart and Young 1936). LoHa and LoKr become LoRA; so does a
+    full difference of a matrix where that is smaller. Raises SettingError where the budget is too
+    small for the file or the selector matches nothing, and FileError for a file that cannot be read
+    or written and for a selected module of a kind that needs the base weight, unless its rank is
+    within a fixed one.
+
+    >>> _, character = core.samples()
+    >>> small = core.resize(character, core.RankRule("energy", 0.9))
+    >>> small.report.rank_summary(), round(small.report.relative_error, 2)
+    ('1 to 6', 0.2)
     """
     source = Lora.of(lora)
     targets = lay_out([source], output.spelling_for(source))
-    chosen = Selector.parse(layers).select((t.canonical for t in targets), source.name)
-    recipe = asdict(rule) | {"layers": layers, "dtype": output.dtype, "spelling": output.spelling}
-    report = Report("resize", settings=recipe)
+    known = layers_of([source], targets)
+    chosen = known.selected(layers)
+    recipe = asdict(rule) | {"layers": layers} | output.recipe()
+    report = Report("resize", settings=recipe, notes=known.notes)
     dtype = output.dtype_for(source)
 
     def exact(target: Target, compute: Compute) -> LowRank | None:
@@ -59,7 +70,10 @@ def resize(
             return stays(target, compute)
         return _resize_module(target, rule, planned.get(target.canonical), dtype, compute)
 
-    return run([source], targets, one, output, report, compute, preview=preview)
+    edited = run([source], targets, one, output, report, compute, preview=preview)
+    if not any(row.action == "truncated" for row in report.modules):
+        report.notes.append("nothing was cut: no layer has more ranks than the rule keeps")
+    return edited
 
 
 def _matrix(target: Target, compute: Compute) -> LowRank | None:

@@ -1,9 +1,9 @@
 """Select: keep the modules that a selector names; the rest is available too."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 from ..errors import EmptyRest, FileError, SettingError
-from ..naming.selectors import Selector
 from ..reading.lora import Lora, Source
 from ..running.layout import Target, lay_out
 from ..running.output import Output
@@ -11,7 +11,7 @@ from ..running.report import Report
 from ..running.stream import Compute
 from ..storage.atomic import Together, same_file
 from ..storage.sinks import FileSink
-from .edit import Edited, Outcome, prepared
+from .edit import Edited, Outcome, layers_of, prepared
 from .unchanged import unchanged
 
 
@@ -24,20 +24,30 @@ def select(
 ) -> tuple[Edited, Edited | None]:
     """(the selected modules, all others) as they stand, to the bit.
 
-    The second is made where `rest` says how. Tensors outside modules can be selected by their keys.
-    Raises LoraError when either side would be empty; both are written, or neither is.
+    `lora` is a path, a state dict or a Lora. `layers` is a selector: patterns separated by commas,
+    where a leading minus excludes; tensors outside modules can be selected by their keys. `output`
+    says where the selected ones go, `rest` where all others do; where it is None there is no second
+    part, and None is returned for it. `compute` tells progress and is asked for `cancelled`.
+
+    Raises EmptyRest or another SettingError when either side would be empty or a pattern matches
+    nothing, FileError for what cannot be read or written; both files are written, or neither is.
+
+    >>> _, character = core.samples()
+    >>> kept, others = core.select(character, "double_blocks, -*mod*", rest=core.Output())
+    >>> len(kept.report.modules) + len(others.report.modules)
+    28
     """
     source = Lora.of(lora)
     targets = lay_out([source], output.spelling_for(source))
-    names = [target.canonical for target in targets] + sorted(source.other)
-    chosen = Selector.parse(layers).select(names, source.name)
-    others = set(names) - chosen
+    known = layers_of([source], targets, source.other)
+    chosen = known.selected(layers)
+    others = set(known.raws) - chosen
     if not any(target.canonical in chosen for target in targets):
         raise SettingError(
             f"selector {layers!r} leaves no module", fix="widen it", file=source.name
         )
     if rest is None:
-        with _part(source, targets, chosen, layers, output, compute) as kept:
+        with _part(source, targets, chosen, layers, output, compute, notes=known.notes) as kept:
             return kept, None
     if not any(target.canonical in others for target in targets):
         raise EmptyRest(
@@ -47,9 +57,11 @@ def select(
         )
     _check_rest(source, output, rest)
     together = Together()
-    part = _part(source, targets, chosen, layers, output, compute, together)
+    part = _part(
+        source, targets, chosen, layers, output, compute, notes=known.notes, together=together
+    )
     # Neither file gets its place before both are complete, and neither keeps it without the other.
-    other_part = _part(source, targets, others, f"rest of {layers}", rest, compute, together)
+    other_part = _part(source, targets, others, layers, rest, compute, "rest", together=together)
     with together, part as kept, other_part as remaining:
         return kept, remaining
 
@@ -76,10 +88,13 @@ def _part(
     layers: str,
     output: Output,
     compute: Compute,
+    part: str = "",
+    notes: Sequence[str] = (),
     together: Together | None = None,
 ) -> AbstractContextManager[Edited]:
-    recipe = {"layers": layers, "dtype": output.dtype, "spelling": output.spelling}
-    report = Report("select", settings=recipe)
+    recipe = {"layers": layers} | output.recipe()
+    recipe |= {"part": part} if part else {}
+    report = Report("select", settings=recipe, notes=list(notes))
     report.dropped |= {t.canonical: "not selected" for t in targets if t.canonical not in names}
     chosen = [target for target in targets if target.canonical in names]
     dtype = output.dtype_for(source)

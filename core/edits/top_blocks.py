@@ -37,9 +37,20 @@ def top_blocks(
 ) -> tuple[Edited, Edited | None]:
     """(the LoRA with only, or without, the chosen blocks; everything else where `rest` says how).
 
-    What `always` selects stays in any case; `other_layers` says what happens to modules and tensors
-    outside any block. Blocks that could not be measured stay. Everything that stays does so to the
-    bit. Raises LoraError for blocks that this LoRA lacks and where either side would be empty.
+    `lora` is a path, a state dict or a Lora, `choice` what `choose_blocks` gave for it. `mode` is
+    keep or remove: what happens to the chosen blocks. What `always` selects stays in any case;
+    `other_layers`, keep or remove, says what happens to modules and tensors outside any block.
+    Blocks that could not be measured stay. `output` says where the first part goes, `compute` tells
+    progress and is asked for `cancelled`. Everything that stays does so to the bit.
+
+    Raises MismatchError for blocks that this LoRA lacks, EmptyRest or another SettingError where
+    either side would be empty or a word is unknown, FileError for what cannot be read or written.
+
+    >>> _, character = core.samples()
+    >>> choice = core.choose_blocks(character, 0.8, "energy")
+    >>> kept, others = core.top_blocks(character, choice, rest=core.Output())
+    >>> len(kept.report.modules), len(others.report.modules)
+    (22, 6)
     """
     for name, value in (("mode", mode), ("other_layers", other_layers)):
         one_of(name, value, (KEEP, REMOVE))

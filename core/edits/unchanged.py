@@ -63,6 +63,7 @@ def copy(
             return None
     action: Action = "copied" if target.raw == module.raw else "converted"
     row = ModuleReport(target.canonical, action, [module.rank], module.rank)
+    row.inputs = [target.contributions[0].input]
     tensors = stored_tensors(module, target.raw, dtype, weight)
     if weight != 1.0:
         row.action = "scaled"

@@ -1,5 +1,6 @@
 """LoRA in, tables and pictures out: statistics, analysis, importance, charts, trainers' settings.
 
-A new column is a statistic, a new picture a chart, a new trainer a function of `trainer_configs`.
+A new column of the table is a function in `statistics.py`, a new chart one in `charts.py`, a new
+trainer one in `trainer_configs.py`.
 Imports running and what is below it; never edits, which stand beside it.
 """

@@ -11,7 +11,7 @@ import torch
 
 from ..errors import LoraError, SettingError, one_of
 from ..naming.blocks import locate
-from ..naming.selectors import Selector
+from ..naming.layers import Layers
 from ..quoting import csv as csv_cell
 from ..reading.lora import Lora, Module, Source
 from ..running.stream import CPU, Compute, choose_device, stream
@@ -135,13 +135,24 @@ def analyze_lora(
     """The table of a file or state dict: one row per module, in the file's order.
 
     A is the stored down factor, B the stored up factor, dW the update as ComfyUI applies it at
-    strength 1. `statistics` "spectral" leaves out the columns that need the entries of dW.
-    `svd_topk` singular values get a column. `svd_exact_max_elems` is accepted for compatibility:
-    spectra are exact at any size. `compute` overrides device and dtype. With `return_df` False the
-    rows come as dicts.
+    strength 1. `state_dict` is a path, a state dict or a Lora. `statistics` "spectral" leaves out
+    the columns that need the entries of dW. `layers` selects modules. `svd_topk` singular values
+    get a column. `svd_exact_max_elems` is accepted for compatibility: spectra are exact at any
+    size. `compute` overrides `device` (None: auto) and `dtype` (None: float32). With `return_df`
+    False the rows come as dicts.
 
     Where something does not exist or cannot be measured its columns are NaN, and `not_measured`
-    says why. Raises SettingError for an unknown level or a selector that matches nothing.
+    and `delta_error` say why; where all is well the first is an empty text and the second None.
+
+    Where the notebook was wrong: it left alpha out, so that dW had another scale than what ComfyUI
+    applies; read `lora_A` and `lora_B` only; had NaN for the spectra of matrices above
+    `svd_exact_max_elems`; and estimated others from random vectors, another result in every run.
+    Here alpha counts, every kind is read, and all spectra are exact. Raises SettingError for an
+    unknown level or a selector that matches nothing, FileError for what cannot be read.
+
+    >>> table = core.analyze_lora(core.samples()[1], "cpu", statistics="spectral")
+    >>> len(table), round(float(table["dW.svd.spectral_norm"].max()), 2)
+    (28, ...)
     """
     if statistics not in LEVELS:
         one_of("statistics", statistics, STATISTICS)
@@ -156,7 +167,11 @@ def analyze_lora(
         # Apple's GPUs have no float64, in which spectra and sums are computed.
         compute = replace(compute, device=CPU)
     lora = Lora.of(state_dict)
-    names = Selector.parse(layers).select(lora.modules, lora.name)
+    known = Layers({n: [m.raw] for n, m in lora.modules.items()}, lora.family, lora.name)
+    names = known.selected(layers)
+    if not names:
+        problem = f"selector {layers!r} selects no layer"
+        raise SettingError(problem, fix="widen it", file=lora.name)
     modules = [module for name, module in lora.modules.items() if name in names]
 
     def one(module: Module, compute: Compute) -> dict[str, Any]:
@@ -173,6 +188,7 @@ def analyze_lora(
     added = {column for row in rows for column in row} - set(columns)
     table = pd.DataFrame(rows, columns=[*columns, *sorted(added)])
     table.attrs = {"lora": lora.name, "family": str(lora.recognition), "statistics": statistics}
+    table.attrs["notes"] = known.notes
     return table
 
 
@@ -183,7 +199,15 @@ def analyze_and_display(
     sort_by: str = "dW.svd.spectral_norm",
     ascending: bool = False,
 ) -> pd.DataFrame:
-    """The full table, sorted; shown in a notebook, printed elsewhere."""
+    """The full table, sorted; shown in a notebook, printed elsewhere.
+
+    `lora`, `device` and `dtype` are those of `analyze_lora`, `sort_by` and `ascending` those of
+    `sort_table`. Raises what they raise.
+
+    >>> table = core.analyze_and_display(core.samples()[1], "cpu", sort_by="rank")
+    layer ...
+    [28 rows x ... columns]
+    """
     table = sort_table(analyze_lora(lora, device, dtype), sort_by, ascending)
     # IPython makes its display function a builtin.
     show = getattr(builtins, "display", print)
@@ -192,10 +216,17 @@ def analyze_and_display(
 
 
 def sort_table(table: pd.DataFrame, sort_by: str, ascending: bool = False) -> pd.DataFrame:
-    """The rows by a column, NaN last. Raises SettingError where the table has no such column."""
+    """The rows of a `table` by a column, the largest first (or `ascending`), NaN last.
+
+    `sort_by` is the column. Raises SettingError where the table has no such column.
+
+    >>> table = core.analyze_lora(core.samples()[1], "cpu", statistics="spectral")
+    >>> core.sort_table(table, "dW.svd.spectral_norm")["module"].iloc[0]
+    'double_blocks.0.img_mod.lin'
+    """
     if sort_by not in table.columns:
         alike = [column for column in table.columns if sort_by.split(".")[-1] in column]
-        hint = f"such as {', '.join(alike[:4])}" if alike else "of those that --csv writes"
+        hint = f"such as {', '.join(alike[:4])}" if alike else f"such as {table.columns[0]}"
         raise SettingError(
             f"sort by {sort_by!r}: no such column among the {len(table.columns)} measured",
             fix=f"choose one {hint}; those of the entries of dW need statistics=full",
@@ -234,7 +265,7 @@ def _row(module: Module, statistics: str, top: int, compute: Compute) -> dict[st
 
 def _stored(module: Module, statistics: str, compute: Compute) -> dict[str, Any]:
     """The columns of the stored factors A and B: shapes, rank, and their own statistics."""
-    row: dict[str, Any] = {"rank": module.rank or nan, "rank_match": None, "delta_error": ""}
+    row: dict[str, Any] = {"rank": module.rank or nan, "rank_match": None, "delta_error": None}
     row |= dict.fromkeys(("A.shape", "B.shape", "deltaW.shape"))
     row |= {"in_dim": nan, "out_dim": nan}
     keys = module.adapter.keys

@@ -42,10 +42,14 @@ def chart(
     temperature: float = 1.0,
     threshold: float = 0.9,
 ) -> Figure:
-    """A figure of an analysis; `name` is one of CHARTS.
+    """A figure of an analysis of 1024 x 640 pixels; `name` is one of CHARTS.
 
-    `importance` and `temperature` say how blocks are weighed, `threshold` where the cumulative
-    chart draws its line. Raises LoraError for an unknown name and where nothing was measured.
+    `df` is the analysis. `importance` and `temperature` say how blocks are weighed, `threshold`
+    where the cumulative chart draws its line. Raises SettingError for an unknown name, FileError
+    where nothing was measured.
+
+    >>> table = core.analyze_lora(core.samples()[1], "cpu", statistics="spectral")
+    >>> figure = core.chart(table, "blocks")
     """
     one_of("chart", name, CHARTS)
     measured = df[df[SPECTRAL_NORM].notna()] if SPECTRAL_NORM in df.columns else df.head(0)
@@ -60,7 +64,13 @@ def chart(
 
 
 def rank_chart(report: Report) -> Figure:
-    """Rank and retained energy of every module along the network, for the report of a resize."""
+    """Rank and retained energy of every module along the network, for the `report` of a resize.
+
+    Raises FileError where no module of the output has a rank.
+
+    >>> resized = core.resize(core.samples()[1], core.RankRule("energy", 0.9), preview=True)
+    >>> figure = core.rank_chart(resized.report)
+    """
     rows = [row for row in report.kept if row.rank is not None]
     if not rows:
         raise FileError(

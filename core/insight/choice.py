@@ -18,9 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Choice:
-    """The blocks that reach the threshold, most important first, and what they were chosen by.
+    """The `blocks` that reach the `threshold`, most important first, and what they were chosen by.
 
-    `table` is the importance of all measured blocks, `analysis` what it was made of.
+    `table` is the importance of all measured blocks, `analysis` what it was made of; `importance`
+    and `temperature` say how they were weighed.
+
+    >>> choice = core.choose_blocks(core.samples()[1], 0.5, "energy")
+    >>> choice.blocks, choice.selector
+    (('double_blocks.1', 'double_blocks.0', 'single_blocks.0'), ...)
     """
 
     blocks: tuple[str, ...]
@@ -55,10 +60,15 @@ def choose_blocks(
     analysis: pd.DataFrame | None = None,
     compute: Compute | None = None,
 ) -> Choice:
-    """The smallest set of blocks whose importance reaches the threshold.
+    """The smallest set of blocks whose importance reaches the `threshold`.
 
-    `analysis` saves measuring again; it must be of this LoRA or one with the same blocks. Raises
-    LoraError for an unknown measure, a threshold outside (0, 1], and where nothing was measured.
+    `lora` is a path, a state dict or a Lora. `importance` is softmax (of the layers' spectral norms
+    over `temperature`) or energy. `analysis` saves measuring again; it must be of this LoRA or one
+    with the same blocks. `compute` says where and how to measure. Raises SettingError for an
+    unknown importance and a threshold outside (0, 1], FileError where nothing was measured.
+
+    >>> core.choose_blocks(core.samples()[1], 0.8, "energy").blocks
+    ('double_blocks.1', 'double_blocks.0', 'single_blocks.0', 'single_blocks.2')
     """
     if analysis is None:
         analysis = analyze_lora(lora, statistics="norms", compute=compute or Compute())

@@ -69,7 +69,12 @@ def new_figure() -> Figure:
 
 
 def to_png(figure: Figure) -> bytes:
-    """The figure as the bytes of a PNG file; the same figure gives the same bytes."""
+    """The `figure` as the bytes of a PNG file; the same figure gives the same bytes.
+
+    >>> table = core.analyze_lora(core.samples()[1], "cpu", statistics="spectral")
+    >>> core.to_png(core.chart(table, "heat map"))[1:4]
+    b'PNG'
+    """
     return _encode(figure, "png")
 
 
@@ -86,10 +91,14 @@ def chart_form(path: str | os.PathLike[str]) -> str:
 
 
 def save_chart(figure: Figure, path: str | os.PathLike[str], replace: bool = True) -> Path:
-    """Write a .png or .svg file, whole or not at all.
+    """Write a `figure` as a .png or .svg file, whole or not at all, and return its `path`.
 
-    Raises FileError for another ending and where it cannot be written, and Occupied for a file that
-    is there already where `replace` is False.
+    Raises FileError for another ending or where it cannot be written, and with `replace` False
+    Occupied for a file that is there already.
+
+    >>> table = core.analyze_lora(core.samples()[1], "cpu", statistics="spectral")
+    >>> core.save_chart(core.chart(table, "spectrum"), "spectrum.svg").name
+    'spectrum.svg'
     """
     write_file(path, _encode(figure, chart_form(path)), replace)
     return Path(path)

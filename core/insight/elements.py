@@ -3,10 +3,7 @@
 Why: extremes, signs and percentiles of dW need its entries, and one dW can have 66 million of them.
 They are visited in tiles that stay in cache and are never held all at once.
 
-How order statistics stay exact. The first visit counts the entries in bins (`bins`), and the counts
-tell in which bin the k-th smallest entry lies. The second visit looks only at the entries in the
-few bins that hold a wanted one, about one in a hundred, and tells them apart by all of their bits.
-Nothing is left to interpolate, ties and all.
+Order statistics are exact, too: `algebra.bins` says how.
 
 A tensor of 16 bits or fewer, as most factors are stored, has at most 65,536 different entries: how
 often each of them occurs tells everything, after a single visit.
@@ -24,11 +21,12 @@ import torch
 from torch import Tensor
 
 from ..adapters.kind import DAMAGED
+from ..algebra import bins
+from ..algebra.bins import BINS, ZERO, Scratch
 from ..algebra.cached import cached_property
 from ..algebra.low_rank import LowRank
 from ..algebra.update import Update
 from ..errors import FileError
-from .bins import ASCENDING, BINS, NUMBERS, ZERO, Scratch, Tally, numbers_of
 
 TILE = 1 << 19  # entries: with what is computed from it, a tile stays in cache
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
@@ -155,22 +153,7 @@ class Entries:
         return total / max(self.count, 1), sqrt(squares)
 
     def _find(self, ranks: list[int]) -> dict[int, float]:
-        counts = self._first.counts[ASCENDING]
-        until = counts.cumsum()
-        places = np.searchsorted(until, ranks, side="right")
-        wanted, slots = np.unique(places, return_inverse=True)
-        tally = Tally(len(wanted) * NUMBERS)
-        slot_of = torch.full((BINS,), -1, dtype=torch.int32)
-        slot_of[ASCENDING[wanted]] = torch.arange(len(wanted), dtype=torch.int32)
-        scratch = Scratch()
-        for tile in self.tiles():
-            slot_of = slot_of.to(tile.device)
-            tally.add(scratch.codes(tile, slot_of >= 0, slot_of))
-        # Ranks among the entries of the wanted bins alone.
-        before = until[wanted] - counts[wanted]
-        held = np.cumsum(counts[wanted]) - counts[wanted]
-        codes = tally.smallest(np.asarray(ranks) - before[slots] + held[slots])
-        return dict(zip(ranks, numbers_of(codes, ASCENDING[wanted]), strict=True))
+        return bins.smallest(self.tiles(), self._first.counts, ranks)
 
 
 class _Counted(Entries):

@@ -2,12 +2,15 @@
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from ..naming.blocks import container_of, locate
 from ..naming.family import UNKNOWN
 from ..reading.lora import Lora
+from ..running.provenance import RECIPE, told_apart
 from ..running.report import megabytes
+from ..running.united import tags, trigger_words
 
 SHOWN_METADATA = (
     "ss_output_name",
@@ -21,8 +24,20 @@ SHOWN_METADATA = (
 )
 
 
+MOST_TAGS = 8
+
+
 def describe(lora: Lora) -> dict[str, Any]:
-    """Everything `info` knows, for JSON."""
+    """Everything that `info` knows of a `lora`, for JSON.
+
+    A dict: name, bytes, family (None where it is unknown), confidence, spelling, modules, notes,
+    other_tensors, left_out, metadata. Each of the modules is a dict, too: name, stored_as, kind,
+    rank, alpha, shape [out, in], dtype. Raises FileError where an alpha is no number.
+
+    >>> facts = core.describe(core.Lora(core.samples()[0]))
+    >>> facts["family"], facts["spelling"], facts["modules"][0]["rank"]
+    ('Flux', 'diffusers', 8)
+    """
     return {
         "name": lora.name,
         "bytes": lora.bytes,
@@ -44,12 +59,17 @@ def describe(lora: Lora) -> dict[str, Any]:
         "notes": lora.notes,
         "other_tensors": lora.other,
         "left_out": lora.shadowed,
+        "trigger_words": trigger_words(lora.metadata),
         "metadata": lora.metadata,
     }
 
 
 def summary(lora: Lora) -> list[str]:
-    """The same for a person, as `label: text` lines."""
+    """The same as `describe` for a person: what a `lora` holds, as `label: text` lines.
+
+    >>> print(core.summary(core.Lora(core.samples()[1]))[1])
+    family: Flux (certain, 28 of 28 names known)
+    """
     facts = describe(lora)
     modules = facts["modules"]
 
@@ -67,6 +87,7 @@ def summary(lora: Lora) -> list[str]:
     lines = [
         f"file: {lora.name}, {megabytes(lora.bytes)}",
         f"family: {lora.recognition}",
+        *prompt_lines(lora.metadata),
         f"spelling: {lora.spelling.name}",
         f"modules: {len(modules)}, for example {modules[0]['name']}",
         f"blocks: {blocks(lora)}",
@@ -81,8 +102,19 @@ def summary(lora: Lora) -> list[str]:
             examples = ", ".join(f"{key} ({why})" for key, why in list(keys.items())[:3])
             lines.append(f"{label}: {len(keys)}, for example {examples}")
     lines += [f"{key}: {lora.metadata[key]}" for key in SHOWN_METADATA if key in lora.metadata]
-    if "lora_alloy" in lora.metadata:
-        lines.append("made by: " + made_by(lora.metadata["lora_alloy"]))
+    if RECIPE in lora.metadata:
+        lines.append("made by: " + made_by(lora.metadata[RECIPE]))
+    return lines
+
+
+def prompt_lines(metadata: Mapping[str, str]) -> list[str]:
+    """What belongs into a prompt: the trigger words, whose they are, and the most frequent tags."""
+    lines = []
+    if found := trigger_words(metadata):
+        lines.append("trigger words: " + ", ".join(found))
+    lines += [f"trigger words of {file}: {their}" for file, their in told_apart(metadata)]
+    if frequent := list(tags(metadata).items())[:MOST_TAGS]:
+        lines.append("tags: " + ", ".join(f"{tag} ({count})" for tag, count in frequent))
     return lines
 
 

@@ -90,12 +90,36 @@ UPDATE_STATISTICS: dict[str, UpdateStatistic] = {}
 
 
 def tensor_statistic(name: str) -> Callable[[Function], Function]:
-    """Register a function Entries -> {key: number}, measured of A, B and dW."""
+    """Register a function Entries -> {key: number}, measured of A, B and dW.
+
+    It is a decorator. `name` stands in the names of its columns, `<tensor>.<name>.<key>`; a name
+    that is taken is replaced. The entries come a tile at a time, as `tiles()`, with `count`,
+    `mean`, `standard_deviation` and more. What a function raises becomes the column
+    `<tensor>.<name>.error`.
+
+    >>> @core.tensor_statistic("cubes")
+    ... def cubes(entries):
+    ...     return {"sum": sum(float(tile.pow(3).sum()) for tile in entries.tiles())}
+    >>> "dW.cubes.sum" in core.analyze_lora(core.samples()[1], "cpu", layers="*proj")
+    True
+    """
     return _register(TENSOR_STATISTICS, name)
 
 
 def update_statistic(name: str) -> Callable[[Function], Function]:
-    """Register a function Measured -> {key: number}, measured of dW at both levels."""
+    """Register a function Measured -> {key: number}, measured of dW at both levels.
+
+    It is a decorator. `name` stands in the names of its columns, `dW.<name>.<key>`; a name that is
+    taken is replaced. It sees the `update` as factors and its singular `values`, never its entries.
+    What a function raises becomes the column `dW.<name>.error`.
+
+    >>> @core.update_statistic("tail")
+    ... def tail(measured):
+    ...     return {"smallest": float(measured.values[-1])}
+    >>> table = core.analyze_lora(core.samples()[1], "cpu", statistics="spectral", layers="*proj")
+    >>> "dW.tail.smallest" in table
+    True
+    """
     return _register(UPDATE_STATISTICS, name)
 
 

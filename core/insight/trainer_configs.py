@@ -37,13 +37,31 @@ AI_TOOLKIT_DIFFUSERS = ("Flux", "SD3", "SDXL", "SD1.5", "AuraFlow", "PixArt")
 DIFFUSION_PIPE_DIFFUSERS = ("Flux", "SD3", "AuraFlow")
 COSMOS = "Cosmos Predict2 / Anima"
 # Families that a trainer does not train, or none of whose settings names single blocks.
+NOBODY = (
+    *("Boogu", "Cosmos 1", "Hunyuan3D 2", "Hunyuan3D 2.1", "JoyImage", "KOALA", "Lens", "MageFlow"),
+    *(
+        "NewBie",
+        "Ovis-Image",
+        "Stable Audio",
+        "Stable Cascade",
+        "SVD",
+        "HunyuanImage",
+        "HiDream-O1",
+    ),
+)
 UNTRAINED = {
-    "ai-toolkit": ("HunyuanVideo", "Kandinsky 5", "HunyuanDiT", "Mochi", "CogVideoX", "ACE-Step"),
+    "ai-toolkit": (
+        *NOBODY,
+        *("HunyuanVideo", "HunyuanVideo 1.5", "Kandinsky 5", "HunyuanDiT", "Mochi", "CogVideoX"),
+        "ACE-Step",
+    ),
     "kohya": (
+        *NOBODY,
         *("Lumina 2", "LTX-Video", "AuraFlow", "PixArt", "HiDream", "OmniGen2", "HunyuanDiT"),
         *("Mochi", "ERNIE-Image", "SDXL refiner", "CogVideoX", "ACE-Step", "ACE-Step 1.5"),
     ),
     "diffusion-pipe": (
+        *NOBODY,
         *("SDXL", "SD1.5", "SDXL refiner", "PixArt", "Kandinsky 5", "HunyuanDiT", "Mochi"),
         *("CogVideoX", "ACE-Step", "ACE-Step 1.5"),
     ),
@@ -72,9 +90,15 @@ class Plan(NamedTuple):
 def trainer_config(trainer: str, lora: Lora, blocks: Sequence[str]) -> str:
     """The text to paste into a trainer's configuration (or command line) to train these blocks.
 
-    `blocks` are names such as `double_blocks.3`. A comment says which blocks of text encoders are
-    left out, and for which other model the file could be. Raises LoraError for an unknown trainer,
-    for blocks that the file does not have, and where the trainer has no way to say it.
+    `trainer` is one of TRAINERS, `lora` the Lora that the `blocks` are of: names such as
+    `double_blocks.3`. A comment says which blocks of text encoders are left out, and for which
+    other model the file could be. Raises SettingError for an unknown trainer and where it has no
+    way to say it, MismatchError for blocks that the file does not have.
+
+    >>> lora = core.Lora(core.samples()[1])
+    >>> print(core.trainer_config("kohya", lora, ["double_blocks.1"]))
+    # sd-scripts
+    --network_train_unet_only ... "train_double_block_indices=1" "train_single_block_indices=none"
     """
     one_of("trainer", trainer, TRAINERS)
     places = [(module, locate(module.canonical)) for module in lora.modules.values()]

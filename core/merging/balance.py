@@ -1,8 +1,11 @@
 """Dynamic weights: how strongly each of two LoRAs counts in a module, from its spectral norms.
 
 Each function makes a rule (module name, spectral norm 1, spectral norm 2) -> (multiplier 1,
-multiplier 2); a norm is None where that file lacks the module. A file that lacks the module gets
-multiplier 0 and the other one all of the strength; (1, 1) where both lack it.
+multiplier 2); a norm is None where that file lacks the module. The file that has it alone gets all
+of the strength; (1, 1) where both lack it. Where there is no strength to rescale (a norm of zero,
+and no other) the shares are the multipliers.
+
+The rules, their defaults and what a floor lifts are the notebook's; it was right in all of them.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,10 +20,15 @@ WeightRule = Callable[[str, Norm, Norm], tuple[float, float]]
 
 @dataclass(frozen=True)
 class Balance:
-    """A rule with its name and its settings.
+    """A `rule` of weights with its `name` and its `settings`.
 
-    As text it is `name(setting=value, ...)`, every setting named: equal rules read alike, wherever
-    they were asked for.
+    Called with a module's name and the spectral norms of it in both files (None: not in it), it
+    gives the multipliers of both weights. As text it is `name(setting=value, ...)`, every setting
+    named: equal rules read alike, wherever they were asked for.
+
+    >>> rule = core.balance("proportional")
+    >>> print(rule, rule("double_blocks.0.img_mlp.0", 3.0, 1.0))
+    proportional(target_strength=1, floor=0.02) (0.3, 0.1)
     """
 
     name: str
@@ -36,14 +44,28 @@ class Balance:
 
 
 def softmax_spectral_weight_fn(temperature: float = 1.0, floor: float = 0.0) -> Balance:
-    """Shares by softmax of the norms over `temperature`, each at least `floor`. Not rescaled."""
+    """Shares by softmax of the norms over `temperature`. Not rescaled.
+
+    Shares are lifted to `floor` and divided by their sum, that of a file that lacks the module too:
+    the other one counts 1 / (1 + floor) there. Raises SettingError for a temperature that is not
+    above 0.
+
+    >>> [round(share, 3) for share in core.softmax_spectral_weight_fn()("x", 3.0, 1.0)]
+    [0.881, 0.119]
+    """
     _check_temperature(temperature)
     rule = _rule(lambda s1, s2: _softmax(s1, s2, temperature), floor, None)
     return Balance("softmax", {"temperature": temperature, "floor": floor}, rule)
 
 
 def dyn_weights_proportional(target_total_strength: float = 1.0, floor: float = 0.02) -> Balance:
-    """Shares proportional to max(norm, floor), rescaled to the target strength."""
+    """Shares proportional to max(norm, `floor`), rescaled to the target strength.
+
+    w1 norm 1 + w2 norm 2 = `target_total_strength`, as for all of the dyn_weights functions.
+
+    >>> core.dyn_weights_proportional()("x", 3.0, 1.0)
+    (0.3, 0.1)
+    """
     rule = _rule(
         lambda s1, s2: _normalised(max(s1, floor), max(s2, floor)), 0.0, target_total_strength
     )
@@ -54,7 +76,12 @@ def dyn_weights_proportional(target_total_strength: float = 1.0, floor: float = 
 def dyn_weights_softmax(
     target_total_strength: float = 1.0, temperature: float = 1.0, floor: float = 0.0
 ) -> Balance:
-    """Shares by softmax of the norms over `temperature`, floored, rescaled to the target."""
+    """Shares by softmax of the norms over `temperature`, each at least `floor`, rescaled to
+    `target_total_strength`. Raises SettingError for a temperature that is not above 0.
+
+    >>> [round(share, 3) for share in core.dyn_weights_softmax()("x", 3.0, 1.0)]
+    [0.319, 0.043]
+    """
     _check_temperature(temperature)
     rule = _rule(lambda s1, s2: _softmax(s1, s2, temperature), floor, target_total_strength)
     settings = {"target_strength": target_total_strength, "temperature": temperature}
@@ -64,7 +91,11 @@ def dyn_weights_softmax(
 def dyn_weights_powerlaw(
     target_total_strength: float = 1.0, p: float = 0.5, floor: float = 0.02
 ) -> Balance:
-    """Shares proportional to max(norm, floor) ** p, rescaled to the target strength."""
+    """Shares proportional to max(norm, `floor`) ** `p`, rescaled to `target_total_strength`.
+
+    >>> [round(share, 3) for share in core.dyn_weights_powerlaw()("x", 3.0, 1.0)]
+    [0.28, 0.161]
+    """
     rule = _rule(
         lambda s1, s2: _normalised(max(s1, floor) ** p, max(s2, floor) ** p),
         0.0,
@@ -80,9 +111,21 @@ def dyn_weights_margin_sigmoid(
     bias: float = 0.0,
     floor: float = 0.02,
 ) -> Balance:
-    """The first share is sigmoid((norm 1 - norm 2 + bias) / temperature), floored, rescaled."""
+    """The first share is sigmoid((norm 1 - norm 2 + `bias`) / `temperature`), rescaled to
+    `target_total_strength`.
+
+    Both norms count as `floor` at least, as in the proportional rule. Raises SettingError for a
+    temperature that is not above 0.
+
+    >>> [round(share, 3) for share in core.dyn_weights_margin_sigmoid()("x", 1.0, 1.0)]
+    [0.5, 0.5]
+    """
     _check_temperature(temperature)
-    rule = _rule(lambda s1, s2: _softmax(s1 + bias, s2, temperature), floor, target_total_strength)
+    rule = _rule(
+        lambda s1, s2: _softmax(max(s1, floor) + bias, max(s2, floor), temperature),
+        0.0,
+        target_total_strength,
+    )
     settings = {"target_strength": target_total_strength, "temperature": temperature}
     return Balance("sigmoid", settings | {"bias": bias, "floor": floor}, rule)
 
@@ -97,6 +140,7 @@ def _rule(
             first, second = (0.0, 1.0) if norm_1 is None else (1.0, 0.0)
         else:
             first, second = share(norm_1, norm_2)
+        if target is None or None not in (norm_1, norm_2):
             first, second = _normalised(max(first, floor), max(second, floor))
         # The family of dyn_weights: weight 1 * norm 1 + weight 2 * norm 2 == target.
         strength = first * (norm_1 or 0.0) + second * (norm_2 or 0.0)
@@ -136,10 +180,14 @@ ARGUMENTS = {"target_strength": "target_total_strength", "power": "p"}
 
 
 def balance(name: str, **settings: float | None) -> Balance:
-    """One of BALANCES by its name; settings that are None have their defaults.
+    """A rule by its `name`: softmax, proportional, powerlaw or sigmoid.
 
-    A softmax with a target strength is the rescaled one. Raises SettingError for an unknown name,
-    TypeError for a setting that it has not got.
+    `settings` are those that the rule has of target_strength, temperature, power, bias, floor;
+    those that are None have their defaults. A softmax with a target strength is the rescaled one.
+    Raises SettingError for an unknown name, TypeError for a setting that it has not got.
+
+    >>> print(core.balance("softmax", temperature=0.5, target_strength=2.0))
+    softmax(target_strength=2, temperature=0.5, floor=0)
     """
     one_of("balance", name, BALANCES)
     given = {ARGUMENTS.get(k, k): value for k, value in settings.items() if value is not None}

@@ -15,7 +15,10 @@ class Even:
     """Every input has the same size (Frobenius norm), and the result that of the plain sum.
 
     In every layer, or with one factor for each file where `whole_file`. `strength` says how far: 0
-    is the plain sum, 1 evens out completely, 0.5 turns 100 : 1 into 10 : 1.
+    is the plain sum, 1 evens out completely, 0.5 turns 100 : 1 into 10 : 1. Raises SettingError for
+    a strength outside of 0 to 1.
+
+    >>> settings = core.Blend(balance=core.Even(strength=0.5))
     """
 
     whole_file: bool = False

@@ -32,29 +32,57 @@ CONTAINERS = (
 )
 
 _ENCODER = re.compile(r"(\w+)\.transformer\.(?:text_model\.)?")
-# The one block in the middle, or the first segment from the left that holds numbered blocks.
+# The block in the middle, Cosmos' `blocks.block7`, or the first segment from the left that holds
+# numbered blocks: a part that is called a block or a layer (`t_block.1`) holds none.
 _BLOCK = re.compile(
     r"(?:middle_block|mid_block)(?=[._]|$)"
-    r"|(?:\w+?\.)*?\w*?(?:blocks?|layers?|refiner)\.\d+(?=[._]|$)"
+    r"|blocks\.block\d+(?=[._]|$)"
+    r"|(?:\w+?\.)*?\w*?(?:blocks?|layers?|refiner)(?<!\bt_block)(?<!adain_layers)\.\d+(?=[._]|$)"
 )
 
+
+def _qkv(letter: str, word: str) -> str:
+    """Every way to call the layer for queries, keys or values."""
+    names = (
+        rf"(?:\w+_)?to_{letter}(?:_t)?(?:\.0)?",
+        rf"(?:add_)?{letter}_(?:proj|linear|img)",
+        rf"\w+_{letter}_proj",
+        rf"(?:w\d?|linear\d?_)?{letter}",
+        f"to_{word}",
+    )
+    return rf"(?:^|[._])(?:{'|'.join(names)})$|{letter}_proj$"
+
+
+_ATTENTION = r"(?:attn\w*|[aA]ttention|injector)(?:[._]processor)?[._]"
 # The first that matches what is left of a name inside its block.
 _LAYER_TYPES = (
-    ("modulation", r"mod\b|_mod[._]|modulation|adaLN|norm(1|1_context|_out)\.linear|emb_layers"),
+    (
+        "modulation",
+        r"mod\b|_mod[._]|mod_[xy]$|\bmod[CX]+\b|modulation|ada(?:LN|ln|in)|emb_layers"
+        r"|norm\d?(?:_context|_out)?\.linear|\bmapper",
+    ),
     ("norm", r"norm"),
     ("q, k, v, mlp", r"linear1$"),
     ("out, mlp", r"linear2$"),
-    ("mlp", r"mlp|\bff|ffn|feed_forward|Dense"),
-    ("attention q, k, v", r"qkv$"),
-    ("attention q", r"[._](to_q|q_proj|q)$|q_proj$"),
-    ("attention k", r"[._](to_k|k_proj|k|k_img)$|k_proj$"),
-    ("attention v", r"[._](to_v|v_proj|v|v_img)$|v_proj$"),
+    (
+        "mlp",
+        r"mlp|(?:\b|_)ff|ffn|feed_forward|Dense|\bmoe\b|channelwise|layer[12]$|param_generator"
+        r"|^\.(?:in|out)_layer$",
+    ),
+    ("attention q, k, v", r"(?:qkv(?:_[xy])?|qkv_proj|kv|kv_proj|kv_linear)$"),
+    ("attention q", _qkv("q", "query")),
+    ("attention k", _qkv("k", "key")),
+    ("attention v", _qkv("v", "value")),
     (
         "attention out",
-        r"(attn\d?|attention|Attention)[._](proj|out|o|out_proj|to_out.0|to_add_out)$",
+        _ATTENTION
+        + r"(?:\w+_)?(?:proj(?:_[xy])?|out|o|out_proj|o_proj|output_proj|out_layer)$|"
+        + _ATTENTION
+        + r"(?:to_out(?:_t)?(?:\.0)?|to_add_out|w\d?o)$",
     ),
-    ("projection", r"proj_in|proj_out"),
-    ("convolution", r"in_layers|out_layers|skip_connection|conv|op$|^\.0$"),
+    ("attention gate", _ATTENTION + r"(?:to_)?gate(?:_logits)?$"),
+    ("projection", r"proj_in|proj_out|skip_linear|(?:before|after)_proj|kv_mapper|time_pos_embed"),
+    ("convolution", r"in_layers|out_layers|skip_connection|conv|depthwise|op$|^\.0$"),
 )
 LAYER_TYPES = (
     "attention q",
@@ -62,6 +90,7 @@ LAYER_TYPES = (
     "attention v",
     "attention q, k, v",
     "attention out",
+    "attention gate",
     "q, k, v, mlp",
     "out, mlp",
     "mlp",
@@ -105,12 +134,12 @@ def _layer_type(rest: str) -> str:
 
 def container_of(block: str) -> str:
     """`double_blocks` of `double_blocks.3`, `clip_l.encoder.layers` of its third layer."""
-    return re.sub(r"\.\d+$", "", block)
+    return re.sub(r"\.(?:block)?\d+$", "", block)
 
 
 def network_order(block: str) -> tuple[bool, int, str, int]:
     """A key that sorts blocks as the network runs through them, text encoders last."""
     container = container_of(block)
-    index = block.removeprefix(container).lstrip(".")
+    index = block.removeprefix(container).lstrip(".").removeprefix("block")
     known = CONTAINERS.index(container) if container in CONTAINERS else len(CONTAINERS)
     return known == len(CONTAINERS), known, container, int(index or 0)

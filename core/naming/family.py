@@ -11,6 +11,9 @@ The tables are in `families/`. Each line is `native name = other name | other na
   the weight has two rows per column (a last block that has nothing but scale and shift);
 * `?name` is one that ComfyUI does not read;
 * a line without `=` has one name in every spelling;
+* `-` for the other names says that diffusers' model has no such layer;
+* the native name among the others says that their prefixes go before it as well: they do where it
+  has no other name;
 * `*native` is a parameter by itself, not the weight of a layer, or a layer of a text encoder that
   is no matrix: ComfyUI reads it under its own dotted name only.
 
@@ -20,9 +23,10 @@ of them in kohya files.
 
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from types import MappingProxyType
 from typing import NamedTuple
 
 from ..algebra.cached import cached_property
@@ -35,7 +39,9 @@ class Row(NamedTuple):
     template where diffusers does not split the weight, none where every spelling has the native
     name. `mark` is what stands before it in the table. `parts` are short names of the
     pieces that any spelling cuts the weight into, such as q, k, v, mlp; one empty name for none.
-    `lone` is a parameter by itself.
+    `lone` is a parameter by itself. `prefixed` says that the prefixes of other names go before the
+    native one, too. `absent` is what diffusers' model has not got. `read` and `read_mark` are the
+    first of the other names that ComfyUI reads.
     """
 
     native: str
@@ -43,6 +49,10 @@ class Row(NamedTuple):
     mark: str
     parts: tuple[str, ...]
     lone: bool
+    prefixed: bool = True
+    absent: bool = False
+    read: tuple[str, ...] = ()
+    read_mark: str = ""
 
 
 class Match(NamedTuple):
@@ -68,6 +78,24 @@ def swapped(mark: str, shape: Sequence[int]) -> bool:
     return mark == "~" or (mark == "~~" and len(shape) > 1 and shape[0] == 2 * shape[1])
 
 
+class Called(NamedTuple):
+    """What other programs call a model in the metadata of its LoRAs.
+
+    `metadata` are the entries. Where models of several sizes have the same names, `columns` is how
+    many columns the weights have whose native names `where` matches.
+    """
+
+    metadata: dict[str, str]
+    where: str = ""
+    columns: int = 0
+
+
+def called(version: str, architecture: str, where: str = "", columns: int = 0) -> Called:
+    """In kohya's words (`ss_base_model_version`) and those of modelspec; an empty one is none."""
+    words = {"ss_base_model_version": version, "modelspec.architecture": architecture}
+    return Called({key: word for key, word in words.items() if word}, where, columns)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Family:
     """A model architecture, as far as the names of its weights go.
@@ -77,20 +105,30 @@ class Family:
     * `blocks`: native container -> the numbers of blocks that models have; `rows_per_column` of a
       native template's weight. Evidence for telling families with the same names apart, and for
       the size of a part that no file has; never a limit.
+    * `shapes`: `rows x columns` of every layer that a model has, and of the parts that names cut it
+      into: a line for each width of models. Evidence for telling families with the same names
+      apart, too.
+    * `cuts`: a pattern of native names -> how tall the parts of a fused weight are, in proportion;
+      where nothing is said all but the last are as tall as the weight is wide.
     * `metadata`: a pattern of what metadata call the family, in lower case without separators.
     * `prefix`: what diffusers writes before its names; `prefixes`: all that ComfyUI accepts before
       the names other than the native one, in the order of its key map.
     * `convolutions`: a pattern of native names of 3x3 convolutions; LoHa and LoKr store them flat.
     * `kohya_is_native`: False where kohya's trainer writes diffusers names after `lora_unet_`.
     * `lone_encoder`: True where kohya's text encoder has no number.
+    * `encoders`: what ComfyUI calls the text encoders that are no CLIP, where it is more than a
+      `t5xxl` that comes after them: this one is first where it stands by itself.
     * `processors`: True where ComfyUI reads attention under diffusers' names from before 0.20
       (`attn1.processor.to_q`), and diffusers wants those with the suffixes that went with them.
+    * `called`: what other programs call it in metadata, size by size, where they have a word.
     """
 
     name: str
     table: str
     order: int = 1000
     blocks: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    shapes: str = ""
+    cuts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     metadata: str = ""
     prefixes: tuple[str, ...] = ("transformer.", "lycoris_", "lora_transformer_", "")
     prefix: str = "transformer."
@@ -98,7 +136,9 @@ class Family:
     convolutions: str = ""
     kohya_is_native: bool = True
     lone_encoder: bool = False
+    encoders: tuple[str, ...] = ()
     processors: bool = False
+    called: tuple[Called, ...] = ()
 
     def kernel(self, native: str | None, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape with the kernel apart, where it is flat and the weight is a convolution."""
@@ -106,6 +146,24 @@ class Family:
         if flat and re.search(self.convolutions, str(native)):
             return (shape[0], shape[1] // 9, 3, 3)
         return shape
+
+    def heights(
+        self, native: str, rows: int, known: Mapping[int, int] = MappingProxyType({})
+    ) -> list[int] | None:
+        """The rows of each part of a weight, where `cuts` says them: of so many in all, or of what
+        is known of single parts."""
+        for pattern, cut in self.cuts.items():
+            if re.search(pattern, native) and (rows or known):
+                part = next(iter(known), 0)
+                unit = rows // sum(cut) if rows else known[part] // cut[part]
+                return [unit * share for share in cut]
+        return None
+
+    @cached_property
+    def sizes(self) -> tuple[frozenset[tuple[int, ...]], ...]:
+        """(rows, columns) of the layers, for each width that models have."""
+        lines = (line.split() for line in self.shapes.strip().splitlines())
+        return tuple(frozenset(tuple(map(int, s.split("x"))) for s in line) for line in lines)
 
     @cached_property
     def names(self) -> list[tuple[str, Match]]:
@@ -116,6 +174,8 @@ class Family:
             native, _, others = (piece.strip() for piece in line.partition("="))
             native, _, span = native.partition("[")
             names = [name.strip() for name in others.split("|") if name.strip()]
+            absent = "-" in names
+            names = [name for name in names if name != "-"]
             # Braces on the left make one line stand for several; on the right alone they are parts.
             natives = list(expand_braces(native))
             choices = [list(expand_braces(name)) for name in names]
@@ -127,7 +187,7 @@ class Family:
                     row = rows[native]
                     result += [(way[0], Match(row, first, last, 0, "")) for way in ways]
                     continue
-                row = rows[native] = _row(native, ways, lone)
+                row = rows[native] = _row(native, ways, lone)._replace(absent=absent)
                 parts = len(row.parts)
                 result.append((native, Match(row, 0, parts, 0, "")))
                 for order, way in enumerate(ways, 1):
@@ -141,6 +201,15 @@ class Family:
     def rows(self) -> dict[str, Row]:
         """Native template -> row."""
         return {match.row.native: match.row for _, match in self.names}
+
+    @cached_property
+    def layers(self) -> frozenset[str]:
+        """The natives of layers in the family's blocks, norms aside, with # for every number."""
+        return frozenset(
+            anonymous(native)
+            for native, row in self.rows.items()
+            if native.split(".")[0] in self.blocks and not row.lone and "norm" not in native
+        )
 
     @cached_property
     def index(self) -> dict[str, list[tuple[tuple[str, ...], Match]]]:
@@ -171,17 +240,24 @@ UNKNOWN = Family(name="unknown", table="", prefixes=())
 
 def _row(native: str, ways: Sequence[Sequence[str]], lone: bool) -> Row:
     """The row of a native name, given the other names in their ways to cut the weight."""
-    marked = [_mark(name) for name in (ways[0] if ways else ())]
+    marked = _marks(ways[0]) if ways else []
     finest = max(ways, key=len, default=())
     parts = tuple(map(part_name, finest)) if len(finest) > 1 else ("",)
     mark = marked[0][0] if marked else ""
-    return Row(native, tuple(name for _, name in marked), mark, parts, lone)
+    prefixed = not ways or [native] in ways
+    read = next((way for way in map(_marks, ways) if "?" not in way[0][0]), [])
+    row = Row(native, tuple(name for _, name in marked), mark, parts, lone, prefixed)
+    return row._replace(read=tuple(name for _, name in read), read_mark=read[0][0] if read else "")
 
 
 def part_name(template: str) -> str:
     """What a part is called, from its diffusers name: to_q, add_q_proj -> q, proj_mlp -> mlp."""
     found = re.search(r"_([qkv])(?:_proj)?$|_(mlp)$", template)
     return next(filter(None, found.groups())) if found else template
+
+
+def _marks(way: Sequence[str]) -> list[tuple[str, str]]:
+    return [_mark(name) for name in way]
 
 
 def _mark(name: str) -> tuple[str, str]:
@@ -193,6 +269,11 @@ def _mark(name: str) -> tuple[str, str]:
 def flatten(name: str) -> str:
     """A dotted path with underscores for separators, as kohya files spell it."""
     return name.replace(".", "_")
+
+
+def anonymous(name: str) -> str:
+    """The name with # for its numbers."""
+    return re.sub(r"\d+(?=\.|$)", "#", name)
 
 
 @lru_cache(maxsize=1 << 14)  # Every family is asked about every name.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from .catalogue import FAMILIES
-from .family import UNKNOWN, Family, fill, flatten, split_numbers
+from .family import UNKNOWN, Family, anonymous, fill, flatten, split_numbers
 from .spelling import TEXT_PREFIX, split_prefix
 
 METADATA_KEYS = ("ss_base_model_version", "modelspec.architecture")
@@ -41,15 +41,27 @@ class Recognition:
 class Likeness(NamedTuple):
     """How well a family fits: better fits are greater.
 
-    `known` names are in its table with shapes that it can have; `within` is False where the file
-    has more blocks than the family; `told` says that the metadata name it; `complete` counts the
-    containers of which the file has exactly as many blocks as one of the family's models.
+    `known` names are in its table; `sized` of them have the shape of one of its layers, all in
+    models of one width; `within` is False where the file has more blocks than the family; `told`
+    says that the metadata name it; `entire` says that the file has exactly as many blocks in every
+    container as one of the family's models, and more than one container or every layer of a block.
+    The rest are hints, not evidence: `counted` of the containers have as many blocks as a model,
+    `covered` says that every layer of a block is there, and `familiar` that no layer has a strange
+    shape beside others that fit.
     """
 
     known: int
+    sized: int
     within: bool
     told: bool
-    complete: int
+    entire: bool
+    covered: bool
+    counted: int
+    familiar: bool
+
+    @property
+    def evidence(self) -> tuple[int | bool, ...]:
+        return self[:5]
 
 
 def recognise(
@@ -77,13 +89,14 @@ def recognise(
     family, best = max(fits, key=lambda entry: entry[1])
     if best.known * 2 < len(flat) or not best.known:
         return Recognition(UNKNOWN, "unknown", best.known, len(flat))
-    rivals = [other for other, its in fits if its == best and other is not family]
+    rivals = [o for o, its in fits if its.evidence == best.evidence and o is not family]
     if rivals and (prefer is family or prefer in rivals):
         return Recognition(prefer, "likely", best.known, len(flat))
     if rivals:
         others = tuple(rival.name for rival in rivals)
         return Recognition(family, "possible", best.known, len(flat), others)
-    sure = best.known * 10 >= len(flat) * 9
+    # A strange shape beside others that fit: the model is a relative of the family's.
+    sure = best.known * 10 >= len(flat) * 9 and best.familiar
     return Recognition(family, "certain" if sure else "likely", best.known, len(flat))
 
 
@@ -94,21 +107,33 @@ def told_by(metadata: Mapping[str, str]) -> str:
 
 
 def likeness(family: Family, names: Names, told: str) -> Likeness:
-    weights, known = [], 0
+    weights, natives, known, shaped, sized = [], set(), 0, 0, [0] * len(family.sizes)
     for key in names.keys() & family.index.keys():
         for numbers, shape in names[key]:
             found = family.find_split(numbers, key)
             if found is None:
                 continue
             match, values = found
-            weights.append(fill(match.row.native, values))
-            ratio = family.rows_per_column.get(match.row.native)
+            native = match.row.native
+            weights.append(fill(native, values))
+            natives.add(anonymous(native))
+            ratio = family.rows_per_column.get(native)
             known += not (ratio and match.whole and len(shape) > 1 and shape[0] != ratio * shape[1])
+            shaped += len(shape) > 1 and not match.row.lone
+            size = family.kernel(native, shape)[:2]
+            for width, sizes in enumerate(family.sizes):
+                sized[width] += size in sizes
     depth = _depth(weights)
     within = all(depth.get(name, 0) <= max(counts) for name, counts in family.blocks.items())
-    complete = sum(depth.get(name) in counts for name, counts in family.blocks.items())
+    # Numbers of blocks are no evidence for a model whose layers have other shapes.
+    fit = max(sized, default=0)
+    exact = sum(depth.get(name) in counts for name, counts in family.blocks.items())
+    counted = exact if fit or not shaped else 0
+    covered = bool(family.layers) and family.layers <= natives
+    entire = counted == len(family.blocks) and (counted > 1 or (covered and counted > 0))
     is_told = bool(family.metadata and re.search(family.metadata, told))
-    return Likeness(known, within, is_told, complete)
+    familiar = fit in (0, shaped)
+    return Likeness(known, fit, within, is_told, entire, covered, counted, familiar)
 
 
 def _depth(weights: Iterable[str]) -> dict[str, int]:
@@ -116,7 +141,7 @@ def _depth(weights: Iterable[str]) -> dict[str, int]:
     depth: dict[str, int] = {}
     for weight in weights:
         container, _, rest = weight.partition(".")
-        index = rest.split(".")[0]
+        index = rest.split(".")[0].removeprefix("block")
         if index.isdigit():
             depth[container] = max(depth.get(container, 0), int(index) + 1)
     return depth

@@ -3,18 +3,18 @@
 Patterns separated by commas or lines: `double_blocks.0-9, single_blocks.*, -*mod*`. A pattern is a
 canonical name or the beginning of one up to a dot; `*` stands for any text; `0-9` as a whole
 segment is a range of indices; a leading `-` excludes. What matches any pattern and no exclusion is
-selected; with exclusions only, everything else is. An empty selector selects everything.
+selected; with exclusions only, everything else is. An empty selector selects everything. What else
+a pattern can be says `layers.py`.
 """
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..errors import SettingError
 
 
 def compile_pattern(pattern: str) -> re.Pattern[str]:
-    """One pattern as a regular expression over whole canonical names."""
+    """One pattern as a regular expression over whole names, whatever their case."""
     segments = []
     for segment in pattern.split("."):
         if bounds := re.fullmatch(r"(\d+)-(\d+)", segment):
@@ -37,7 +37,7 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
     # gain. So nothing is tried twice (a group in a lookahead does that), whatever the pattern.
     middle = "".join(f"(?=(?P<g{i}>.*?{piece}))(?P=g{i})" for i, piece in enumerate(rest[:-1]))
     last = "".join(f".*{piece}" for piece in rest[-1:])
-    return re.compile(first + middle + last + r"(?:\..*)?", re.DOTALL)
+    return re.compile(first + middle + last + r"(?:\..*)?", re.DOTALL | re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -58,28 +58,3 @@ class Selector:
             tuple(p for p in patterns if not p.startswith("-")),
             tuple(p[1:].strip() for p in patterns if p.startswith("-")),
         )
-
-    def select(self, names: Iterable[str], file: str = "") -> set[str]:
-        """The selected names, of this file. Raises SettingError for a pattern that matches none."""
-        names = list(names)
-        chosen: set[str] = set()
-        for pattern in self.includes:
-            chosen |= self._matching(pattern, names, file)
-        if not self.includes:
-            chosen = set(names)
-        for pattern in self.excludes:
-            chosen -= self._matching(pattern, names, file)
-        return chosen
-
-    @staticmethod
-    def _matching(pattern: str, names: list[str], file: str) -> set[str]:
-        expression = compile_pattern(pattern)
-        found = {name for name in names if expression.fullmatch(name)}
-        if not found:
-            example = f"such as {names[0]}" if names else "there are none"
-            raise SettingError(
-                f"selector {pattern!r} matches no layer",
-                fix=f"the names are those that `info` lists, {example}",
-                file=file,
-            )
-        return found

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from .family import UNKNOWN, Family, fill, flatten, swapped
-from .text_encoders import TEXT_ENCODERS
+from .family import UNKNOWN, Family, Row, fill, flatten, swapped
+from .text_encoders import OF_KOHYA, TEXT_ENCODERS, encoder_of, several, written_as
 
 FLAT_PREFIXES = (
     "lora_unet_",
@@ -159,7 +159,7 @@ def resolve(raw: str, family: Family, shape: Sequence[int] = ()) -> ModuleName:
     prefix, path = split_prefix(raw)
     if match := TEXT_PREFIX.fullmatch(prefix):
         number = int(match["kohya"] or match["diffusers"] or 1)
-        return _resolve_text_encoder(path, number, min(shape[:2], default=0))
+        return _resolve_text_encoder(path, number, min(shape[:2], default=0), family)
     found = family.find(flatten(path))
     if found is None:
         return ModuleName(_dotted(path))
@@ -176,7 +176,7 @@ def resolve(raw: str, family: Family, shape: Sequence[int] = ()) -> ModuleName:
     )
 
 
-def _resolve_text_encoder(path: str, number: int, width: int) -> ModuleName:
+def _resolve_text_encoder(path: str, number: int, width: int, family: Family) -> ModuleName:
     named = TEXT_ENCODER_NAME.fullmatch(path)
     encoder = named["name"] if named else None
     path = named["body"] if named else path.removeprefix("transformer.")
@@ -184,16 +184,31 @@ def _resolve_text_encoder(path: str, number: int, width: int) -> ModuleName:
         if found := table.find(flatten(path)):
             entry, numbers = found
             clip = CLIP_OF_WIDTH.get(width, "clip_l") if number == 1 else CLIP_NAMES.get(number)
-            encoder = encoder or ("t5xxl" if kind == "t5" else clip or f"text_encoder_{number}")
+            if kind != "clip":
+                encoder = encoder_of(kind, encoder, family)
+            encoder = encoder or clip or f"text_encoder_{number}"
             native = entry.row.native
             weight = f"{encoder}.transformer.{fill(native, numbers)}"
             return ModuleName(weight, native=native, numbers=tuple(numbers), encoder=encoder)
-    encoder = encoder or f"text_encoder_{number}"
+    own = family.encoders[0] if len(family.encoders) == 1 else f"text_encoder_{number}"
+    encoder = encoder or own
     return ModuleName(f"{encoder}.transformer.{_dotted(path)}", encoder=encoder)
 
 
 def _dotted(path: str) -> str:
     return re.sub(r"_(\d+)(?=_|$)", r".\1", path).replace("._", ".") if "." not in path else path
+
+
+def other_names(row: Row, spelling: Spelling) -> tuple[tuple[str, ...], str]:
+    """The names that a spelling takes instead of the native one, and their mark.
+
+    Diffusers' own are written for diffusers; a file that has others has those that ComfyUI reads.
+    """
+    if not spelling.diffusers:
+        return (), ""
+    if spelling.name == DIFFUSERS:
+        return row.diffusers, row.mark
+    return row.read, row.read_mark
 
 
 def spell(name: ModuleName, spelling: Spelling, family: Family) -> str | None:
@@ -208,11 +223,14 @@ def spell(name: ModuleName, spelling: Spelling, family: Family) -> str | None:
     row = family.rows[name.native]
     if row.lone:
         return f"diffusion_model.{name.weight}"
-    if spelling.diffusers and row.diffusers:
-        if len(row.diffusers) == len(row.parts) and name.last - name.first == 1:
-            path = fill(row.diffusers[name.first], name.numbers)
-        elif len(row.diffusers) == 1 and name.whole:
-            path = fill(row.diffusers[0], name.numbers)
+    if spelling.diffusers and row.absent and spelling.name == DIFFUSERS:
+        return None
+    theirs, _ = other_names(row, spelling)
+    if theirs:
+        if len(theirs) == len(row.parts) and name.last - name.first == 1:
+            path = fill(theirs[name.first], name.numbers)
+        elif len(theirs) == 1 and name.whole:
+            path = fill(theirs[0], name.numbers)
         else:
             return None
     elif name.whole:
@@ -221,7 +239,8 @@ def spell(name: ModuleName, spelling: Spelling, family: Family) -> str | None:
         return None
     if spelling.flat:
         # kohya never had diffusers' attention processors in its names.
-        path = path.replace(".processor.to_out", ".to_out.0").replace(".processor.", ".")
+        if family.processors:
+            path = path.replace(".processor.to_out", ".to_out.0").replace(".processor.", ".")
         path = flatten(path)
     return spelling.prefix + path
 
@@ -234,16 +253,50 @@ def _text_order(name: ModuleName) -> tuple[str, ...]:
     return TEXT_ORDER[:1] if row and row.lone else TEXT_ORDER
 
 
+def _kind(name: ModuleName) -> str:
+    return next(
+        (kind for kind, table in TEXT_ENCODERS.items() if name.native in table.rows), "clip"
+    )
+
+
 def _spell_text_encoder(name: ModuleName, spelling: Spelling, family: Family) -> str | None:
     body = name.weight.removeprefix(f"{name.encoder}.transformer.")
     if len(_text_order(name)) == 1:
         return f"text_encoders.{name.weight}"
-    number, lone = ENCODER_NUMBERS.get(name.encoder or ""), family.lone_encoder
+    kind, number = _kind(name), ENCODER_NUMBERS.get(name.encoder or "")
+    if kind == "bert" and spelling.flat:
+        return f"lora_te1_{flatten(body.removeprefix('bert.'))}"
+    inside = body.removeprefix("model.")
+    if kind == "language model" and spelling.flat and family.lone_encoder and inside != body:
+        return f"lora_te_{flatten(inside)}"
+    if kind != "clip" and not (spelling.flat and name.encoder == OF_KOHYA):
+        return f"text_encoders.{written_as(name.encoder or '', kind, family)}{body}"
+    lone = family.lone_encoder
+    if family.encoders[:1] == (OF_KOHYA,) == (name.encoder,):
+        number = 1  # The T5 is the model's first encoder.
     if spelling.flat and number:
         return f"lora_te{'' if lone else number}_{flatten(body)}"
     if spelling.diffusers and number in CLIP_NAMES:
         return f"text_encoder{'' if lone or number == 1 else f'_{number}'}.{body}"
     return f"text_encoders.{name.weight}"
+
+
+def _text_precedence(raw: str, prefix: str, path: str, family: Family) -> tuple[int, int]:
+    """Where ComfyUI's key map has a name of a text encoder among those of the same weight."""
+    name = resolve(raw, family)
+    order, kind = _text_order(name), _kind(name)
+    if kind == "clip":
+        return (0, order.index(prefix)) if prefix in order else (-1, 0)
+    if prefix == "text_encoders.":
+        # The name without an encoder is that of the first, and means the last.
+        return int(path.startswith("transformer.") != several(kind, family)), 0
+    known = family is not UNKNOWN
+    read = {
+        "t5": prefix in order and not (known and OF_KOHYA not in (family.encoders or (OF_KOHYA,))),
+        "bert": prefix == "lora_te1_",
+        "language model": prefix == "lora_te_" and (family.lone_encoder or not known),
+    }[kind]
+    return (2, order.index(prefix)) if read else (-1, 0)
 
 
 def precedence(raw: str, family: Family) -> tuple[int, int]:
@@ -256,8 +309,7 @@ def precedence(raw: str, family: Family) -> tuple[int, int]:
     """
     prefix, path = split_prefix(raw)
     if TEXT_PREFIX.fullmatch(prefix):
-        order = _text_order(resolve(raw, UNKNOWN))
-        return (0, order.index(prefix)) if prefix in order else (-1, 0)
+        return _text_precedence(raw, prefix, path, family)
     found = family.find(flatten(path))
     if found is None:
         order = ("lora_unet_", "diffusion_model.", *family.prefixes)
@@ -270,7 +322,7 @@ def precedence(raw: str, family: Family) -> tuple[int, int]:
         prefixes = ("diffusion_model.",)
     elif not place:
         # Where diffusers has no name of its own, its prefixes go before the model's.
-        prefixes = ("lora_unet_", "diffusion_model.", *(() if row.diffusers else prefixes))
+        prefixes = ("lora_unet_", "diffusion_model.", *(prefixes if row.prefixed else ()))
     elif family.processors:
         # Attention is called `processor.to_q` after dotted prefixes and `to_q` after the others.
         place = 1

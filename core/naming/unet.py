@@ -12,10 +12,18 @@ PREFIXES = ("lora_unet_", "lycoris_", "", "unet.")
 CONVOLUTIONS = r"(in_layers\.2|out_layers\.3|\.op|\.conv|^input_blocks\.0\.0|^out\.2)$"
 
 
-def unet_family(*, levels: int, attention: dict[int, str], extra: str = "", **facts: Any) -> Family:
+def unet_family(
+    *,
+    levels: int,
+    attention: dict[int, str],
+    extra: str = "",
+    residuals: int = 2,
+    video: bool = False,
+    **facts: Any,
+) -> Family:
     """A family with the table of a UNet; `facts` are further arguments of `Family`."""
     return Family(
-        table=unet_table(levels, attention, extra),
+        table=unet_table(levels, attention, extra, residuals, video),
         prefixes=PREFIXES,
         prefix="unet.",
         convolutions=CONVOLUTIONS,
@@ -24,12 +32,15 @@ def unet_family(*, levels: int, attention: dict[int, str], extra: str = "", **fa
     )
 
 
-def unet_table(levels: int, attention: dict[int, str], extra: str) -> str:
-    """The table of a Stable Diffusion UNet with two residual blocks per level.
+def unet_table(
+    levels: int, attention: dict[int, str], extra: str, residuals: int, video: bool
+) -> str:
+    """The table of a Stable Diffusion UNet with so many residual blocks per level.
 
     `attention` maps a level to the transformer index its attentions have ("0", or "#" where there
-    are several). The arithmetic is that of LDM's flat block lists: every level takes two residual
-    blocks and one down-sampler going in, three residual blocks going out.
+    are several). The arithmetic is that of LDM's flat block lists: every level takes its residual
+    blocks and one down-sampler going in, one residual block more going out. A model for `video`
+    has a second stack of everything, over time.
     """
     resnet = {
         "in_layers.2": "conv1",
@@ -48,8 +59,20 @@ def unet_table(levels: int, attention: dict[int, str], extra: str) -> str:
         extra,
     ]
 
+    def residual(native: str, diffusers: str) -> None:
+        for a, b in resnet.items():
+            if not video:
+                lines.append(f"{native}.{a} = {diffusers}.{b}")
+            else:
+                # ComfyUI has the names of the models that are not for video.
+                lines.append(f"{native}.{a} = ?{diffusers}.spatial_res_block.{b} | {diffusers}.{b}")
+                over_time = f"?{diffusers}.temporal_res_block.{b}"
+                lines.append(f"{native}.time_stack.{a} = {over_time}")
+        if video:
+            lines.append(f"*{native}.time_mixer.mix_factor")
+
     def add(native: str, diffusers: tuple[str, str], index: str | None) -> None:
-        lines.extend(f"{native}.0.{a} = {diffusers[0]}.{b}" for a, b in resnet.items())
+        residual(f"{native}.0", diffusers[0])
         if index is not None:
             transformer(f"{native}.1", diffusers[1], index)
 
@@ -69,34 +92,50 @@ def unet_table(levels: int, attention: dict[int, str], extra: str) -> str:
             f"{native}.{block}.{name} = {diffusers}.{block}.{name}"
             for name in ("ff.net.0.proj", "ff.net.2", "norm1", "norm2", "norm3")
         )
+        if video:
+            attention = ("to_q", "to_k", "to_v", "to_out.0")
+            names = (
+                *(f"{attn}.{name}" for attn in ("attn1", "attn2") for name in attention),
+                *(f"{ff}.net.{name}" for ff in ("ff", "ff_in") for name in ("0.proj", "2")),
+                *("norm1", "norm2", "norm3", "norm_in"),
+            )
+            lines.extend(
+                f"{native}.time_stack.0.{name} = ?{diffusers}.temporal_transformer_blocks.0.{name}"
+                for name in names
+            )
+            lines.extend(
+                f"{native}.time_pos_embed.{a} = ?{diffusers}.time_pos_embed.{b}"
+                for a, b in ((0, "linear_1"), (2, "linear_2"))
+            )
+            lines.append(f"*{native}.time_mixer.mix_factor")
 
     for level in range(levels):
         index = attention.get(level)
-        for i in range(2):
+        for i in range(residuals):
             add(
-                f"input_blocks.{1 + 3 * level + i}",
+                f"input_blocks.{1 + (residuals + 1) * level + i}",
                 (f"down_blocks.{level}.resnets.{i}", f"down_blocks.{level}.attentions.{i}"),
                 index,
             )
         if level < levels - 1:
             lines.append(
-                f"input_blocks.{3 * level + 3}.0.op = down_blocks.{level}.downsamplers.0.conv"
+                f"input_blocks.{(residuals + 1) * (level + 1)}.0.op"
+                f" = down_blocks.{level}.downsamplers.0.conv"
             )
         up = levels - 1 - level
-        for i in range(3):
+        for i in range(residuals + 1):
             add(
-                f"output_blocks.{3 * up + i}",
+                f"output_blocks.{(residuals + 1) * up + i}",
                 (f"up_blocks.{up}.resnets.{i}", f"up_blocks.{up}.attentions.{i}"),
                 index,
             )
         if up < levels - 1:
             slot = 1 if index is None else 2
             lines.append(
-                f"output_blocks.{3 * up + 2}.{slot}.conv = up_blocks.{up}.upsamplers.0.conv"
+                f"output_blocks.{(residuals + 1) * up + residuals}.{slot}.conv"
+                f" = up_blocks.{up}.upsamplers.0.conv"
             )
     for block, theirs in ((0, 0), (2, 1)):
-        lines.extend(
-            f"middle_block.{block}.{a} = mid_block.resnets.{theirs}.{b}" for a, b in resnet.items()
-        )
+        residual(f"middle_block.{block}", f"mid_block.resnets.{theirs}")
     transformer("middle_block.1", "mid_block.attentions.0", max(attention.values(), key="#".count))
     return "\n".join(lines)

@@ -32,10 +32,11 @@ def check_families(loras: Sequence[Lora]) -> None:
 def open_together(loras: Sequence[Lora]) -> list[Lora]:
     """The files read as one family where the names of some of them leave that open.
 
-    The first file whose family is certain decides; without one, the first file.
+    The first file whose family is certain decides; without one, the first of which it is known.
     """
-    sure = (lora for lora in loras if lora.recognition.confidence == "certain")
-    family = next(sure, loras[0]).family
+    known = [lora for lora in loras if lora.family is not UNKNOWN]
+    sure = (lora for lora in known if lora.recognition.confidence == "certain")
+    family = next(sure, [*known, *loras][0]).family
     return [
         lora
         if lora.family is family or lora.recognition.confidence == "certain"

@@ -40,6 +40,9 @@ class Reading:
 
     `drop_magnitude` reads DoRA as its low-rank part alone. `scale_from_metadata` scales as
     diffusers does by PEFT's settings in the metadata, which ComfyUI ignores.
+
+    >>> style, _ = core.samples()
+    >>> lora = core.Lora(style, reading=core.Reading(scale_from_metadata=True))
     """
 
     drop_magnitude: bool = False
@@ -50,8 +53,13 @@ class Reading:
 class Module:
     """One adapted weight or bias of one file; its tensors are read when asked for.
 
-    `name` says which weight of the `family` it is, `raw` how the file spells it. `scale` is a
-    factor on what the tensors say by themselves.
+    `name` says which weight of the `family` it is, `raw` how the file spells it, `parameter`
+    whether weight or bias. `adapter` knows its `tensors`; `scale` is a factor on what these say.
+
+    >>> import torch
+    >>> module = core.Lora(core.samples()[0]).modules["double_blocks.0.img_attn.proj"]
+    >>> module.rank, module.update(torch.device("cpu"), torch.float32).shape
+    (8, (64, 64))
     """
 
     name: ModuleName
@@ -142,13 +150,18 @@ class Module:
 
 
 class Lora:
-    """A LoRA file or state dict, read lazily.
+    """A LoRA file or state dict, read lazily. `source` is a path or a dict of tensors.
 
     `modules` maps canonical names to modules in the file's order. `other` maps the keys of tensors
     that belong to no module to the reason; they are carried through edits. `shadowed` does so for
     tensors that do not count, for the most part because others of the same module take their place
-    in ComfyUI; edits drop them. `notes` says what a user should know about the reading. Raises
-    FileError when there is no adapter in it. `original` are the tensors under the file's own keys.
+    in ComfyUI; edits drop them. `notes` says what a user should know about the `reading`. `prefer`
+    is the family where names leave that open. `original` are the tensors under the file's own keys.
+    Raises FileError where there is no adapter in it.
+
+    >>> lora = core.Lora(core.samples()[1])
+    >>> lora.family.name, len(lora.modules), lora.bytes
+    ('Flux', 28, 187448)
     """
 
     def __init__(
@@ -234,7 +247,7 @@ class Lora:
             notes.append(
                 f"ComfyUI has no names like {unread[0].raw}, for {len(unread)} of "
                 f"{len(self.modules)} modules, and leaves them out; here they count, and "
-                "--spelling generic writes names that it reads"
+                "the spelling generic writes names that it reads"
             )
         return notes
 
@@ -310,7 +323,7 @@ def _scale_notes(
         return [f"scaled {count} as diffusers does ({settings}); ComfyUI scales them by 1"]
     return [
         f"diffusers scales {count} ({settings}), ComfyUI by 1, which counts here; "
-        "--scale-from-metadata reads the file as diffusers does"
+        "scale_from_metadata reads the file as diffusers does"
     ]
 
 

@@ -23,6 +23,7 @@ from ..naming.spelling import (
     ModuleName,
     Spelling,
     is_read,
+    other_names,
     spell,
     standard_spelling,
     suited,
@@ -246,7 +247,7 @@ class Weight:
             return None
         row = None if name.encoder else self.family.rows.get(name.native or "")
         shape = next((m.dimensions.shape for m in self.modules if m.dimensions.shape), ())
-        swap = bool(row and style.diffusers and swapped(row.mark, shape))
+        swap = bool(row and swapped(other_names(row, style)[1], shape))
         return Written(name._replace(swapped=swap), raw, suited(style, raw))
 
 

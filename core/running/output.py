@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -10,6 +11,7 @@ from ..errors import FileError, one_of
 from ..naming.spelling import SPELLINGS, Spelling, standard_spelling
 from ..reading.lora import Lora
 from ..storage.atomic import occupied, real_target, same_file
+from .metadata import Wishes
 
 OUTPUT_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 DTYPE_CHOICES = ("match", *OUTPUT_DTYPES)
@@ -27,18 +29,27 @@ class Output:
     """Where an edit's result goes and how it is written.
 
     `path` None returns a state dict. `dtype` is one of DTYPE_CHOICES and `spelling`
-    one of SPELLING_CHOICES, where match is the first input's. With `replace` False a file that is
-    there already stays, and is an error. Raises SettingError for another word.
+    one of SPELLING_CHOICES, where match is the first input's. `metadata` is what the file is to say
+    about itself. With `replace` False a file that is there already stays, and is an error. Raises
+    SettingError for another word.
+
+    >>> output = core.Output("small.safetensors", dtype="bf16", spelling="kohya")
     """
 
     path: str | os.PathLike[str] | None = None
     dtype: str = "match"
     spelling: str = "match"
+    metadata: Wishes = Wishes()  # noqa: RUF009 - frozen
     replace: bool = True
 
     def __post_init__(self) -> None:
         one_of("output dtype", self.dtype, DTYPE_CHOICES)
         one_of("spelling", self.spelling, SPELLING_CHOICES)
+
+    def recipe(self) -> dict[str, Any]:
+        """How it is written, as the recipe says it."""
+        how = {"dtype": self.dtype, "spelling": self.spelling}
+        return how | self.metadata.as_recipe()
 
     def spelling_for(self, lora: Lora) -> Spelling | None:
         """The spelling to write, None for the first input's own."""

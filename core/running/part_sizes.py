@@ -31,10 +31,12 @@ def part_sizes(modules: list[Module], family: Family) -> list[int] | None:
     inner = next((m.in_features for m in modules if m.in_features), 0)
     if not inner and not known:
         return None  # Biases have no columns that would tell how tall a part is.
-    for part in range(min(parts, 3)):
-        known.setdefault(part, inner or next(iter(known.values()), 0))
     whole = next((m.out_features for m in modules if m.name.whole), 0)
     native = modules[0].name.native if modules else None
+    if native and (heights := family.heights(native, whole, known)):
+        return heights if all(heights[part] == size for part, size in known.items()) else None
+    for part in range(min(parts, 3)):
+        known.setdefault(part, inner or next(iter(known.values()), 0))
     if not whole and native:
         whole = inner * family.rows_per_column.get(native, 0)
     if parts == 4:

@@ -26,7 +26,8 @@ class ModuleReport:
     the stored ranks in the inputs, `rank` the one written. `norm` is the Frobenius norm of the
     exact update; `retained_energy` the share of its square that was kept; `relative_error` is
     ||written - exact|| / ||exact||, and `rounding` what of it is due to the dtype. `error` is
-    ||written - exact|| where that was measured by itself (`verify`).
+    ||written - exact|| where that was measured by itself (`verify`). `inputs` are the numbers of
+    the inputs that count in what was written.
     """
 
     module: str
@@ -39,6 +40,7 @@ class ModuleReport:
     note: str = ""
     error: float | None = None
     rounding: float = 0.0
+    inputs: list[int] = field(default_factory=list)
 
     @property
     def measured(self) -> bool:
@@ -62,7 +64,21 @@ class ModuleReport:
 
 @dataclass
 class Report:
-    """The account of one edit."""
+    """The account of one edit, whose name is `operation`.
+
+    `inputs` (name, bytes, SHA-256) and `settings` are those of the edit. `modules` has a row for
+    each module: ranks, what was done, the error. `matched` modules are in several inputs, `only_in`
+    counts those of a single one, for each input. Tensors outside modules were `carried` through or
+    `dropped`, by their keys with the reason. `notes` are for the user. `output_bytes` are those of
+    all tensors written, `output` is the path or None.
+
+    >>> style, _ = core.samples()
+    >>> report = core.resize(style, core.RankRule("rank", 4)).report
+    >>> report.rank_summary(), round(report.relative_error, 3)
+    ('4', ...)
+    >>> print(report.markdown(rows=3).splitlines()[0])
+    ## Resize
+    """
 
     operation: str
     inputs: list[dict[str, Any]] = field(default_factory=list)
@@ -173,7 +189,14 @@ def json_ready(value: Any) -> Any:
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """The lines of a Markdown table, aligned so that it reads well as plain text, too.
 
-    Cells are quoted: they show what they hold, and mean nothing.
+    `header` and each of the `rows` have a text for every column. Cells are quoted: they show what
+    they hold, and mean nothing.
+
+    >>> for line in core.markdown_table(["layer", "rank"], [["img_in", "8"]]):
+    ...     print(line)
+    | layer  | rank |
+    | ------ | ---- |
+    | img_in | 8    |
     """
     cells = [list(map(quoting.markdown, row)) for row in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -185,5 +208,9 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list
 
 
 def megabytes(size: int) -> str:
-    """Bytes as MB (10^6 bytes)."""
+    """A `size` in bytes as text: MB are 10^6 bytes, kB 10^3.
+
+    >>> core.megabytes(187448)
+    '0.2 MB'
+    """
     return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"

@@ -34,12 +34,15 @@ MOST_WORKERS = 8
 
 @dataclass(frozen=True)
 class Compute:
-    """Where and how to compute.
+    """Where and how to compute: on a `device`, in a `dtype` (float32 or float64).
 
     `progress` is called after every module with (done, total, name of the module); `cancelled` is
     asked before every module and stops the run by raising Cancelled. `workers` is the number of
     modules computed at once on the CPU, None for one per core. A module that does not fit into the
     memory of another device is computed on the CPU, and `fell_back` called with its name.
+
+    >>> import torch
+    >>> exact = core.Compute(core.choose_device("cpu"), torch.float64, workers=2)
     """
 
     device: torch.device = CPU
@@ -51,7 +54,13 @@ class Compute:
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` is the first CUDA device, or the CPU. Raises SettingError for a device not at hand."""
+    """A device by its `name`: cpu, cuda, cuda:1, mps, ...
+
+    `auto` is the first CUDA device, or the CPU. Raises SettingError for a device not at hand.
+
+    >>> core.choose_device("cpu")
+    device(type='cpu')
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -1,6 +1,5 @@
 """The tensors of an edit, module by module, into a state dict or a file."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from ..storage.atomic import Together
 from ..storage.files import StateDict, TensorInfo
 from ..storage.sinks import DictSink, FileSink, header_bound
 from .layout import Target
-from .metadata import output_metadata
+from .metadata import NONE, Facts, metadata_bound, output_metadata, wanted_hashes
 from .output import Output
 from .report import Report
 from .threads import one_thread
@@ -42,11 +41,7 @@ def header_reserve(loras: Sequence[Lora], targets: Sequence[Target], report: Rep
         if only is not None and not only.adapter.kind.factors:
             suffixes = [*only.adapter.suffixes.values(), ".alpha"]
         keys += [target.raw + suffix for suffix in suffixes]
-    metadata = [len(json.dumps(pair)) for pair in loras[0].metadata.items()]
-    inputs = sum(len(json.dumps(lora.name)) + 120 for lora in loras)
-    # The settings are JSON inside a JSON string: every quote in them is written escaped.
-    settings = 2 * len(json.dumps(report.settings)) + 200
-    return header_bound(keys, sum(metadata) + inputs + settings)
+    return header_bound(keys, metadata_bound(loras, report))
 
 
 class Writer:
@@ -71,6 +66,7 @@ class Writer:
         output.check(loras)
         self.loras = loras
         self.report = report
+        self.output = output
         self.alphas: set[float] = set()
         self.written: dict[str, TensorInfo] = {}
         self.norm_biases: dict[str, Tensor] = {}
@@ -79,8 +75,10 @@ class Writer:
         self.sink: DictSink | FileSink = DictSink(keep=not preview)
         if output.path is not None and not preview:
             # From here on there is a temporary file: nothing below may fail before __enter__.
-            reserve = header_reserve(loras, targets, report)
-            self.sink = FileSink(output.path, reserve, output.replace)
+            needed = header_reserve(loras, targets, report)
+            metadata = [lora.metadata for lora in loras]
+            hashed = output.metadata.keep != NONE and bool(wanted_hashes(metadata))
+            self.sink = FileSink(output.path, needed, hashed, replace=output.replace)
             if together:
                 together.add(self.sink.target)
         self.pool = one_thread()
@@ -106,9 +104,16 @@ class Writer:
         hashes = [future.result() for future in self.hashes]
         for lora in self.loras:
             lora.tensors.check_unchanged()
-        same = self.written == self.loras[0].tensors.info
-        metadata = output_metadata(self.loras[0], self.report, self.alphas, same, hashes)
-        self.sink.finish(metadata)
+        facts = Facts(
+            self.loras,
+            self.report,
+            self.written,
+            frozenset(self.alphas),
+            hashes,
+            None if isinstance(self.sink, DictSink) else Path(self.output.path or "").stem,
+            self.output.metadata,
+        )
+        self.sink.finish(lambda found: output_metadata(facts, found))
         return self.sink.result if isinstance(self.sink, DictSink) else self.sink.path
 
     def __enter__(self) -> "Writer":

@@ -149,6 +149,11 @@ class FileTensors(Tensors):
             raise FileError(problem, fix="download or save it again") from error
         super().__init__(given.name, given.resolve(), info, metadata)
 
+    def in_order(self) -> list[str]:
+        """The keys in the order in which their data lie in the file."""
+        ends = {key: start + self.info[key].bytes for key, start in self.starts.items()}
+        return sorted(self.info, key=lambda key: (self.starts[key], ends[key]))
+
     def __getitem__(self, key: str) -> Tensor:
         assert self.path is not None
         dtype, shape = info = self.info[key]
@@ -194,12 +199,21 @@ class FileTensors(Tensors):
         return FileError(problem, fix=fix, file=str(self.path))
 
     def sha256(self) -> str:
+        return self._sha256()
+
+    def data_sha256(self) -> str:
+        """The hash of what stands after the header: of the tensors, as they lie there."""
+        return self._sha256(after_header=True)
+
+    def _sha256(self, after_header: bool = False) -> str:
         assert self.path is not None
         self.check_unchanged()
         try:
             # Large blocks: hashlib and other threads hand the interpreter over once a block.
             digest, block = hashlib.sha256(), memoryview(bytearray(1 << 20))
             with open(self.path, "rb") as file:
+                if after_header:
+                    file.seek(8 + int.from_bytes(file.read(8), "little"))
                 while size := file.readinto(block):
                     digest.update(block[:size])
             return digest.hexdigest()
@@ -310,7 +324,14 @@ def open_tensors(source: "str | os.PathLike[str] | Mapping[str, Tensor] | Tensor
 class StateDict(dict[str, Tensor]):
     """A state dict that carries the file's metadata and name along.
 
+    A dict of key -> tensor: `tensors` as they are, of any shape and dtype. `metadata` are the texts
+    that a file has beside them, `name` is what messages call it (None: "state dict").
     Raises SettingError for metadata that is no mapping.
+
+    >>> style, _ = core.samples()
+    >>> lora = core.StateDict(core.load(style), {"title": "mine"}, "my LoRA")
+    >>> core.convert(lora, core.Output()).lora.metadata["title"]
+    'mine'
     """
 
     def __init__(
@@ -332,7 +353,14 @@ class StateDict(dict[str, Tensor]):
 def load(path: str | os.PathLike[str], name: str | None = None) -> StateDict:
     """A file as a state dict with its metadata, read into memory.
 
-    `name` is what messages are to call it. Raises FileError for what is no safetensors file.
+    `path` is that of a safetensors file. `name` is what messages are to call it. Every edit and
+    analysis takes a path, too; load where the tensors themselves are wanted. Raises FileError for
+    what is no safetensors file.
+
+    >>> style, _ = core.samples()
+    >>> lora = core.load(style)
+    >>> lora["transformer.transformer_blocks.0.attn.to_q.lora_A.weight"].shape
+    torch.Size([8, 64])
     """
     tensors = FileTensors(path)
     return StateDict(

@@ -4,12 +4,13 @@ A file has no name while it is written and gets the target's at the end: a faile
 killed run leaves nothing behind.
 """
 
+import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -51,6 +52,23 @@ def _encodable(text: str) -> bool:
     return True
 
 
+# The old hash of a LoRA is that of these bytes of its file alone.
+LEGACY_START, LEGACY_BYTES = 0x100000, 0x10000
+
+
+class FileHashes(NamedTuple):
+    """SHA-256 of what a file holds after its header, and of the piece that the old hash reads.
+
+    `legacy` is None where that piece lies in the header, which would have to hold its own hash.
+    """
+
+    data: str
+    legacy: str | None
+
+
+Metadata = Mapping[str, str] | Callable[[FileHashes | None], Mapping[str, str]]
+
+
 def header_bound(keys: Iterable[str], metadata_bytes: int) -> int:
     """An upper bound of the bytes of a header with these tensors, of up to five dimensions."""
     return sum(len(json.dumps(key)) + 130 for key in keys) + metadata_bytes + 64
@@ -73,8 +91,9 @@ class DictSink:
         copied = tensor.detach().to("cpu", copy=True)
         self.result[key] = copied.contiguous()
 
-    def finish(self, metadata: Mapping[str, str]) -> None:
-        self.result.metadata = dict(metadata) if self.keep else {}
+    def finish(self, metadata: Metadata) -> None:
+        found = metadata(None) if callable(metadata) else metadata
+        self.result.metadata = dict(found) if self.keep else {}
 
     def __enter__(self) -> "DictSink":
         return self
@@ -88,16 +107,24 @@ class FileSink:
 
     The size of the header is only known at the end, so `reserve` bytes are left free for it; a
     header that turns out larger costs one copy of the data. Tensors whose size is not a multiple of
-    8 bytes (alphas, above all) are kept until the end, so that every tensor starts aligned.
+    8 bytes (alphas, above all) are kept until the end, so that every tensor starts aligned; with
+    `as_given` the data lie in the order in which they came. `hashed` computes hashes on the way.
 
     Raises FileError when the target cannot be written: missing folder, no permission, disk full.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], reserve: int = 1 << 16, replace: bool = True
+        self,
+        path: str | os.PathLike[str],
+        reserve: int = 1 << 16,
+        hashed: bool = False,
+        as_given: bool = False,
+        replace: bool = True,
     ) -> None:
         self.target = AtomicFile(path, replace)
         self.header_bytes = min(-(-reserve // 8) * 8, MOST_BYTES)
+        self.digest = hashlib.sha256() if hashed else None
+        self.as_given = as_given
         self.entries: dict[str, TensorInfo] = {}
         self.offsets: dict[str, int] = {}
         self.position = 0
@@ -133,26 +160,44 @@ class FileSink:
             )
         self.entries[key] = info
         data = tensor.reshape(-1).view(torch.uint8).numpy().data
-        if info.bytes % 8:
+        if info.bytes % 8 and not self.as_given:
             self.unaligned[key] = bytes(data)
         else:
             self._append(key, data)
 
     def _append(self, key: str, data: bytes | memoryview) -> None:
         self.offsets[key] = self.position
+        if self.digest is not None:
+            self.digest.update(data)
         with self.target.errors():
             self.position += self.file.write(data)
 
-    def finish(self, metadata: Mapping[str, str]) -> None:
+    def finish(self, metadata: Metadata) -> None:
         """Write what is left and the header; leaving the block puts the file in its place.
 
-        Raises SettingError for metadata that no file can hold.
+        The metadata can be a function of the file's hashes. Raises SettingError for metadata that
+        no file can hold, FileError for a header that no program would read.
         """
-        check_metadata(metadata)
         # Wide items first: each then starts at a multiple of its own item size.
         for key in sorted(self.unaligned, key=lambda k: -self.entries[k].dtype.itemsize):
             self._append(key, self.unaligned[key])
-        header: dict[str, Any] = {METADATA: dict(sorted(metadata.items()))}
+        with self.target.errors():
+            found, text = self._header(metadata)
+            if len(text) > self.header_bytes:
+                self._make_room(len(text))
+                found, text = self._header(metadata)  # The old hash is another one now.
+            self.file.seek(0)
+            self.file.write(self.header_bytes.to_bytes(8, "little"))
+            self.file.write(text.ljust(self.header_bytes))
+            self.file.flush()
+            self._read_again(found)
+            self.target.complete()
+
+    def _header(self, metadata: Metadata) -> tuple[Mapping[str, str], bytes]:
+        """(the metadata, the header's bytes)."""
+        found = metadata(self._hashes()) if callable(metadata) else metadata
+        check_metadata(found)
+        header: dict[str, Any] = {METADATA: dict(sorted(found.items()))}
         for key in sorted(self.offsets, key=self.offsets.__getitem__):
             info, start = self.entries[key], self.offsets[key]
             header[key] = {
@@ -164,19 +209,21 @@ class FileSink:
         text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
         if len(text) > MOST_BYTES:
             raise FileError(
-                f"its header would have {len(text)} bytes, and readers take {MOST_BYTES}",
-                fix="leave metadata out",
+                f"its header would have {len(text) / 1e6:.0f} MB, and programs read no more "
+                f"than {MOST_BYTES / 1e6:.0f}",
+                fix="keep less of the metadata",
                 file=str(self.path),
             )
-        with self.target.errors():
-            if len(text) > self.header_bytes:
-                self._make_room(len(text))
-            self.file.seek(0)
-            self.file.write(self.header_bytes.to_bytes(8, "little"))
-            self.file.write(text.ljust(self.header_bytes))
-            self.file.flush()
-            self._read_again(metadata)
-            self.target.complete()
+        return found, text
+
+    def _hashes(self) -> FileHashes | None:
+        if self.digest is None:
+            return None
+        legacy = None
+        if 8 + self.header_bytes <= LEGACY_START:
+            self.file.seek(LEGACY_START)
+            legacy = hashlib.sha256(self.file.read(LEGACY_BYTES)).hexdigest()
+        return FileHashes(self.digest.hexdigest(), legacy)
 
     def _read_again(self, metadata: Mapping[str, str]) -> None:
         """Raises FileError where a reader would not find in the file what was put into it."""

@@ -279,7 +279,7 @@ def by_block() -> Example:
              {"lora_1": ("first", "lora"), "lora_2": ("second", "lora")}),
         Spec("save", "LoraAlloySave", (430, 600), (380, 200),
              {"filename_prefix": "loras/details-and-antiblur", "dtype": "bf16",
-              "metadata": "modelspec.title: Details early, sharpness late"},
+              "title": "Details early, sharpness late"},
              {"lora": ("blend", "lora")}),
         text("report", ("blend", "report"), (900, 50), (700, 480), "What the blend did"),
         text("path", ("save", "path"), (900, 600), (700, 200), "The file"),

@@ -1,18 +1,15 @@
-"""ComfyUI's own loader as the judge: what names mean, and what stored tensors do to a weight.
+"""ComfyUI's own loader as the judge of what stored tensors do to a weight.
 
-Every model family's key map is made by ComfyUI for a model of its own, on the meta device; every
-fixture and a file in each suffix pair are applied to weights by ComfyUI's own patcher. ComfyUI runs
-in its own Python (oracle.py); nothing here needs its server.
+Every fixture and a file in each suffix pair are applied to weights by ComfyUI's patcher. It runs
+in its own Python (oracle.py); nothing here needs its server. What names mean is held against its
+stored key maps (tests/audit.py), and those against it in test_key_maps.py.
 """
 
 from __future__ import annotations
 
-import functools
 import json
 import os
-import re
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,52 +19,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from core import Lora, Reading, StateDict
-from core.naming.catalogue import FAMILIES
-from core.naming.recognition import recognise
-from core.naming.spelling import (
-    DIFFUSERS,
-    GENERIC,
-    KOHYA,
-    precedence,
-    resolve,
-    spell,
-    standard_spelling,
-)
 from tests import helpers
 from tests.comfyui.harness import find_comfyui
 from tests.core import kinds
 from tests.helpers import PAIRS, error, lora, randn
 
 ORACLE = Path(__file__).with_name("oracle.py")
-FAMILY = {family.name: family for family in FAMILIES}
-# Models of one family: our name of the family.
-SAME_FAMILY = {
-    "HunyuanVideo 1.5": "HunyuanVideo",
-    "SD3.5 large": "SD3",
-    "SD3.5 medium": "SD3",
-    "Wan image-to-video": "Wan",
-    "Wan VACE": "Wan",
-    "LTX-Video with audio": "LTX-Video",
-    "PixArt Sigma": "PixArt",
-    "PixArt Alpha": "PixArt",
-    "Cosmos Predict2": "Cosmos Predict2 / Anima",
-    "Anima": "Cosmos Predict2 / Anima",
-}
-MODELS = [
-    *("SD1.5", "SDXL", "SDXL refiner", "Flux", "Chroma", "Flux.2", "HunyuanVideo"),
-    *("HunyuanVideo 1.5", "SD3.5 large", "SD3.5 medium", "Qwen-Image", "Wan", "Wan image-to-video"),
-    *("Wan VACE", "LTX-Video", "LTX-Video with audio", "Z-Image", "AuraFlow", "PixArt Sigma"),
-    *("PixArt Alpha", "HiDream", "Krea 2", "HunyuanDiT", "Mochi", "OmniGen2", "Kandinsky 5"),
-    *("ERNIE-Image", "Lumina 2", "Cosmos Predict2", "Anima", "CogVideoX", "ACE-Step"),
-    "ACE-Step 1.5",
-]
-# Models by their text encoders: our name of the family.
-ENCODERS = {
-    **{"SD1.5": "SD1.5", "SD2": "SD1.5", "SDXL": "SDXL", "SDXL refiner": "SDXL refiner"},
-    **{"SD3.5": "SD3", "Flux": "Flux"},
-}
-# Nothing tells these names of Stable Cascade's text encoder from those of a diffusion model.
-CASCADE = "lora_prior_te_"
 
 
 def ask(command: str, path: Path) -> None:
@@ -91,134 +48,6 @@ class Entry:
         self.start, length = (piece[1], piece[2]) if piece else (0, None)
         self.shape = (length, *shape[1:]) if piece else self.whole
         self.place = (self.weight, self.start, self.shape[:1])
-
-
-@functools.cache
-def comfyuis_key_maps() -> dict[str, list[Entry]]:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "keys.json"
-        ask("keys", path)
-        listed = json.loads(path.read_text())
-    return {model: [Entry(entry) for entry in entries] for model, entries in listed.items()}
-
-
-@pytest.fixture
-def key_maps() -> dict[str, list[Entry]]:
-    return comfyuis_key_maps()
-
-
-def weights_of(key_maps: dict[str, list[Entry]], model: str) -> Iterator[Entry]:
-    """The names of a model's weights; Lumina 2 without those of q, k and v by themselves.
-
-    ComfyUI cuts its grouped attention as if k and v were as tall as q: beyond the weight's end.
-    """
-    if model not in key_maps:
-        pytest.skip(f"this ComfyUI has no {model}")
-    cut = (".attention.to_q", ".attention.to_k", ".attention.to_v")
-    grouped = cut if model == "Lumina 2" else ()
-    found = (entry for entry in key_maps[model] if not entry.bias)
-    return (entry for entry in found if not flat(entry.raw).endswith(tuple(map(flat, grouped))))
-
-
-def test_every_model_is_there(key_maps):
-    root, _ = find_comfyui()
-    version = re.search(r"(\d+)\.(\d+)", (root / "comfyui_version.py").read_text())
-    if version and (int(version[1]), int(version[2])) < (0, 33):
-        pytest.skip("this ComfyUI is older than the models")
-    assert set(MODELS) <= set(key_maps)
-
-
-@pytest.mark.parametrize("model", MODELS)
-def test_every_name_means_the_rows_that_it_means_to_comfyui(key_maps, model):
-    entries = list(weights_of(key_maps, model))
-    found = recognise({entry.raw: entry.shape for entry in entries})
-    family = FAMILY[SAME_FAMILY.get(model, model)]
-    assert (found.family, found.confidence) == (family, "certain"), str(found)
-    assert found.known == found.total
-    owners: dict[tuple, tuple] = {}
-    for entry in entries:
-        name = resolve(entry.raw, family, entry.shape)
-        assert name.weight == entry.weight, entry.raw
-        assert name.swapped == entry.swapped, entry.raw
-        assert family.rows[name.native].lone == entry.lone, entry.raw
-        # Parts lie in row order, all but the last as tall as the weight is wide.
-        inner = entry.whole[1] if len(name.parts) > 1 else 0
-        if model == "Flux.2" and name.parts[name.first : name.last] == ("mlp",):
-            continue  # ComfyUI gives this part of the gated MLP the size that Flux.1's has.
-        end = entry.whole[0] if name.last == len(name.parts) else name.last * inner
-        assert (entry.start, entry.start + entry.shape[0]) == (name.first * inner, end), entry.raw
-        meaning = (name.weight, name.first, name.last)
-        assert owners.setdefault(meaning, entry.place) == entry.place
-    assert len(set(owners.values())) == len(owners)
-
-
-@pytest.mark.parametrize("model", MODELS)
-def test_of_two_names_the_one_counts_that_comes_later_in_comfyuis_map(key_maps, model):
-    family = FAMILY[SAME_FAMILY.get(model, model)]
-    last: dict[tuple, tuple[int, int]] = {}
-    for entry in weights_of(key_maps, model):
-        own = precedence(entry.raw, family)
-        assert own[0] >= 0, f"{entry.raw} is read"
-        # Two names for one layer in a row: for these ComfyUI's order is not the table's, or random.
-        if "class_embedding" in entry.raw or (
-            model == "Flux.2" and ("mlp" in entry.weight or "linear" in entry.weight)
-        ):
-            continue
-        assert own > last.get((*entry.place, entry.swapped), (-1, 0)), entry.raw
-        last[(*entry.place, entry.swapped)] = own
-
-
-@pytest.mark.parametrize("spelling", [KOHYA, DIFFUSERS, GENERIC])
-@pytest.mark.parametrize("model", MODELS)
-def test_what_is_written_is_read_by_comfyui_as_the_same_rows(key_maps, model, spelling):
-    family = FAMILY[SAME_FAMILY.get(model, model)]
-    style = standard_spelling(spelling, family)
-    known = {entry.raw: entry for entry in weights_of(key_maps, model)}
-    if spelling == DIFFUSERS and not any(raw.startswith(style.prefix) for raw in known):
-        pytest.skip(f"ComfyUI reads no names of diffusers for {model}")
-    for entry in list(known.values()):
-        name = resolve(entry.raw, family, entry.shape)
-        raw = spell(name.part, style, family)
-        if raw is None:
-            continue
-        if raw not in known:
-            # Layers that ComfyUI reads under its own names only, and Flux.2's MLP (see above).
-            assert spelling == DIFFUSERS and precedence(raw, family)[0] < 0, raw
-            continue
-        assert known[raw].place == entry.place, raw
-
-
-@pytest.mark.parametrize("model", ENCODERS)
-def test_text_encoders(key_maps, model):
-    """A weight's names mean one weight; the ones that count are ComfyUI's own."""
-    owners: dict[str, str] = {}
-    for entry in weights_of(key_maps, f"{model} text encoders"):
-        if entry.raw.startswith(CASCADE) or entry.lone:
-            continue
-        name = resolve(entry.raw, None, entry.shape)
-        assert owners.setdefault(name.canonical, entry.weight) == entry.weight, entry.raw
-        if name.native is not None:
-            assert name.canonical == entry.weight, entry.raw
-    assert len(set(owners.values())) == len(owners)
-
-
-@pytest.mark.parametrize("spelling", [KOHYA, DIFFUSERS, GENERIC])
-@pytest.mark.parametrize("model", ENCODERS)
-def test_what_is_written_for_a_text_encoder_is_read_by_comfyui(key_maps, model, spelling):
-    family = FAMILY[ENCODERS[model]]
-    entries = list(weights_of(key_maps, f"{model} text encoders"))
-    known = {entry.raw: entry.weight for entry in entries}
-    layers = [e for e in entries if e.raw.startswith("text_encoders.clip_")]
-    assert len(layers) > 72
-    for entry in layers:
-        name = resolve(entry.raw, family, entry.shape)
-        if name.native is None or name.native == "text_projection":
-            continue
-        raw = spell(name, standard_spelling(spelling, family), family)
-        assert known.get(raw) == entry.weight and precedence(raw, family)[0] >= 0, raw
-        if "norm" in raw:
-            kohya = f"lora_te1_{flat(raw.partition('transformer.')[2])}"
-            assert kohya not in known and precedence(kohya, family)[0] < 0
 
 
 # -- what stored tensors do -----------------------------------------------------------------------

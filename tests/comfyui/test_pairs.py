@@ -1,6 +1,6 @@
 """One LoRA in every ordered pair of spellings, for the families beyond those with a key map here.
 
-What a name means is what ComfyUI's own key map says of it (oracle.py); the models are made small.
+What a name means is what ComfyUI's own key map says of it; the models are made small.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ import pytest
 from benchmarks.key_maps import Target
 from core import Blend, StateDict, blend
 from tests import helpers
-from tests.comfyui.test_formats import comfyuis_key_maps, weights_of
+from tests.audit import known_fault
 from tests.core.kinds import EXACT
 from tests.core.small_models import Small
 from tests.helpers import dense
+from tests.key_maps import DIFFUSION_MODELS, load
 
 MODELS = (
-    *("Chroma", "Flux.2", "HunyuanVideo", "SD3.5 medium", "Wan image-to-video", "LTX-Video"),
-    *("Lumina 2", "AuraFlow", "PixArt Alpha", "HiDream", "Krea 2", "Kandinsky 5", "ACE-Step 1.5"),
+    *("Chroma", "Flux.2 dev", "HunyuanVideo", "SD3.5 medium", "Wan image-to-video"),
+    *("LTX-Video 2B", "Lumina 2", "AuraFlow", "PixArt Alpha", "HiDream", "Krea 2"),
+    *("Kandinsky 5 lite", "ACE-Step 1.5"),
 )
 
 
@@ -29,11 +31,9 @@ def small(model: str) -> Small:
     """One weight of each name (numbers aside) whose sizes a quarter of the usual width divides."""
     grouped: dict[tuple, list[str]] = {}
     firsts: dict[str, str] = {}
-    for entry in weights_of(comfyuis_key_maps(), model):
-        # ComfyUI gives this part of Flux.2's gated MLP the size that Flux.1's has.
-        wrong = model == "Flux.2" and "proj_mlp" in entry.raw
+    for entry in load(DIFFUSION_MODELS, model):
         if (
-            wrong
+            known_fault(model, entry)
             or firsts.setdefault(re.sub(r"\d+", "#", entry.weight), entry.weight) != entry.weight
         ):
             continue

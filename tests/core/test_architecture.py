@@ -16,7 +16,7 @@ SOURCES = sorted(path for path in CORE.rglob("*.py"))
 # From the ground up. A file imports from its own floor and from those below it, never from above.
 FLOORS = (
     "quoting",
-    "errors version",
+    "errors version shipped",
     "storage",
     "algebra",
     "naming",
@@ -73,6 +73,39 @@ def test_every_folder_is_a_floor_and_says_what_it_is_for():
         tree = ast.parse(path.read_text(encoding="utf-8"))
         assert ast.get_docstring(tree), f"{path} does not say what belongs there"
         assert path.parent == CORE or len(tree.body) == 1, f"{path}: a docstring and nothing else"
+
+
+def also_of(path: Path) -> list[str]:
+    """The files that a test file's head names beside its own: "Also of x.py, y.py: the reason"."""
+    head = ast.get_docstring(ast.parse(path.read_text(encoding="ascii"))) or ""
+    found = re.findall(r"^Also of (.*?):", head, re.M)
+    return [name for line in found for name in line.split(", ")]
+
+
+def test_every_source_has_its_tests_or_a_line_that_says_where():
+    """core/a/b.py has tests/core/a/test_b.py, or the head of a test in that folder names it."""
+    here = Path(__file__).parent
+    for path in SOURCES:
+        if path.name in ("__init__.py", "__main__.py"):
+            continue  # docstrings, and what starts the command line
+        room, *inside = path.relative_to(CORE).parts
+        folder = here / room if inside else here
+        if (folder / f"test_{path.name}").exists():
+            continue
+        names = {"/".join(inside) or room, *([f"{inside[0]}/*.py"] if len(inside) > 1 else [])}
+        heads = (
+            ast.get_docstring(ast.parse(p.read_text())) or "" for p in folder.glob("test_*.py")
+        )
+        also = " ".join(
+            found for head in heads for found in re.findall(r"^Also of (.*?):", head, re.M)
+        )
+        assert names & set(re.split(r"[ ,]+", also)), f"{path}: no test file, and none names it"
+
+
+def test_what_test_files_name_beside_their_own_is_there():
+    for path in sorted(Path(__file__).parent.glob("*/test_*.py")):
+        for name in also_of(path):
+            assert list((CORE / path.parent.name).glob(name)), f"{path} names {name}"
 
 
 @pytest.mark.slow

@@ -106,6 +106,20 @@ def test_the_figures_of_the_answers_are_those_of_the_samples(samples, capsys):
 
 
 @pytest.mark.slow
+def test_the_answers_about_fights_are_what_compare_says(samples, capsys):
+    main(["compare", "style.safetensors", "character.safetensors", "--json"])
+    report = json.loads(capsys.readouterr().out)
+    assert report["text"][0] in text_of(QUESTIONS)
+    highest = max(abs(block["cosine"]) for block in report["blocks"])
+    assert f"no block has more than {highest:.3f}" in text_of(QUESTIONS)
+    blend = "blend style.safetensors character.safetensors --weights 0.8 0.6 --rank full"
+    main([*blend.split(), "-o", "both.safetensors"])
+    capsys.readouterr()
+    main(["compare", "style.safetensors", "both.safetensors", "--json"])
+    assert json.loads(capsys.readouterr().out)["text"][0] in text_of(QUESTIONS)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [ROOT / "README.md", QUESTIONS], ids=lambda path: path.name)
 def test_python_examples_run(path, samples):
     (code,) = re.findall(r"^    from core import .*\n(?:(?: {4}.*)?\n)+", text_of(path), re.M)

@@ -1,6 +1,9 @@
 """Errors say what kind they are, where they happened and how to go on; all on one line."""
 
+import ast
 import pickle
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -267,3 +270,13 @@ def test_a_kind_that_needs_the_base_model_is_a_file_error(kind):
         blend(tensors, None, Blend((0.5,)))
     check(caught.value)
     assert caught.value.module == "x" and "layers selector" in caught.value.fix
+
+
+def test_messages_name_settings_and_not_options_of_the_command_line():
+    """Nodes show them, too. What is written for a trainer has the trainer's options."""
+    for path in (Path(__file__).parents[2] / "core").rglob("*.py"):
+        if path.parent.name == "cli" or path.name == "trainer_configs.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                assert not re.search(r"(?<![-\w])--[a-z]", node.value), (path, node.value)

@@ -56,8 +56,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(reason)
 
 
-@pytest.fixture(scope="session")
-def pack() -> ModuleType:
+def load_pack() -> ModuleType:
     """The pack's `nodes`, imported the way ComfyUI does it: as part of a package for its folder."""
     if "alloy_pack" not in sys.modules:
         spec = importlib.util.spec_from_file_location(
@@ -68,6 +67,11 @@ def pack() -> ModuleType:
         sys.modules["alloy_pack"] = module
         spec.loader.exec_module(module)
     return importlib.import_module("alloy_pack.nodes")
+
+
+@pytest.fixture(scope="session")
+def pack() -> ModuleType:
+    return load_pack()
 
 
 @pytest.fixture

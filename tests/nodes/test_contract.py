@@ -17,7 +17,7 @@ CONTRACT = Path(__file__).with_name("contract.json")
 def test_saved_workflows_keep_working(nodes: dict[str, Any]) -> None:
     """Node ids, inputs, their types, order, defaults and choices, outputs: append, never change.
 
-    After appending, paste what this test prints into contract.json.
+    After appending, `python -m tests.pin_contracts` writes contract.json.
     """
     now = {name: contract(node) for name, node in nodes.items()}
     assert now == json.loads(CONTRACT.read_text()), json.dumps(now, indent=1)
@@ -37,6 +37,7 @@ def test_everything_is_explained(nodes: dict[str, Any]) -> None:
 
 
 ADVANCED = {
+    "LoraAlloyLoad": {"drop_magnitude", "scale_from_metadata"},
     "LoraAlloyBlend": {
         "block_weights", "balance", "drop_near_zero", "compute_device", "compute_dtype",
         "output_dtype", "spelling",
@@ -46,7 +47,8 @@ ADVANCED = {
     },
     "LoraAlloyLayerAnalysis": {"top_singular_values", "compute_device", "compute_dtype"},
     "LoraAlloyTopBlocks": {"always", "compute_device"},
-    "LoraAlloySave": {"metadata"},
+    "LoraAlloyCompare": {"compute_device", "compute_dtype"},
+    "LoraAlloySave": {"keep_metadata", "metadata"},
 }  # fmt: skip
 
 

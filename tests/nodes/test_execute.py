@@ -42,6 +42,38 @@ def test_load_reads_the_file_with_its_metadata(nodes: dict[str, Any], folders: P
         run(node, lora_name="one.safetensors")
 
 
+def test_load_reads_as_it_is_asked_to(nodes: dict[str, Any], folders: Path) -> None:
+    """What travels is what was asked for: every node that follows reads it without being told."""
+    name = KOHYA.format(0)
+    dora = lora() | {f"{name}.dora_scale": torch.ones(64, 1)}
+    save_file(dora, folders / "loras/dora.safetensors")
+    node, resize = nodes["LoraAlloyLoad"], nodes["LoraAlloyRankResize"]
+    loaded, info = run(node, lora_name="dora.safetensors")
+    assert loaded.keys() == dora.keys() and "DoRA" in info
+    with pytest.raises(ValueError, match="drop_magnitude") as caught:
+        run(resize, lora=loaded, rule={"rule": "fixed rank", "rank": 1})
+    assert "--" not in str(caught.value)
+    loaded, info = run(node, lora_name="dora.safetensors", drop_magnitude=True)
+    assert loaded.name == "dora.safetensors" and "read without the magnitudes" in info
+    assert loaded.keys() == lora().keys()
+    assert all(torch.equal(loaded[key], tensor) for key, tensor in lora().items())
+
+    up, down = torch.ones(6, 2), torch.ones(2, 5)
+    key = "transformer.blocks.0.attn.to_q.lora_{}.weight"
+    settings = {"transformer": {"r": 2, "lora_alpha": 1}}
+    save_file(
+        {key.format("B"): up, key.format("A"): down},
+        folders / "loras/peft.safetensors",
+        {"lora_adapter_metadata": json.dumps(settings["transformer"])},
+    )
+    loaded, info = run(node, lora_name="peft.safetensors")
+    assert "scale_from_metadata" in info and "--" not in info
+    loaded, info = run(node, lora_name="peft.safetensors", scale_from_metadata=True)
+    assert torch.allclose(loaded[key.format("B")] @ loaded[key.format("A")], up @ down / 2)
+    _, again = run(resize, lora=loaded, rule={"rule": "fixed rank", "rank": 2})[:2]
+    assert "scale_from_metadata" not in again
+
+
 def test_blend_adds_with_alpha_and_sign(nodes: dict[str, Any]) -> None:
     first, second = lora(1), lora(2)
     second = {k: t * 0.5 if k.endswith("alpha") else t for k, t in second.items()}
@@ -61,9 +93,9 @@ def test_blend_adds_with_alpha_and_sign(nodes: dict[str, Any]) -> None:
 
 def test_blend_hands_metadata_on_and_does_not_need_it(nodes: dict[str, Any]) -> None:
     core = importlib.import_module("alloy_pack.core")
-    named = core.StateDict(lora(1), {"modelspec.title": "kept"}, "a.safetensors")
+    named = core.StateDict(lora(1), {"modelspec.author": "kept"}, "a.safetensors")
     blended, _ = run(nodes["LoraAlloyBlend"], lora_1=named, lora_2=lora(2))
-    assert blended.metadata["modelspec.title"] == "kept"
+    assert blended.metadata["modelspec.author"] == "kept"
     recipe = json.loads(blended.metadata["lora_alloy"])
     assert [entry["name"] for entry in recipe["inputs"]] == ["a.safetensors", "the LoRA at lora_2"]
     assert blended.name == "blend of a.safetensors and the LoRA at lora_2"
@@ -132,6 +164,7 @@ def test_inputs_may_be_read_only_and_stay_as_they_are(
         ("LoraAlloyRankResize", {"lora": source, "rule": half}),
         ("LoraAlloyLayerAnalysis", {"lora": source, "statistics": "full"}),
         ("LoraAlloyTopBlocks", {"lora": source}),
+        ("LoraAlloyCompare", {"lora_1": source, "lora_2": source}),
         ("LoraAlloySave", {"lora": source, "dtype": "fp16"}),
     ):
         run(nodes[name], **given)
@@ -348,3 +381,28 @@ def test_interrupts_pass_through(bridge: Any) -> None:
     with pytest.raises(memory.InterruptProcessingException):
         bridge.compute(lambda compute: compute.cancelled(), "cpu", torch.float32, [])
     memory.interrupt_current_processing(False)
+
+
+def test_save_says_what_the_widgets_say(
+    nodes: dict[str, Any], folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    core, node = importlib.import_module("alloy_pack.core"), nodes["LoraAlloySave"]
+    told = {"modelspec.trigger_phrase": "old", "ss_output_name": "x", "ss_tag_frequency": "{}"}
+    source = core.StateDict(lora(), told, "a.safetensors")
+    hidden = SimpleNamespace(unique_id=None, prompt={"1": {}}, extra_pnginfo=None)
+    monkeypatch.setattr(node, "hidden", hidden)
+
+    def saved(**given: Any) -> dict[str, str]:
+        return dict(core.load(run(node, lora=source, **given)[0]).metadata)
+
+    first = saved()
+    assert first["ss_output_name"] == "alloy_00001_" and first["prompt"] == '{"1": {}}'
+    assert first["modelspec.trigger_phrase"] == "old"
+    words = {"title": "T", "trigger_words": "a, b", "metadata": "x: y\nss_tag_frequency:"}
+    second = saved(**words)
+    assert (second["modelspec.title"], second["modelspec.trigger_phrase"]) == ("T", "a, b")
+    assert second["x"] == "y" and "ss_tag_frequency" not in second
+    minimal = saved(keep_metadata="minimal")
+    assert minimal.keys() == {"modelspec.trigger_phrase", "ss_output_name"}
+    assert saved(keep_metadata="none") == {}
+    assert saved(keep_metadata="none", title="T") == {"modelspec.title": "T"}

@@ -68,3 +68,22 @@ def test_top_blocks_without_a_rest_or_without_anything(
     other = run(nodes["LoraAlloyLayerAnalysis"], lora=lora(blocks=5))[0]
     with pytest.raises(ValueError, match="the analysis is of another LoRA"):
         run(node, lora=lora(blocks=2), analysis=other, threshold=1.0)
+
+
+def test_compare_says_what_two_loras_are_to_each_other(
+    nodes: dict[str, Any], folders: Path
+) -> None:
+    node, one = nodes["LoraAlloyCompare"], lora()
+    report, weights, chart = run(node, lora_1=one, lora_2=lora(1))
+    assert "* they hardly touch" in report and "| double_blocks.2 |" in report
+    assert [line.split(":")[0] for line in weights.splitlines()] == [
+        "*", *(f"double_blocks.{i}" for i in range(3)),
+    ]  # fmt: skip
+    assert chart.shape == (1, 640, 1024, 3)
+    # What it suggests is what LoRA Blend takes.
+    both = {"lora_1": one, "lora_2": lora(1), "block_weights": weights}
+    assert run(nodes["LoraAlloyBlend"], **both)[0]
+    report, weights, _ = run(node, lora_1=one, lora_2=one, suggest="file")
+    assert "are the same LoRA" in report and weights == "*: 0.5, 0.5"
+    report, _, _ = run(node, lora_1=one, lora_2=lora(1), layers="double_blocks.1")
+    assert "| double_blocks.1 |" in report and "double_blocks.2" not in report

@@ -30,15 +30,41 @@ ROOT = Path(__file__).parents[2]
 SECONDS = 120  # What makes a loop endless counts as noticed.
 
 # The tests that state what a file does, those that notice most first.
-KINDS = ("adapters/test_kinds", "adapters/test_grouping")
-GROUPING = ("adapters/test_grouping", "adapters/test_kinds", "test_bad_input", "reading/test_lora")
+KINDS = ("adapters/test_kinds", "adapters/test_grouping", "algebra/test_kronecker")
+GROUPING = (
+    "adapters/test_adapter",
+    "adapters/test_grouping",
+    "adapters/test_kinds",
+    "test_bad_input",
+    "reading/test_lora",
+    "reading/test_dialects",
+)
 TESTS = {
     "core/algebra/low_rank.py": (
         "algebra/test_low_rank",
+        "algebra/test_update",
+        "algebra/test_randomised",
         "running/test_layout",
         "running/test_output",
+        "running/test_encoding",
+        "edits/test_unchanged",
     ),
-    "core/algebra/randomised.py": ("algebra/test_low_rank",),
+    "core/algebra/update.py": (
+        "algebra/test_update",
+        "adapters/test_kinds",
+        "test_mixtures",
+        "running/test_layout",
+        "edits/test_blend",
+    ),
+    "core/algebra/kronecker.py": ("algebra/test_kronecker", "adapters/test_kinds"),
+    "core/algebra/randomised.py": ("algebra/test_randomised",),
+    "core/algebra/bins.py": (
+        "algebra/test_bins",
+        "insight/test_elements",
+        "merging/test_element_wise",
+    ),
+    "core/algebra/common_space.py": ("algebra/test_common_space", "merging/test_in_space"),
+    "core/algebra/range_finder.py": ("algebra/test_range_finder", "merging/test_merge"),
     "core/algebra/gram.py": ("algebra/test_gram", "algebra/test_low_rank", "algebra/test_lapack"),
     "core/algebra/rank_rules.py": ("algebra/test_rank_rules", "edits/test_resize"),
     "core/adapters/adapter.py": GROUPING,

@@ -50,7 +50,7 @@ from tests.helpers import flux_file, save
 from tests.trust import hostile
 
 QUIET = Compute(workers=1)
-BY_PCA, TO_SIZE = Blend((2.0,), 2, "pca"), RankRule("megabytes", 0.002)
+BY_PCA, TO_SIZE = Blend((2.0,), 2, truncation="pca"), RankRule("megabytes", 0.002)
 ACTIONS: dict[str, Callable[[Path, Path], object]] = {
     "blend": lambda path, other: blend(path, other, Blend((0.5, -1.0), 2), compute=QUIET),
     "blend exactly": lambda path, other: blend(other, path, Blend(rank="full"), compute=QUIET),

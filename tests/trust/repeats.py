@@ -46,7 +46,9 @@ BALANCED = Blend((1.0, -0.5), 5, balance=dyn_weights_proportional())
 EDITS = {
     "blend exactly": lambda a, b, out, how: blend(a, b, Blend((0.5, 0.7), "full"), out, how),
     "blend by svd": lambda a, b, out, how: blend(a, b, Blend((0.5, 0.7), 6), out, how),
-    "blend by pca": lambda a, b, out, how: blend(a, b, Blend((0.5, 0.7), 6, "pca"), out, how),
+    "blend by pca": lambda a, b, out, how: blend(
+        a, b, Blend((0.5, 0.7), 6, truncation="pca"), out, how
+    ),
     "blend balanced": lambda a, b, out, how: blend(a, b, BALANCED, out, how),
     "resize": lambda a, b, out, how: resize(a, RankRule("energy", 0.9), "", out, how),
     "resize to a size": lambda a, b, out, how: resize(

@@ -23,11 +23,17 @@ final_layer.linear
 *final_layer.scale_shift_table
 """
 
+SHAPES = """
+128x2560 768x5120 1024x1024 1024x4096 1024x5120 2048x8 2560x256 2560x512 2560x768 2560x1024 2560x2048 2560x2560 2560x6400 4096x1024 5120x2560 5120x5120 6693x1024 12800x1 12800x2560 15360x2560
+"""  # noqa: E501
+
 FAMILY = Family(
     name="ACE-Step",
     order=240,
     table=TABLE,
+    shapes=SHAPES,
     blocks={"transformer_blocks": (24,)},
     metadata="acestep(?!v?15)",
     prefixes=("",),
+    encoders=("umt5base",),
 )

@@ -20,11 +20,16 @@ final_linear = proj_out
 modF.1 = ~norm_out.linear
 """  # noqa: E501
 
+SHAPES = """
+16x3072 3072x16 3072x256 3072x2048 3072x3072 3072x8192 6144x3072 8192x3072 18432x3072
+"""
 
 FAMILY = Family(
     name="AuraFlow",
     order=130,
     table=TABLE,
+    shapes=SHAPES,
     blocks={"double_layers": (4,), "single_layers": (32,)},
     metadata="aura",
+    encoders=("pile_t5xl",),
 )

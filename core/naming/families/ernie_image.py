@@ -13,11 +13,18 @@ final_norm.linear
 final_linear
 """
 
+SHAPES = """
+128x4096 4096x128 4096x3072 4096x4096 4096x12288 8192x4096 12288x4096 24576x4096
+"""
+
 FAMILY = Family(
     name="ERNIE-Image",
     order=220,
     table=TABLE,
+    shapes=SHAPES,
     blocks={"layers": (36,)},
     metadata="ernie",
     prefixes=("transformer.",),
+    encoders=("ministral3_3b",),
+    lone_encoder=True,
 )

@@ -2,7 +2,7 @@
 
 import re
 
-from ..family import Family
+from ..family import Family, called
 
 TABLE = """
 double_blocks.#.img_attn.qkv = transformer_blocks.#.attn.{to_q,to_k,to_v}
@@ -27,8 +27,8 @@ single_blocks.#.norm.query_norm = single_transformer_blocks.#.attn.norm_q
 single_blocks.#.norm.key_norm = single_transformer_blocks.#.attn.norm_k
 img_in = x_embedder
 txt_in = context_embedder
-time_in.in_layer = time_text_embed.timestep_embedder.linear_1
-time_in.out_layer = time_text_embed.timestep_embedder.linear_2
+time_in.in_layer = time_text_embed.timestep_embedder.linear_1 | ?time_embed.timestep_embedder.linear_1
+time_in.out_layer = time_text_embed.timestep_embedder.linear_2 | ?time_embed.timestep_embedder.linear_2
 vector_in.in_layer = time_text_embed.text_embedder.linear_1
 vector_in.out_layer = time_text_embed.text_embedder.linear_2
 guidance_in.in_layer = time_text_embed.guidance_embedder.linear_1
@@ -43,12 +43,17 @@ WITHOUT_MODULATION = "\n".join(
     line for line in TABLE.splitlines() if not re.search("mod|guidance_in|vector_in|time_in", line)
 )
 
+SHAPES = """
+64x3072 3072x64 3072x256 3072x768 3072x3072 3072x3584 3072x4096 3072x12288 3072x15360 6144x3072 9216x3072 12288x3072 18432x3072 21504x3072
+"""  # noqa: E501
 
 FAMILY = Family(
     name="Flux",
     order=0,
     table=TABLE,
+    shapes=SHAPES,
     blocks={"double_blocks": (19,), "single_blocks": (38,)},
     metadata="flux(?!2)",
     rows_per_column={"single_blocks.#.linear1": 7, "double_blocks.#.img_mlp.0": 4},
+    called=(called("flux1", "flux-1-dev/lora"),),
 )

@@ -2,7 +2,7 @@
 
 import re
 
-from ..family import Family
+from ..family import Family, called
 from .flux import WITHOUT_MODULATION
 
 # Diffusers fuses Flux.2's linear1 as the model does, and names the gated MLPs by their ends.
@@ -23,12 +23,26 @@ final_layer.adaLN_modulation.1 = ~norm_out.linear
 """  # noqa: E501
 )
 
+SHAPES = """
+128x3072 3072x128 3072x256 3072x3072 3072x7680 3072x9216 3072x12288 6144x3072 9216x3072 18432x3072 27648x3072
+128x4096 4096x128 4096x256 4096x4096 4096x12288 4096x16384 8192x4096 12288x4096 24576x4096 36864x4096
+128x6144 6144x128 6144x256 6144x6144 6144x15360 6144x18432 6144x24576 12288x6144 18432x6144 36864x6144 55296x6144
+"""  # noqa: E501
+
+QKV = r"(attn\.qkv|linear1)$"
 
 FAMILY = Family(
     name="Flux.2",
     order=10,
     table=TABLE,
+    shapes=SHAPES,
     blocks={"double_blocks": (5, 8), "single_blocks": (20, 24, 48)},
     metadata="flux2",
     rows_per_column={"single_blocks.#.linear1": 9, "double_blocks.#.img_mlp.0": 6},
+    called=(
+        called("flux_2_dev", "Flux.2-dev/lora", QKV, 6144),
+        called("flux_2_klein_9b", "Flux.2-klein-9b/lora", QKV, 4096),
+        called("flux_2_klein_4b", "Flux.2-klein-4b/lora", QKV, 3072),
+    ),
+    lone_encoder=True,
 )

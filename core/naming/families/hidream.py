@@ -16,11 +16,17 @@ caption_projection.#.linear
 final_layer.{linear,adaLN_modulation.1}
 """
 
+SHAPES = """
+4x2560 64x2560 2560x64 2560x256 2560x2048 2560x2560 2560x3584 2560x4096 2560x6912 3584x2560 5120x2560 6912x2560 15360x2560 30720x2560
+"""  # noqa: E501
+
 FAMILY = Family(
     name="HiDream",
     order=150,
     table=TABLE,
+    shapes=SHAPES,
     blocks={"double_stream_blocks": (16,), "single_stream_blocks": (32,)},
-    metadata="hidream",
+    metadata="hidream(?!o1)",
     prefixes=("lycoris_", "transformer."),
+    encoders=("llama", "t5xxl"),
 )

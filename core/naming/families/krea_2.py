@@ -1,6 +1,6 @@
 """Krea 2."""
 
-from ..family import Family
+from ..family import Family, called
 
 TABLE = """
 blocks.#.attn.{wq,wk,wv,gate} = transformer_blocks.#.attn.{to_q,to_k,to_v,to_gate}
@@ -19,12 +19,19 @@ last.linear = final_layer.linear
 *{blocks.#.mod.lin,last.modulation.lin,last.norm.scale,txtmlp.0.scale}
 """  # noqa: E501
 
+SHAPES = """
+1x12 64x6144 1536x6144 2560x2560 2560x6912 6144x64 6144x256 6144x2560 6144x6144 6144x16384 6912x2560 16384x6144 36864x6144
+"""  # noqa: E501
 
 FAMILY = Family(
     name="Krea 2",
     order=160,
     table=TABLE,
+    shapes=SHAPES,
     blocks={"blocks": (28,)},
     metadata="krea2",
     prefixes=("diffusion_model.", "transformer.", "lycoris_", ""),
+    called=(called("krea2", ""),),
+    encoders=("qwen3vl_4b",),
+    lone_encoder=True,
 )

@@ -13,11 +13,18 @@ time_caption_embed.caption_embedder.{0,1}
 norm_out.{linear_1,linear_2}
 """
 
+SHAPES = """
+64x2520 840x2520 1024x256 1024x1024 2520x64 2520x1024 2520x2048 2520x2520 2520x10240 10080x1024 10240x2520
+"""  # noqa: E501
+
 FAMILY = Family(
     name="OmniGen2",
     order=190,
     table=TABLE,
+    shapes=SHAPES,
     blocks={"layers": (32,)},
     metadata="omnigen2",
     prefixes=("",),
+    encoders=("qwen25_3b",),
+    lone_encoder=True,
 )

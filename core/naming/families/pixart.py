@@ -21,11 +21,17 @@ final_layer.linear = proj_out
 *final_layer.scale_shift_table = scale_shift_table
 """
 
+SHAPES = """
+32x1152 384x256 384x384 1152x4 1152x256 1152x1152 1152x4096 1152x4608 2304x1152 3456x1152 4608x1152 6912x1152
+"""  # noqa: E501
+
 FAMILY = Family(
     name="PixArt",
     order=140,
     table=TABLE,
+    shapes=SHAPES,
     blocks={"blocks": (28,)},
     metadata="pixart",
     prefixes=("transformer.", "base_model.model.", "unet.base_model.model."),
+    encoders=("t5xxl",),
 )

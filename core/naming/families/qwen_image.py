@@ -1,6 +1,6 @@
 """Qwen-Image."""
 
-from ..family import Family
+from ..family import Family, called
 
 TABLE = """
 transformer_blocks.#.attn.{to_q,to_k,to_v,to_out.0}
@@ -13,15 +13,24 @@ txt_in
 txt_norm
 time_text_embed.timestep_embedder.linear_1
 time_text_embed.timestep_embedder.linear_2
+time_text_embed.addition_t_embedding
 norm_out.linear
 proj_out
+"""
+
+SHAPES = """
+2x3072 64x3072 3072x64 3072x256 3072x3072 3072x3584 3072x12288 6144x3072 12288x3072 18432x3072
 """
 
 FAMILY = Family(
     name="Qwen-Image",
     order=40,
     table=TABLE,
+    shapes=SHAPES,
     blocks={"transformer_blocks": (60,)},
     metadata="qwenimage",
     prefixes=("", "transformer.", "lycoris_"),
+    called=(called("qwen_image", "Qwen-Image/lora"),),
+    encoders=("qwen25_7b",),
+    lone_encoder=True,
 )

@@ -1,6 +1,6 @@
 """SD3."""
 
-from ..family import Family
+from ..family import Family, called
 
 TABLE = """
 joint_blocks.#.x_block.attn.qkv = transformer_blocks.#.attn.{to_q,to_k,to_v}
@@ -32,11 +32,18 @@ final_layer.linear = proj_out
 final_layer.adaLN_modulation.1 = ~norm_out.linear
 """
 
+SHAPES = """
+64x1536 1536x16 1536x256 1536x1536 1536x2048 1536x4096 1536x6144 3072x1536 4608x1536 6144x1536 9216x1536 13824x1536
+64x2432 2432x16 2432x256 2432x2048 2432x2432 2432x4096 2432x9728 4864x2432 7296x2432 9728x2432 14592x2432
+"""  # noqa: E501
+
 FAMILY = Family(
     name="SD3",
     order=50,
     table=TABLE,
+    shapes=SHAPES,
     blocks={"joint_blocks": (24, 38)},
     metadata="sd3|stablediffusion(v)?3",
     prefixes=("transformer.", "base_model.model.", "lora_transformer_", "lycoris_"),
+    called=(called("", "stable-diffusion-3-5-large/lora", r"attn2?\.qkv$", 2432),),
 )

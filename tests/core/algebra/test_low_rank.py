@@ -3,30 +3,11 @@
 import pytest
 import torch
 
-from core import Dense, LowRank
-from core.algebra.randomised import randomised
-from core.algebra.update import total
-from tests.helpers import best_error, error, randn, tall
+from core import LowRank
+from tests.core.products import exact, factors, spectrum_of
+from tests.helpers import best_error, error, tall
 
 SHAPES = [(12, 7), (7, 12), (9, 9), (40, 3), (3, 40)]
-
-
-def factors(out=12, inner=9, rank=4, seed=0, dtype=torch.float32) -> LowRank:
-    up, down = randn((out, rank), seed, "up"), randn((rank, inner), seed, "down")
-    return LowRank.of(up.to(dtype), down.to(dtype), (out, inner))
-
-
-def exact(update: LowRank) -> torch.Tensor:
-    return update.up.double() @ update.down.double()
-
-
-def spectrum_of(values, out=20, inner=15, seed=0, dtype=torch.float32) -> LowRank:
-    """A product whose singular values are these."""
-    values = torch.tensor(values, dtype=torch.float64)
-    left = torch.linalg.qr(randn((out, len(values)), seed, "l").double()).Q
-    right = torch.linalg.qr(randn((inner, len(values)), seed, "r").double()).Q
-    root = values.sqrt()
-    return LowRank.of((left * root).to(dtype), (root[:, None] * right.T).to(dtype), (out, inner))
 
 
 def test_sum_is_the_sum_of_the_products():
@@ -53,49 +34,6 @@ def test_balanced_columns_are_as_long_as_their_rows():
     assert (ratio > 0.49).all() and (ratio < 2.01).all()
     assert torch.equal(exact(balanced), exact(update))  # Powers of two round nothing.
     assert torch.isfinite(balanced.up).all() and torch.isfinite(balanced.down).all()
-
-
-@pytest.mark.parametrize("stored", ["factors", "dense"])
-def test_rows_padding_and_rolling_act_on_rows(stored):
-    update = factors(10, 6)
-    full = exact(update).float()
-    kept = update if stored == "factors" else Dense(full)
-
-    def entries(result):
-        return exact(result).float() if stored == "factors" else result.values
-
-    assert torch.equal(entries(kept.rows(2, 5)), full[2:5])
-    padded = entries(kept.padded(1, 2))
-    assert torch.equal(padded[1:-2], full)
-    assert not padded[0].any() and not padded[-2:].any()
-    assert torch.equal(entries(kept.rolled()), torch.cat([full[5:], full[:5]]))
-    assert kept.rows(2, 5).shape[0] == 3 and kept.padded(1, 2).shape[0] == 13
-
-
-@pytest.mark.parametrize("shape", [(6, 4), (4, 6), (4, 3, 3, 3), (1, 5)])
-def test_a_dense_update_is_exactly_a_product(shape):
-    values = randn(shape)
-    product = Dense(values).low_rank()
-    assert product.shape == shape
-    assert torch.equal(product.dense(), values.flatten(1))
-    assert product.rank == min(shape[0], values[0].numel())
-
-
-@pytest.mark.parametrize("shape", [(5,), ()])
-def test_a_dense_vector_or_number_is_a_column(shape):
-    values = randn(shape) if shape else torch.tensor(2.5)
-    assert torch.equal(Dense(values).matrix, values.reshape(-1)[:, None])
-    assert torch.equal(Dense(values).low_rank().dense(), values.reshape(-1)[:, None])
-    assert torch.equal(Dense(values).rows(0, 1).values, values.reshape(-1)[:1])
-
-
-def test_total_of_mixed_kinds_is_dense_and_keeps_the_kernel():
-    product = LowRank.of(randn((6, 2)), randn((2, 4)), (6, 4))
-    values = randn((6, 4, 1, 1))
-    mixed = total([product, Dense(values)])
-    assert isinstance(mixed, Dense) and mixed.shape == (6, 4, 1, 1)
-    assert error(mixed.values.flatten(1), exact(product) + values.flatten(1).double()) < 1e-6
-    assert isinstance(total([product, product]), LowRank)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -226,24 +164,3 @@ def test_tiles_are_the_rows_from_top_to_bottom(elements, height):
     tiles = [tile.clone() for tile in update.tiles(elements)]
     assert torch.allclose(torch.cat(tiles), update.dense())
     assert {len(tile) for tile in tiles[:-1]} <= {height} and len(tiles[-1]) <= height
-
-
-def sketched(update, rank, seed=0, oversampling=4, power=2):
-    generator = torch.Generator().manual_seed(seed)
-    return randomised(update, rank, oversampling, power, generator)
-
-
-def test_randomised_svd_is_near_the_optimum_and_seeded():
-    update = spectrum_of([2.0**-i for i in range(12)], 40, 30)
-    full = exact(update)
-    first = sketched(update, 4)
-    assert error(exact(first.truncated(4)), full) < 1.01 * best_error(full, 4)
-    again, other = sketched(update, 4), sketched(update, 4, seed=1)
-    assert torch.equal(first.svd.values, again.svd.values)
-    assert torch.equal(first.truncated(4).up, again.truncated(4).up)
-    assert not torch.equal(first.svd.values, other.svd.values)
-
-
-def test_randomised_svd_is_exact_once_the_sketch_covers_the_rank():
-    update = factors(30, 20, 5)
-    assert error(exact(sketched(update, 3).truncated(5)), exact(update)) < 1e-5

@@ -45,7 +45,7 @@ def test_commands_and_options_are_those_of_the_contract():
 
 
 # Objects whose keys are names of tensors, modules or other people's metadata.
-NAMED = {"carried", "dropped", "other_tensors", "left_out", "metadata"}
+NAMED = {"carried", "dropped", "other_tensors", "left_out", "metadata", "not_measured"}
 
 
 def keys(value, name=""):
@@ -64,24 +64,37 @@ JSON_COMMANDS = {
     "analyze": "analyze A",
     "top-blocks": "top-blocks A -o O.safetensors --force --rest R.safetensors --threshold 0.5 "
     "--trainer kohya",
+    "compare": "compare A B --suggest block",
+    "distance": "distance A D",
     "blend": "blend A B --layers -*modulation* -o O.safetensors --force --verify",
     "resize": "resize A --rank 2 -o O.safetensors --force",
     "select": "select A --layers double_blocks -o O.safetensors --force --rest R.safetensors",
     "convert": "convert A --spelling generic -o O.safetensors --force",
     "verify": "verify A --inputs A B --weights 1 0",
+    "metadata": "metadata A -o O --title x",
+    "recipe": "recipe M",
 }
+
+
+def write_files(where: Path) -> None:
+    """What the commands above work on."""
+    odd = {"odd": torch.ones(2)}
+    save(flux_file("kohya") | odd, where / "A", {"title": "x"})
+    save(flux_file("diffusers", seed=1) | lora("x.y", pair=KOHYA, alpha=1), where / "B")
+    (where / "D").mkdir()
+    save(flux_file("diffusers", seed=1), where / "D/B.safetensors")
+    assert main(["blend", str(where / "A"), "--weights", "0.5", "-o", str(where / "M")]) == 0
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    odd = {"odd": torch.ones(2)}
-    save(flux_file("kohya") | odd, tmp_path / "A", {"title": "x"})
-    save(flux_file("diffusers", seed=1) | lora("x.y", pair=KOHYA, alpha=1), tmp_path / "B")
+    write_files(tmp_path)
     monkeypatch.chdir(tmp_path)
 
 
 @pytest.mark.parametrize("command", JSON_COMMANDS)
 def test_json_has_the_keys_of_the_contract(folder, capsys, command):
+    capsys.readouterr()
     assert main([*JSON_COMMANDS[command].split(), "--json"]) == 0
     found = keys(json.loads(capsys.readouterr().out))
     assert found == CONTRACT["json"].get(command), json.dumps({command: found}, indent=1)

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 import core.cli.common as common
 from core import Blend, LoraError, Output, blend, select
 from core.edits.verify import check
-from tests.core.cli.test_commands import ALL, cli
+from tests.core.cli.test_edits import ALL, cli
 from tests.helpers import everything, files_in, flux_file, lora_file, save
 from tests.marks import one_in
 

@@ -1,4 +1,7 @@
-"""Blend == w1 * dW1 + w2 * dW2, for every way to store a LoRA."""
+"""Blend == w1 * dW1 + w2 * dW2, for every way to store a LoRA.
+
+Also of mixture.py, cutting.py, edit.py: they are a blend in parts, and what resize shares with it.
+"""
 
 import pytest
 import torch
@@ -253,7 +256,7 @@ def test_a_difference_and_a_lora_of_one_weight_add_up(shape, swap):
 def test_paths_and_state_dicts_agree_and_repeat_bit_for_bit(tmp_path, rank, method):
     first, second = mixed(KOHYA, 1), mixed(PEFT, 2)
     paths = [save(first, tmp_path / "a.safetensors"), save(second, tmp_path / "b.safetensors")]
-    settings = {"rank": rank, "method": method}
+    settings = {"rank": rank, "truncation": method}
     memory = blended(first, second, 0.6, 0.7, **settings).lora
     assert same_bits(memory, blended(*paths, 0.6, 0.7, **settings).lora)
     outputs = []

@@ -42,62 +42,6 @@ def test_layers_chooses_the_modules_and_names_the_rest(layers, expected):
     assert result.report.dropped == dict.fromkeys(set(NAMES) - set(expected), "not selected")
 
 
-@pytest.mark.parametrize(
-    "text, expected",
-    [
-        ("", [1, 2]),
-        ("blocks.1: 0.5, 3", [0.5, 6]),
-        ("blocks.1: 0.5", [0.5, 1]),
-        ("blocks.1: -1, 1", [-1, 2]),
-        ("*: 3\nblocks.1: 0.5, 1", [0.5, 2]),
-        ("blocks.1: 0.5, 1\n*: 3", [3, 6]),  # the last line that fits counts
-        ("blocks.0: 7; blocks.0-5.attn: 1, 0.25;", [1, 0.5]),
-        ("\n  blocks.1 :  0.5 , 3 \n\n", [0.5, 6]),
-    ],
-)
-def test_block_weights_are_multiplied_onto_the_weights(text, expected):
-    found = weights_of(blended(weights=(1.0, 2.0), block_weights=text))
-    assert found["blocks.1.attn"] == expected
-    if "*" not in text:
-        assert found["blocks.10.attn"] == [1, 2]
-
-
-def test_a_block_weight_of_zero_leaves_the_module_to_the_other_file():
-    found = weights_of(blended(block_weights="blocks.0: 0, 1; *.mlp: 0"))
-    assert found == {NAMES[0]: [0, 1], NAMES[2]: [1, 1], NAMES[3]: [1, 1]}
-
-
-@pytest.mark.parametrize(
-    "text, message",
-    [
-        ("blocks.0", "must read"),
-        ("blocks.0:", "must read"),
-        ("blocks.0: one", "must read"),
-        ("blocks.0: 1, 2, 3", "must read"),
-        ("0.5, 0.5", "must read"),
-        ("blocks.5: 1", "'blocks.5' matches no layer"),
-        ("blocks.0: nan", "finite"),
-        ("blocks.0: 1, inf", "finite"),
-    ],
-)
-def test_block_weights_that_cannot_be_read_are_refused(text, message):
-    with pytest.raises(LoraError, match=message):
-        blended(block_weights=text)
-
-
-def test_a_rule_of_ones_own_sees_every_module_and_its_names():
-    seen = {}
-
-    def rule(name, raws):
-        seen[name] = list(raws)
-        return 2.0, 0.5
-
-    second = {"diffusion_model." + key: tensor for key, tensor in SECOND.items()}
-    found = weights_of(blend(FIRST, second, Blend(rank="full"), block_rule=rule))
-    assert set(found.values().__iter__().__next__()) == {2.0, 0.5}
-    assert seen == {name: [name, "diffusion_model." + name] for name in NAMES}
-
-
 def test_balance_weighs_the_files_by_their_spectral_norms():
     second = {key: t for key, t in SECOND.items() if "mlp" not in key}
     result = blended(second=second, weights=(1.0, -0.5), balance=dyn_weights_proportional(2.0))
@@ -123,7 +67,7 @@ def test_pca_is_near_the_optimum_seeded_and_says_what_it_kept():
     exact = weighted(*files, 1, 1)
 
     def run(**settings):
-        return blended(*files, rank=6, method="pca", **settings)
+        return blended(*files, rank=6, truncation="pca", **settings)
 
     result = run()
     for row in result.report.modules:
@@ -138,8 +82,8 @@ def test_pca_is_near_the_optimum_seeded_and_says_what_it_kept():
 
 
 def test_pca_without_truncation_is_exact():
-    assert_close(dense(blended(method="pca", rank=50).lora), weighted(FIRST, SECOND, 1, 1))
-    assert_close(dense(blended(method="pca").lora), weighted(FIRST, SECOND, 1, 1))
+    assert_close(dense(blended(truncation="pca", rank=50).lora), weighted(FIRST, SECOND, 1, 1))
+    assert_close(dense(blended(truncation="pca").lora), weighted(FIRST, SECOND, 1, 1))
 
 
 @pytest.mark.parametrize(
@@ -147,7 +91,7 @@ def test_pca_without_truncation_is_exact():
     [
         {"rank": 0},
         {"rank": -4},
-        {"method": "ties"},
+        {"method": "magic"},
         {"weights": (float("nan"), 1.0)},
         {"weights": (1.0, float("-inf"))},
         {"oversampling": -1},

@@ -1,11 +1,9 @@
 """Top blocks: what is kept and what is removed are the original together, to the bit."""
 
-import sys
-
 import pytest
 import torch
 
-from core import LoraError, Output, analyze_lora, choose_blocks, select, top_blocks
+from core import LoraError, Output, choose_blocks, select, top_blocks
 from tests.helpers import files_in, lora_file, randn, same_bits, save
 
 NAMES = {
@@ -76,14 +74,6 @@ def test_files(tmp_path):
     assert rest is None and kept.lora.exists()
     again, _ = select(kept.lora, "double_blocks.1")
     assert sorted(names(again)) == BLOCK_1
-
-
-def test_an_analysis_saves_measuring_again(monkeypatch):
-    table = analyze_lora(sample(), statistics="spectral")
-    monkeypatch.setattr(sys.modules[choose_blocks.__module__], "analyze_lora", None)
-    choice = choose_blocks(sample(), 0.7, "energy", analysis=table)
-    assert choice.blocks == ("double_blocks.1",)
-    assert choice.text[0].startswith("70 % of the energy sits in 1 of 4 blocks")
 
 
 def test_blocks_that_cannot_be_measured_stay():

@@ -71,9 +71,6 @@ def qwen() -> pd.DataFrame:
 @pytest.mark.slow
 @pytest.mark.parametrize("pattern", [None, QWEN])
 def test_the_notebooks_published_example(qwen, pattern):
-    def number(block):
-        return int(str(block).removeprefix("transformer_blocks."))
-
     strongest = qwen.sort_values("dW.svd.spectral_norm", ascending=False).head(2)
     assert list(strongest["layer"]) == [
         "transformer_blocks.9.txt_mod.1",
@@ -82,12 +79,12 @@ def test_the_notebooks_published_example(qwen, pattern):
     assert list(strongest["dW.svd.spectral_norm"]) == pytest.approx([25.80, 22.89])
     blocks, layers = block_importance_from_softmax(qwen, pattern=pattern)
     assert len(blocks) == 60 and len(layers) == 840
-    assert number(blocks["block"][0]) == 9
+    assert blocks["block"][0] == 9
     assert blocks["block_importance"][0] == pytest.approx(0.9325, abs=2e-5)
     ninety = top_blocks_by_threshold(qwen, 0.90, pattern=pattern)
-    assert [number(b) for b in ninety["block"]] == [9]
+    assert list(ninety["block"]) == [9]
     most = top_blocks_by_threshold(qwen, 0.99, pattern=pattern)
-    assert [number(b) for b in most["block"]] == [9, 33, 37, 30]
+    assert list(most["block"]) == [9, 33, 37, 30]
     assert most["cumulative"].is_monotonic_increasing and most["cumulative"].iloc[-1] >= 0.99
 
 
@@ -95,7 +92,9 @@ def test_the_notebooks_published_example(qwen, pattern):
 def test_the_tables_have_the_notebooks_columns(qwen):
     blocks, layers = block_importance_from_softmax(qwen, pattern=QWEN)
     assert list(blocks) == ["block", "block_importance", "layers", "max_norm", "mean_norm"]
-    assert list(layers) == ["layer", "norm", "block", "softmax_norm"]
+    # The column keeps its name and the table its order.
+    assert list(layers) == ["layer", "dW.svd.spectral_norm", "block", "softmax_norm"]
+    assert list(layers["layer"]) == list(qwen["layer"])
     assert blocks["block_importance"].sum() == pytest.approx(1)
     assert layers["softmax_norm"].sum() == pytest.approx(1)
     first = blocks.iloc[0]
@@ -109,7 +108,8 @@ def test_the_layers_of_the_top_blocks(qwen):
     blocks, layers = top_blocks_by_threshold(qwen, 0.99, return_layers=True)
     assert len(layers) == 4 * 14
     assert set(layers["block"]) == set(blocks["block"])
-    assert layers["layer"][0] == "transformer_blocks.9.txt_mod.1"
+    wanted = [x for x in qwen["layer"] if x.split(".")[1] in ("9", "33", "37", "30")]
+    assert list(layers["layer"]) == wanted
 
 
 def test_a_table_of_layers_and_norms_is_enough():
@@ -119,9 +119,24 @@ def test_a_table_of_layers_and_norms_is_enough():
             "s": [1.0, 2.0, 9.0],
         }
     )
-    blocks, _ = block_importance_from_softmax(norms, "name", "s")
+    blocks, layers = block_importance_from_softmax(norms, "name", "s")
     assert list(blocks["block"]) == ["single_blocks.0", "double_blocks.0"]
     assert blocks["block_importance"][0] == pytest.approx(1 / (1 + math.exp(-1)))
+    assert list(layers) == ["name", "s", "block", "softmax_norm"]
+    assert list(layers["name"]) == list(norms["name"][:2])
+
+
+def test_blocks_of_one_container_are_called_by_their_numbers():
+    names = {f"transformer_blocks.{i}.attn.to_q": 1.0 + i for i in (3, 11)}
+    table = analyze_lora(with_norms(names | {"proj_out": 5.0}), statistics="norms")
+    blocks, layers = block_importance_from_softmax(table)
+    assert list(blocks["block"]) == [11, 3] and list(layers["block"]) == [3, 11]
+    assert list(top_blocks_by_threshold(table, 0.5)["block"]) == [11]
+    # Everything else goes by names, with which a selector can do something.
+    assert list(importance_table(table)["block"]) == [
+        "double_blocks.11",
+        "double_blocks.3",
+    ]
 
 
 def test_double_and_single_blocks_never_mix():
@@ -178,7 +193,7 @@ def test_energy_is_the_share_of_squares_and_does_not_depend_on_the_scale():
         scaled = {name: scale * norm for name, norm in norms.items()}
         blocks, layers = block_importance_from_energy(analyze_lora(with_norms(scaled)))
         assert list(blocks["block_importance"]) == pytest.approx([160 / 169, 9 / 169])
-        assert list(layers["energy_share"]) == pytest.approx([144 / 169, 16 / 169, 9 / 169])
+        assert list(layers["energy_share"]) == pytest.approx([9 / 169, 16 / 169, 144 / 169])
 
 
 def test_zero_loras_have_equal_shares():

@@ -1,5 +1,6 @@
 """The dynamic weights: formulas by hand, and what all of them share."""
 
+import itertools
 from math import exp
 
 import pytest
@@ -49,8 +50,6 @@ def test_a_file_that_lacks_the_layer_leaves_it_to_the_other(make):
     rule = make()
     assert rule("layer", None, None) == (1.0, 1.0)
     expected = 1.0 if make is softmax_spectral_weight_fn else 1 / 4
-    if "floor" not in str(make.__defaults__) and make in (softmax_spectral_weight_fn,):
-        assert rule("layer", 4.0, None) == (1.0, 0.0)
     assert rule("layer", 4.0, None) == pytest.approx((expected, 0.0))
     assert rule("layer", None, 4.0) == pytest.approx((0.0, expected))
 
@@ -78,6 +77,76 @@ def test_softmax_by_hand():
 def test_the_floor_of_a_softmax_is_a_least_share():
     w1, w2 = softmax_spectral_weight_fn(floor=0.1)("layer", 50.0, 0.0)
     assert (w1, w2) == pytest.approx((1 / 1.1, 0.1 / 1.1))
+
+
+GRID = list(itertools.product([None, 0.0, 1e-6, 0.3, 1.0, 5.0, 40.0], repeat=2))
+
+
+def notebook(shares, s1, s2, target):
+    """The notebook's description: shares of the two, then the weighted norms add up to a target."""
+    if s1 is None and s2 is None:
+        return 1.0, 1.0
+    w1, w2 = (1.0, 0.0) if s2 is None else (0.0, 1.0) if s1 is None else shares(s1, s2)
+    whole = w1 + w2
+    strength = (w1 * (s1 or 0) + w2 * (s2 or 0)) / whole
+    scale = target / strength if strength else 1.0
+    return w1 / whole * scale, w2 / whole * scale
+
+
+def sigmoid(x):
+    return 1 / (1 + exp(-x))
+
+
+@pytest.mark.parametrize("floor", [0.0, 0.02, 0.3])
+@pytest.mark.parametrize("temperature", [0.7, 1.0, 4.0])
+def test_the_softmax_of_the_notebook_on_a_grid_of_norms(floor, temperature):
+    plain = softmax_spectral_weight_fn(temperature, floor)
+    rescaled = dyn_weights_softmax(2.0, temperature, floor)
+    for s1, s2 in GRID:
+
+        def shares(s1, s2):
+            p = sigmoid((s1 - s2) / temperature)
+            pair = max(p, floor), max(1 - p, floor)
+            return pair[0] / sum(pair), pair[1] / sum(pair)
+
+        assert rescaled("layer", s1, s2) == pytest.approx(notebook(shares, s1, s2, 2.0)), (s1, s2)
+        if s1 is None and s2 is None:
+            wanted = 1.0, 1.0
+        elif s1 is None or s2 is None:  # e ** -infinity, floored and renormalised
+            wanted = 1 / (1 + floor), floor / (1 + floor)
+            wanted = wanted if s2 is None else wanted[::-1]
+        else:
+            wanted = shares(s1, s2)
+        assert plain("layer", s1, s2) == pytest.approx(wanted), (s1, s2)
+
+
+@pytest.mark.parametrize("floor", [0.0, 0.02, 0.3, 2.0])
+@pytest.mark.parametrize("bias", [0.0, 1.5, -0.5])
+def test_the_sigmoid_of_the_notebook_on_a_grid_of_norms(floor, bias):
+    rule = dyn_weights_margin_sigmoid(1.5, 2.0, bias, floor)
+    for s1, s2 in GRID:
+
+        def shares(s1, s2):
+            p = sigmoid((max(s1, floor) - max(s2, floor) + bias) / 2.0)
+            return p, 1 - p
+
+        assert rule("layer", s1, s2) == pytest.approx(notebook(shares, s1, s2, 1.5)), (s1, s2)
+
+
+@pytest.mark.parametrize("floor", [0.02, 0.3])
+@pytest.mark.parametrize("p", [1.0, 0.5])
+def test_the_powers_of_the_notebook_on_a_grid_of_norms(floor, p):
+    power = dyn_weights_powerlaw(1.5, p, floor)
+    for s1, s2 in GRID:
+
+        def shares(s1, s2):
+            return max(s1, floor) ** p, max(s2, floor) ** p
+
+        wanted = notebook(shares, s1, s2, 1.5)
+        assert power("layer", s1, s2) == pytest.approx(wanted), (s1, s2)
+        if p == 1:
+            proportional = dyn_weights_proportional(1.5, floor)
+            assert proportional("layer", s1, s2) == pytest.approx(wanted), (s1, s2)
 
 
 def test_proportional_by_hand():

@@ -97,7 +97,9 @@ def test_meanings(family, raw, canonical):
         ("text_encoder_2.encoder.block.9.layer.1.DenseReluDense.wo", "t5xxl.transformer.encoder.block.9.layer.1.DenseReluDense.wo"),
         ("text_encoders.t5xxl.transformer.encoder.block.9.layer.1.layer_norm", "t5xxl.transformer.encoder.block.9.layer.1.layer_norm"),
         ("text_encoders.transformer.encoder.block.0.layer.0.SelfAttention.q", "t5xxl.transformer.encoder.block.0.layer.0.SelfAttention.q"),
-        ("text_encoders.qwen25_7b.transformer.model.layers.0.self_attn.q_proj", "qwen25_7b.transformer.model.layers.0.self_attn.q_proj"),
+        ("text_encoders.qwen25_7b.transformer.model.layers.0.self_attn.q_proj", "language_model.transformer.model.layers.0.self_attn.q_proj"),
+        ("text_encoders.transformer.model.layers.0.self_attn.q_proj", "language_model.transformer.model.layers.0.self_attn.q_proj"),
+        ("lora_te_layers_0_self_attn_q_proj", "language_model.transformer.model.layers.0.self_attn.q_proj"),
     ],
 )  # fmt: skip
 def test_text_encoders(raw, canonical):
@@ -274,5 +276,5 @@ def test_names_of_text_encoders_that_comfyui_does_not_read_are_said(raw, read):
 def test_names_that_comfyui_does_not_read_are_said():
     names = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
     (note,) = Lora(StateDict(lora(names, (8, 4), 2))).notes
-    assert names in note and "1 of 1 modules" in note and "--spelling" in note
+    assert names in note and "1 of 1 modules" in note and "spelling generic" in note
     assert Lora(StateDict(lora("unet.down_blocks.0.resnets.0.conv1", (8, 4), 2))).notes == []

@@ -2,6 +2,8 @@
 
 The oracle is a miniature Flux (tests/helpers.py) whose weights are patched the way ComfyUI does:
 whole weights by kohya and generic names, row slices by diffusers names, one of them swapped.
+
+Also of part_sizes.py: every fused weight here is cut by it.
 """
 
 from itertools import product
@@ -9,7 +11,7 @@ from itertools import product
 import pytest
 import torch
 
-from core import Blend, LoraError, Output, blend, convert, resize, verify
+from core import Blend, LoraError, Output, StateDict, blend, convert, resize, verify
 from core.algebra.rank_rules import RankRule
 from tests.helpers import (
     FLUX_SHAPES,
@@ -202,6 +204,7 @@ def test_a_weight_is_written_whole_where_rows_of_it_have_no_name_of_their_own():
     single = "transformer.single_transformer_blocks.0.attn."
     one = lora(f"{single}to_q", (H, H), seed=1) | lora(f"{single}to_k", (H, H), seed=2)
     two = lora("diffusion_model.single_blocks.0.linear1", (9 * H, H), seed=3)
+    two = StateDict(two, {"modelspec.architecture": "flux2"})
     result = blend(one, two, Blend((1.0, 2.0), "full")).lora
     exact = 2 * dense(two)["diffusion_model.single_blocks.0.linear1"]
     exact[: 2 * H] += torch.cat([dense(one)[f"{single}to_{part}"] for part in "qk"])

@@ -3,10 +3,8 @@
 import json
 
 from core import Blend, Output, RankRule, blend, resize, verify
-from core.insight.info import blocks, describe, summary
-from core.reading.lora import Lora
 from core.running.report import markdown_table
-from tests.helpers import KOHYA, StateDict, lora, lora_file, randn
+from tests.helpers import KOHYA, lora, lora_file, randn
 
 NAMES = [f"lora_unet_double_blocks_{i}_img_attn_proj" for i in (0, 1)]
 FIRST = lora_file(NAMES, KOHYA, alpha=2.0) | {"table": randn((3,))}
@@ -76,17 +74,6 @@ def test_ranks_of_a_mixed_file_are_a_range():
     assert "rank 2 to 6" in lines[0]
     differences = {"x.diff": randn((4, 4))}
     assert "rank none" in blend(differences, None, Blend((0.5,), "full")).report.summary()[0]
-
-
-def test_info_counts_what_is_in_a_file():
-    tensors = StateDict(FIRST | SECOND | {NAMES[0] + ".diff_b": randn((16,))})
-    tensors.metadata = {"ss_output_name": "mine", "secret": "not shown"}
-    text = "\n".join(summary(Lora(tensors)))
-    for words in ("Flux", "modules: 4", "LoRA (3), bias (1)", "ss_output_name: mine"):
-        assert words in text
-    assert "other tensors: 1, for example table" in text and "secret" not in text
-    assert blocks(Lora(tensors)) == "double_blocks (2), single_blocks (1)"
-    assert json.loads(json.dumps(describe(Lora(tensors))))["spelling"] == "kohya"
 
 
 def test_where_the_result_went_is_said(tmp_path):

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from core import Blend, Cancelled, Compute, LoraError, blend, choose_device
-from core.algebra.cached import cached_property
 from core.running.stream import stream
 from tests.helpers import lora_file, same_bits
 
@@ -161,7 +160,7 @@ def test_other_errors_on_the_card_come_out():
 
 def test_results_do_not_depend_on_the_number_of_workers():
     first, second = (lora_file("abcdefg", seed=seed, shape=(40, 30)) for seed in (1, 2))
-    for settings in (Blend(rank=3), Blend(rank=3, method="pca"), Blend(rank="full")):
+    for settings in (Blend(rank=3), Blend(rank=3, truncation="pca"), Blend(rank="full")):
         results = [
             blend(first, second, settings, compute=Compute(workers=workers)).lora
             for workers in (1, 2, 5)
@@ -185,17 +184,3 @@ def test_a_device_that_is_not_there_is_refused(name):
 def test_the_cpu_is_always_there():
     assert choose_device("cpu") == torch.device("cpu")
     assert choose_device("auto").type in ("cpu", "cuda")
-
-
-def test_one_module_does_not_wait_for_another_ones_decomposition():
-    both = threading.Barrier(2)
-
-    class Slow:
-        @cached_property
-        def value(self):
-            both.wait(timeout=10)  # Passes only while two instances compute at once.
-            return object()
-
-    slow = [Slow(), Slow()]
-    first = list(stream(slow, repr, lambda item, _: item.value, Compute(workers=2)))
-    assert first == [item.value for item in slow]

@@ -1,14 +1,21 @@
-"""The command line when something is wrong: exit status, one line that says what, and help."""
+"""The command line when something is wrong: exit status, one line that says what, and help.
+
+Also of common.py: options, errors and output that all commands share.
+"""
 
 import os
 import signal
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from core.cli.main import main, terminable
 from tests.helpers import KOHYA, files_in, lora_file, save
 from tests.marks import one_in
+
+ROOT = Path(__file__).parents[3]
 
 NAMES = ["blocks.0.attn", "blocks.0.mlp", "blocks.1.attn"]
 
@@ -131,3 +138,11 @@ def test_signals_that_end_a_program_end_it_cleanly(name):
             signal.raise_signal(number)
     finally:
         signal.signal(number, before)
+
+
+@pytest.mark.slow
+def test_python_m_core_is_the_command_line(folder):
+    run = [sys.executable, "-m", "core", "info", str(folder / "gone")]
+    result = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 1 and result.stdout == ""
+    assert result.stderr.startswith("lora-alloy: ") and "Traceback" not in result.stderr

@@ -1,0 +1,306 @@
+"""The command that tells how a file was made, as commands that make it again: recipe."""
+
+import argparse
+import re
+import shlex
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from ..algebra.rank_rules import AUTO, FULL
+from ..errors import FileError, SettingError
+from ..quoting import terminal
+from ..reading.lora import Lora
+from ..running.provenance import read_recipe
+from ..storage.files import FileTensors
+from .common import add_command, json_option, line, print_json
+from .outputs import LORA, claim, force_option
+
+# A recipe is text that came with a file: it chooses among these, and says nothing of files.
+COMMANDS = ("blend", "resize", "select", "convert")
+NOT_A_SETTING = {"output", "rest", "json", "verify", "preview", "device", "help", "force"}
+FOUND, MISSING, OTHER, UNKNOWN = "found", "missing", "another file", "found, no hash to check"
+
+
+def add(commands: Any, program: Callable[[Sequence[str]], int]) -> None:
+    parser = add_command(
+        commands,
+        "recipe",
+        _recipe,
+        "Show the commands that make a file again, check the files they need, and run them.",
+    )
+    parser.add_argument("lora", metavar="A", help="a .safetensors file that LoRA Alloy wrote")
+    parser.add_argument(
+        "--inputs",
+        metavar="DIR",
+        help="where the files are that it was made of (default: with A)",
+    )
+    parser.add_argument("--run", dest="runs", action="store_true", help="run them; needs -o OUT")
+    parser.add_argument("-o", "--output", metavar="OUT", help="the file that --run makes")
+    force_option(parser)
+    json_option(parser)
+    parser.set_defaults(program=program, commands=commands)
+
+
+@dataclass(frozen=True)
+class Input:
+    """A file that a command of the recipe reads. `state` says whether it is at hand.
+
+    `made` says that an earlier command makes it.
+    """
+
+    name: str
+    sha256: str | None
+    path: Path
+    state: str
+    made: bool
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command. `problems` say what of the recipe no command line can say."""
+
+    arguments: tuple[str, ...]
+    problems: tuple[str, ...]
+    made: Path
+    sha256: str | None = None
+
+
+class Plan:
+    """The inputs and the commands of a recipe, the first one first.
+
+    Files that the recipe starts from lie in `folder`; what is only made on the way goes to
+    `between`. With `whole` that is so even where it is at hand.
+    """
+
+    def __init__(
+        self, folder: Path, between: Path, options: argparse.Namespace, whole: bool
+    ) -> None:
+        self.whole = whole
+        self.folder, self.between = folder, between
+        self.known: Mapping[str, argparse.ArgumentParser] = options.commands.choices
+        self.inputs: dict[tuple[str, str | None], Input] = {}
+        self.steps: list[Step] = []
+        self.names: dict[Path, str] = {}
+
+    def make(self, recipe: Mapping[str, Any], out: Path, sha256: str | None = None) -> None:
+        """Add the commands that make `out`."""
+        paths = [self._input(entry) for entry in recipe["inputs"]]
+        arguments, problems = self._command(recipe, paths, out)
+        self.steps.append(Step(tuple(arguments), tuple(problems), out, sha256))
+
+    def _input(self, entry: Mapping[str, Any]) -> Path:
+        name, digest = file_name(entry["name"]), entry["sha256"]
+        path = self.folder / name
+        state = state_of(path, digest)
+        inner = entry.get("recipe")
+        made = bool(inner) and (self.whole or state != FOUND)
+        if inner and made:
+            path = self._between(name, digest)
+            if path not in (step.made for step in self.steps):
+                self.make(inner, path, digest)
+        self.inputs[name, digest] = Input(name, digest, path, state, made)
+        return path
+
+    def _between(self, name: str, digest: str | None) -> Path:
+        """A path of its own for every file that is made on the way."""
+        path, number = self.between / name, 2
+        while self.names.setdefault(path, f"{name} {digest}") != f"{name} {digest}":
+            path = self.between / f"{Path(name).stem}-{number}.safetensors"
+            number += 1
+        return path
+
+    def _command(
+        self, recipe: Mapping[str, Any], paths: Sequence[Path], out: Path
+    ) -> tuple[list[str], list[str]]:
+        name, settings = recipe["operation"], dict(recipe["settings"])
+        if name not in COMMANDS:
+            return [], [f"no command is called {terminal(name)}"]
+        rest = settings.pop("part", "") == "rest"
+        options, problems = [], []
+        for key, value in translated(name, settings, len(paths)):
+            action = self.known[name]._option_string_actions.get("--" + key.replace("_", "-"))
+            if key in NOT_A_SETTING:
+                action = None
+            if value is None or value in ("", [], False):
+                continue
+            if value == "a function":
+                problems.append(f"{key} was given as a function of Python")
+            elif action is None:
+                problems.append(f"{terminal(key)}={terminal(str(value))} has no option")
+            elif value is True:
+                options.append(action.option_strings[-1])
+            elif action.nargs == "+" and not all(isinstance(v, int | float) for v in value):
+                problems.append(f"{terminal(key)}={terminal(str(value))} are no numbers")
+            elif action.nargs == "+":
+                options += [action.option_strings[-1], *map(plain, value)]
+            elif value != action.default:
+                options.append(f"{action.option_strings[-1]}={plain(value)}")
+        kept = self.between / f"kept-of-{out.name}" if rest else out
+        where = ["-o", str(kept), *(["--rest", str(out)] if rest else [])]
+        return [name, *map(str, paths), *options, *where], problems
+
+
+def translated(command: str, settings: Mapping[str, Any], inputs: int) -> Iterator[tuple[str, Any]]:
+    """(option, value) for the settings, where a command says them in other words."""
+    for key, value in settings.items():
+        if key == "weights" and isinstance(value, list):
+            yield key, value[:inputs]
+        elif key == "rank" and command == "blend":
+            yield from rule_options(str(value))
+        elif key == "drop_near_zero":
+            yield "keep_zero", value is False
+        elif key == "zero_tolerance" and value == 1e-12:
+            continue
+        elif key == "balance" and isinstance(value, str):
+            named, _, given = value.rstrip(")").partition("(")
+            yield key, named
+            for pair in filter(None, given.split(", ")):
+                setting, _, number = pair.partition("=")
+                yield "balance_strength" if setting == "strength" else setting, number
+        elif key == "name" and command == "resize":
+            yield str(value), True if value == "knee" else settings.get("value")
+        elif key == "value" and command == "resize":
+            continue
+        elif key == "reading" and isinstance(value, list):
+            # One option counts for all files.
+            same = value and all(one == value[0] and isinstance(one, dict) for one in value)
+            yield from value[0].items() if same else [(key, "different for each file")]
+        elif key == "metadata" and isinstance(value, dict):
+            yield "metadata", value.get("keep")
+            pairs = value.get("set") if isinstance(value.get("set"), list) else []
+            yield from (("set", f"{k}={v}") for k, v in pairs or ())
+            yield from (("unset", k) for k in value.get("unset") or ())
+        elif key in ("oversampling", "power_iterations"):
+            # Numbers of the randomised truncation say nothing of the exact one.
+            if settings.get("truncation") == "pca":
+                yield key, value
+        elif key == "parameters" and isinstance(value, dict):
+            yield from (("parameter", f"{name}={number}") for name, number in value.items())
+        else:
+            yield key, value
+
+
+def rule_options(text: str) -> Iterator[tuple[str, Any]]:
+    """(option, value) for a rank rule as its text says it: `energy 0.95 min_rank=2`."""
+    name, *words = text.split()
+    if name in (AUTO, FULL):
+        yield "rank", name
+    elif name == "knee":
+        yield name, True
+    for word in words:
+        setting, equals, number = word.partition("=")
+        yield (setting, number) if equals else (name, word)
+
+
+def plain(value: Any) -> str:
+    """As a command line has it: 16.0 is a whole number there."""
+    whole = isinstance(value, float) and value.is_integer() and abs(value) < 1e15
+    return str(int(value)) if whole else str(value)
+
+
+def file_name(text: str) -> str:
+    """The name of a file in some folder, whatever a recipe says. Recipes come with files."""
+    name = PureWindowsPath(PurePosixPath(text).name).name
+    name = re.sub(r"[^\w .()+@=,~&-]", "_", name).strip(" .") or "unnamed"
+    return name if name.endswith(".safetensors") else name + ".safetensors"
+
+
+def state_of(path: Path, digest: str | None) -> str:
+    """Whether the file is there, and the one that the recipe means."""
+    if not path.is_file():
+        return MISSING
+    if digest is None:
+        return UNKNOWN
+    return FOUND if FileTensors(path).sha256() == digest else OTHER
+
+
+def _recipe(options: argparse.Namespace) -> None:
+    if options.runs and not options.output:
+        options.parser.error("--run needs -o OUT for the file that it makes")
+    lora = Lora(options.lora)
+    recipe = read_recipe(lora.metadata)
+    if recipe is None:
+        raise FileError(
+            "has no recipe in its metadata",
+            fix="take a file that LoRA Alloy wrote with its metadata",
+            file=lora.name,
+        )
+    source = Path(options.lora)
+    folder = Path(options.inputs) if options.inputs else source.parent
+    if options.output and Path(options.output).resolve() == source.resolve():
+        raise SettingError(f"{options.output}: is the file itself", fix="choose another")
+    if not options.runs:
+        out = Path(options.output) if options.output else source.with_name("again-" + source.name)
+        plan = Plan(folder, folder, options, whole=True)
+        plan.make(recipe, out)
+        _show(plan, options)
+        return
+    claim(options, [options.lora], (options.output, LORA))
+    target = Path(options.output)
+    with tempfile.TemporaryDirectory(prefix="lora-alloy-") as between:
+        plan = Plan(folder, Path(between), options, whole=False)
+        plan.make(recipe, target)
+        _run(plan, options, target)
+    same = FileTensors(target).data_sha256() == FileTensors(source).data_sha256()
+    line(
+        f"{target}: the tensors of {source.name}, to the bit"
+        if same
+        else f"{target}: not to the bit the tensors of {source.name}: another version, processor "
+        "or device computes other last digits; lora-alloy verify measures the difference"
+    )
+
+
+def _show(plan: Plan, options: argparse.Namespace) -> None:
+    if options.json:
+        inputs = [
+            {"name": i.name, "sha256": i.sha256, "state": i.state} for i in plan.inputs.values()
+        ]
+        steps = [{"command": list(s.arguments), "problems": list(s.problems)} for s in plan.steps]
+        print_json({"inputs": inputs, "steps": steps})
+        return
+    for one in plan.inputs.values():
+        digest = one.sha256[:12] if one.sha256 else "unknown"
+        made = ", made by a command below" if one.made else ""
+        line(f"# {one.name}: {one.state} (sha256 {terminal(digest)}){made}")
+    for step in plan.steps:
+        for problem in step.problems:
+            line(f"# not on the command line: {problem}")
+        if step.arguments:
+            line("lora-alloy " + " ".join(map(quoted, step.arguments)))
+
+
+def quoted(argument: str) -> str:
+    """For a POSIX shell; what a terminal would obey is spelled in the shell's own way."""
+    if argument.isprintable():
+        return shlex.quote(argument)
+    escaped = argument.encode("unicode_escape").decode().replace("'", "\\'")
+    return f"$'{escaped}'"
+
+
+def _run(plan: Plan, options: argparse.Namespace, target: Path) -> None:
+    for one in plan.inputs.values():
+        if one.state in (MISSING, OTHER) and not one.made:
+            problem = (
+                "is not there" if one.state == MISSING else "is not the file that was used then"
+            )
+            raise FileError(
+                f"{problem} (sha256 {one.sha256 or 'unknown'})",
+                fix="--inputs DIR says where to look",
+                file=str(one.path),
+            )
+    for step in plan.steps:
+        if step.problems:
+            raise SettingError(
+                f"the recipe of {step.made.name} cannot be run: {step.problems[0]}",
+                fix="run its commands by hand",
+            )
+    for step in plan.steps:
+        line("$ lora-alloy " + " ".join(map(quoted, step.arguments)))
+        forced = ["--force"] if options.force and step.made == target else []
+        if options.program([*step.arguments, *forced]) != 0:
+            raise FileError("the command above failed", fix="see its message", file=str(step.made))
+        if step.sha256 and FileTensors(step.made).sha256() != step.sha256:
+            line(f"{step.made.name}: not the same bytes as then, such as another date")

@@ -1,0 +1,162 @@
+"""Methods that look at single entries of the updates: in tiles that never exist all at once.
+
+What most of them share is *trimming*, which entries of an input take part, and *electing*, which of
+the inputs count at an entry. Densities are shares of the entries of one weight.
+"""
+
+from collections.abc import Callable, Iterator
+from math import inf
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import hardshrink
+
+from .method import Parameter, method
+from .stacks import Stacks
+
+Visit = Callable[[], Iterator[Tensor]]
+
+DENSITY = Parameter(0.5, 0.0, 1.0, "the share of the entries of each input that is kept")
+
+
+def elect_switch(default: bool) -> Parameter:
+    return Parameter(default, 0, 1, "keep only what has the sign of the sum, and take its mean")
+
+
+@method(
+    "magnitude",
+    needs="tiles",
+    paper="the trimming step of Yadav et al. 2023, arXiv 2306.01708",
+    density=DENSITY,
+)
+def magnitude(stacks: Stacks, density: float) -> Visit:
+    """The sum of the largest entries of each input."""
+    visit = largest(stacks, density)
+    return lambda: (stack.sum(0) for stack in visit())
+
+
+@method("ties", needs="tiles", paper="Yadav et al. 2023, arXiv 2306.01708", density=DENSITY)
+def ties(stacks: Stacks, density: float) -> Visit:
+    """TIES: the largest entries of each input; where signs disagree, those of the sum's sign.
+
+    The mean is over the inputs that count at an entry. Weights take part in the election; where
+    the sum is zero, nobody is elected.
+    """
+    visit = largest(stacks, density)
+    return lambda: (elected(stack) for stack in visit())
+
+
+@method(
+    "dare",
+    needs="tiles",
+    paper="Yu et al. 2023, arXiv 2311.03099",
+    density=DENSITY,
+    elect=elect_switch(False),
+)
+def dare(stacks: Stacks, density: float, elect: bool) -> Visit:
+    """DARE: entries dropped at random, the others divided by the density; then the sum or TIES."""
+
+    def tiles() -> Iterator[Tensor]:
+        for stack, chances in stacks.with_chances():
+            yield combined(kept(stack, chances, density), elect)
+
+    return tiles
+
+
+@method(
+    "della",
+    needs="tiles",
+    paper="Deep et al. 2024, arXiv 2406.11617",
+    density=DENSITY,
+    epsilon=Parameter(0.2, 0.0, 1.0, "how far apart the chances of a row's entries lie"),
+    elect=elect_switch(True),
+)
+def della(stacks: Stacks, density: float, epsilon: float, elect: bool) -> Visit:
+    """DELLA: entries dropped at random, the small ones of a row more often; then TIES or the sum.
+
+    The chance to be dropped goes from 1 - density - epsilon / 2 for the largest entry of a row to
+    that plus epsilon. Chances stay in [0, 1]: epsilon shrinks beside densities near 0 and 1.
+    """
+    spread = min(epsilon, 2 * density, 2 * (1 - density))
+
+    def tiles() -> Iterator[Tensor]:
+        for stack, chances in stacks.with_chances():
+            keeping = density + spread / 2 - spread / stack.shape[2] * places_by_size(stack)
+            yield combined(kept(stack, chances, keeping), elect)
+
+    return tiles
+
+
+@method(
+    "breadcrumbs",
+    needs="tiles",
+    paper="Davari and Belilovsky 2023, arXiv 2312.06795",
+    density=DENSITY,
+    gamma=Parameter(0.01, 0.0, 1.0, "the share of the largest entries that is dropped"),
+    elect=elect_switch(False),
+)
+def breadcrumbs(stacks: Stacks, density: float, gamma: float, elect: bool) -> Visit:
+    """Model Breadcrumbs: neither the largest entries of each input nor the small ones.
+
+    `density` of them remain below the largest `gamma`; no more are dropped than the density allows.
+    """
+    count = int(density * stacks.count)
+    above = min(int(gamma * stacks.count), stacks.count - count)
+    visit = between(stacks, above, above + count)
+    return lambda: (combined(stack, elect) for stack in visit())
+
+
+def largest(stacks: Stacks, density: float) -> Visit:
+    """Visits of the stacks of which the share of the largest entries of each input remains."""
+    return between(stacks, 0, int(density * stacks.count))
+
+
+def between(stacks: Stacks, first: int, end: int) -> Visit:
+    """Of each input the entries at ranks [first, end) by size remain; equal ones all or none."""
+    if first == end:
+        return lambda: (torch.zeros_like(stack) for stack in stacks)
+    high, low = stacks.magnitudes([first, end - 1])
+    if stacks.dtype == torch.float64:
+        high = np.nextafter(high, np.float32(inf))  # What is rounded to it may be above it.
+    # What is above the number before `low` is at least `low`.
+    bounds = np.stack([high, np.nextafter(low, np.float32(0))], axis=1).tolist()
+
+    def visit() -> Iterator[Tensor]:
+        for stack in stacks:
+            for entries, (most, under) in zip(stack, bounds, strict=True):
+                # hardshrink leaves what is larger than its bound: ten times as fast as a mask.
+                if first:
+                    entries -= hardshrink(entries, most)
+                entries.copy_(hardshrink(entries, under))
+            yield stack
+
+    return visit
+
+
+def kept(stack: Tensor, chances: Tensor, keeping: Tensor | float) -> Tensor:
+    """Entries that remain with the chance `keeping`, divided by it: their expectation stays."""
+    return stack * (chances < keeping) / (keeping + (keeping == 0))
+
+
+def places_by_size(stack: Tensor) -> Tensor:
+    """The place of each entry in its row by size as float32, 0 for the largest; ties in order."""
+    bits = stack.float().abs().view(torch.int32).long()
+    columns = torch.arange(stack.shape[-1], device=stack.device)
+    # The bits of floats are ordered as they are. numpy sorts ten times as fast as torch does.
+    keys = (((1 << 31) - bits) << 32) | columns
+    on_cpu = keys.device.type == "cpu"
+    ordered = torch.from_numpy(np.sort(keys.numpy())) if on_cpu else keys.sort().values
+    places = torch.empty_like(stack)
+    return places.scatter_(-1, ordered & (1 << 32) - 1, columns.to(places).expand_as(places))
+
+
+def combined(stack: Tensor, elect: bool) -> Tensor:
+    return elected(stack) if elect else stack.sum(0)
+
+
+def elected(stack: Tensor) -> Tensor:
+    """Of the entries with the sign of their sum the mean [rows, in]; 0 where the sum is 0."""
+    sign = stack.sum(0).sign()
+    agreeing = (stack * sign).clamp_min_(0)
+    return sign * agreeing.sum(0) / agreeing.sign().sum(0).clamp_min_(1)

@@ -1,0 +1,17 @@
+"""The tour: it runs every command."""
+
+import pytest
+
+from core.cli.main import main
+from tests.helpers import files_in
+
+
+@pytest.mark.slow
+def test_the_demo_runs_every_command(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["demo", "--output-dir", "tour"]) == 0
+    text = capsys.readouterr().out
+    for command in ("info", "blend", "verify", "resize", "select", "convert"):
+        assert f"$ lora-alloy {command}" in text
+    assert not [name for name in files_in(tmp_path) if name.endswith(".part")]
+    assert "tour/blend.safetensors" in files_in(tmp_path)

@@ -1,0 +1,141 @@
+"""Blends of more than two LoRAs, and of any number by any method."""
+
+from itertools import permutations
+
+import pytest
+import torch
+
+from core import METHODS, Blend, LoraError, MismatchError, SettingError, blend
+from core.algebra.low_rank import LowRank
+from core.merging.merge import Merge
+from tests.helpers import best_error, dense, error, lora, lora_file
+
+NAMES = ["blocks.0.attn", "blocks.0.mlp", "blocks.1.attn"]
+
+
+def files(count: int, rank: int = 3) -> list[dict[str, torch.Tensor]]:
+    return [lora_file(NAMES, shape=(24, 20), rank=rank, seed=seed) for seed in range(count)]
+
+
+def summed(inputs, weights) -> dict[str, torch.Tensor]:
+    parts = [dense(one) for one in inputs]
+    return {n: sum(w * part[n] for w, part in zip(weights, parts, strict=True)) for n in NAMES}
+
+
+@pytest.mark.parametrize("rank", ["full", "auto", 4])
+def test_four_files_are_the_weighted_sum_cut_once(rank):
+    inputs, weights = files(4), [1.0, -0.5, 0.25, 2.0]
+    result = blend(inputs, settings=Blend(weights, rank)).lora
+    exact = summed(inputs, weights)
+    kept = {"full": 12, "auto": 3}.get(rank, rank)
+    for name, update in dense(result).items():
+        best = best_error(exact[name], kept)
+        assert error(update, exact[name]) == pytest.approx(best, rel=1e-4, abs=1e-6)
+
+
+def test_one_weight_counts_for_all_and_any_other_number_is_refused():
+    inputs = files(3)
+    result = dense(blend(inputs, settings=Blend((0.5,), "full")).lora)
+    exact = summed(inputs, [0.5] * 3)
+    assert max(error(result[name], exact[name]) for name in NAMES) < 1e-6
+    with pytest.raises(SettingError, match="2 weights for 3 LoRAs"):
+        blend(inputs, settings=Blend((0.5, 1.0)))
+
+
+def test_the_order_of_the_files_makes_no_difference_to_the_sum():
+    inputs, weights = files(3), (0.5, -1.0, 2.0)
+    results = []
+    for order in permutations(range(3)):
+        settings = Blend([weights[i] for i in order], 4)
+        results.append(dense(blend([inputs[i] for i in order], settings=settings).lora))
+    for result in results[1:]:
+        assert max(error(result[name], results[0][name]) for name in NAMES) < 1e-5
+
+
+def test_fifty_files():
+    inputs = files(50, rank=2)
+    result = dense(blend(inputs, settings=Blend((0.1,), "full")).lora)
+    exact = summed(inputs, [0.1] * 50)
+    assert max(error(result[name], exact[name]) for name in NAMES) < 1e-5
+
+
+def test_a_third_file_for_another_model_is_named():
+    odd = lora_file(["other.thing"], shape=(8, 8))
+    with pytest.raises(MismatchError, match="share no module"):
+        blend([*files(2), odd])
+
+
+def test_block_weights_have_a_number_for_each_file():
+    inputs = files(3)
+    settings = Blend((1.0,), "full", block_weights="blocks.0: 1, 0, 0; blocks.1: 0.5")
+    result = dense(blend(inputs, settings=settings).lora)
+    parts = [dense(one) for one in inputs]
+    assert error(result[NAMES[0]], parts[0][NAMES[0]]) < 1e-6
+    assert error(result[NAMES[2]], 0.5 * sum(part[NAMES[2]] for part in parts)) < 1e-6
+    with pytest.raises(SettingError, match="cannot be read"):
+        blend(inputs, settings=Blend(block_weights="blocks.0: 1, 0"))
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_every_method_does_in_a_file_what_it_does_to_updates(method):
+    weights = [1.0, 0.7]
+    inputs = files(2)
+    report = blend(inputs, settings=Blend(weights, "full", method=method)).report
+    result = dense(blend(inputs, settings=Blend(weights, "full", method=method)).lora)
+    assert {row.action for row in report.modules} == {"blended"}
+    for name in NAMES:
+        if method in ("dare", "della"):
+            continue  # They draw at random, each module by its own seed: see below.
+        updates = [
+            LowRank.of(one[f"{name}.lora_B.weight"], one[f"{name}.lora_A.weight"], (24, 20))
+            for one in inputs
+        ]
+        found = Merge(method)(updates, weights).update
+        values = found.dense() if isinstance(found, LowRank) else found.values
+        assert error(result[name], values.double()) < 1e-5
+
+
+@pytest.mark.parametrize("method", ["dare", "della"])
+def test_methods_that_draw_repeat_under_a_seed_and_differ_between_modules(method):
+    tensors = lora("blocks.0.attn", (24, 20)) | lora("blocks.1.attn", (24, 20))
+    tensors = {k: t if "0" in k else tensors[k.replace("1", "0", 1)] for k, t in tensors.items()}
+    settings = Blend(rank="full", method=method, seed=3)
+    inputs = [tensors, {key: 2 * tensor for key, tensor in tensors.items()}]
+    one, again = (dense(blend(inputs, settings=settings).lora) for _ in range(2))
+    assert torch.equal(one["blocks.0.attn"], again["blocks.0.attn"])
+    assert not torch.equal(one["blocks.0.attn"], one["blocks.1.attn"])
+
+
+def test_a_tile_method_at_a_rank_says_what_the_rank_has_cost():
+    inputs = files(3)
+    full = dense(blend(inputs, settings=Blend(rank="full", method="ties")).lora)
+    edited = blend(inputs, settings=Blend(rank=5, method="ties"))
+    for row in edited.report.modules:
+        true = error(dense(edited.lora)[row.module], full[row.module])
+        assert row.rank == 5 and row.relative_error == pytest.approx(true, rel=0.02)
+        assert true < 1.05 * best_error(full[row.module], 5) + 1e-6
+
+
+def test_automatic_strength_makes_the_result_as_large_as_its_largest_input():
+    inputs = files(3)
+    weights = [1.0, 1.0, 0.2]
+    result = dense(blend(inputs, settings=Blend(weights, "full", auto_strength=True)).lora)
+    for name, update in result.items():
+        largest = max(
+            w * float(dense(one)[name].norm()) for one, w in zip(inputs, weights, strict=True)
+        )
+        assert float(update.norm()) == pytest.approx(largest, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        ({"method": "magic"}, "method 'magic' is unknown"),
+        ({"method": "ties", "parameters": {"speed": 1}}, "no parameter 'speed'"),
+        ({"method": "ties", "parameters": {"density": 2.0}}, "out of range"),
+        ({"truncation": "magic"}, "truncation 'magic' is unknown"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused_before_a_file_is_read(settings, words):
+    with pytest.raises(LoraError, match=words):
+        Blend(**settings)
