@@ -71,8 +71,8 @@ JSON_COMMANDS = {
     "select": "select A --layers double_blocks -o O.safetensors --force --rest R.safetensors",
     "convert": "convert A --spelling generic -o O.safetensors --force",
     "verify": "verify A --inputs A B --weights 1 0",
-    "metadata": "metadata A -o O --title x",
-    "recipe": "recipe M",
+    "metadata": "metadata A -o O.safetensors --force --title x",
+    "recipe": "recipe M.safetensors",
 }
 
 
@@ -83,7 +83,10 @@ def write_files(where: Path) -> None:
     save(flux_file("diffusers", seed=1) | lora("x.y", pair=KOHYA, alpha=1), where / "B")
     (where / "D").mkdir()
     save(flux_file("diffusers", seed=1), where / "D/B.safetensors")
-    assert main(["blend", str(where / "A"), "--weights", "0.5", "-o", str(where / "M")]) == 0
+    assert (
+        main(["blend", str(where / "A"), "--weights", "0.5", "-o", str(where / "M.safetensors")])
+        == 0
+    )
 
 
 @pytest.fixture
