@@ -78,7 +78,8 @@ from .algebra.update import Dense
 # storage: files and state dicts
 from .storage.files import StateDict, load
 
-# the ground: errors, the version, the files that are shipped
+# the ground: quoting, errors, the version, the files that are shipped
+from . import quoting
 from .errors import (
     Cancelled,
     EmptyRest,
@@ -156,6 +157,7 @@ __all__ = [
     "megabytes",
     "neighbours",
     "one_of",
+    "quoting",
     "rank_chart",
     "resize",
     "samples",

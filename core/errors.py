@@ -69,7 +69,17 @@ class FileError(LoraError):
 
 
 class Occupied(FileError):
-    """A file is in the place of an output that is to replace none."""
+    """A file is in the place of an output that is to replace none.
+
+    >>> style, _ = core.samples()
+    >>> for _ in range(2):
+    ...     try:
+    ...         core.save(style, "copy.safetensors", replace=False).name
+    ...     except core.Occupied as error:
+    ...         print(error.problem)
+    'copy.safetensors'
+    is there already
+    """
 
 
 class SettingError(LoraError):

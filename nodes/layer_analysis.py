@@ -13,10 +13,10 @@ from ..core import (
     explain,
     importance_table,
     markdown_table,
+    quoting,
     sort_table,
 )
 from ..core import chart as draw
-from ..core.quoting import markdown as quoted
 from . import comfy_bridge, inputs
 from .inputs import CATEGORY, Analysis
 from .pictures import image_of
@@ -134,18 +134,19 @@ class LoraAlloyLayerAnalysis(io.ComfyNode):
 
 def markdown(table: "DataFrame", sort_by: str, rows: int, notes: list[str]) -> str:
     """What the analysis says in a few lines, and the first rows of the table."""
-    lines = [f"## {quoted(table.attrs.get('lora', 'LoRA'))}: {len(table)} layers"]
+    lines = [f"## {quoting.markdown(table.attrs.get('lora', 'LoRA'))}: {len(table)} layers"]
     if table["block"].notna().any() and "dW.norms.l2" in table.columns:
         # The softmax has advice of its own; shares of the energy can always be compared.
         lines += [
-            f"* {quoted(line)}" for line in explain(importance_table(table, ENERGY), ENERGY, 0.9)
+            f"* {quoting.markdown(line)}"
+            for line in explain(importance_table(table, ENERGY), ENERGY, 0.9)
         ]
     reasons = table["not_measured"][table["not_measured"] != ""]
     if len(reasons):
         lines.append(
-            f"* {len(reasons)} layers could not be measured, such as: {quoted(reasons.iloc[0])}"
+            f"* {len(reasons)} layers could not be measured, such as: {quoting.markdown(reasons.iloc[0])}"
         )
-    lines += [f"* {quoted(note)}" for note in [*table.attrs.get("notes", []), *notes]]
+    lines += [f"* {quoting.markdown(note)}" for note in [*table.attrs.get("notes", []), *notes]]
     ordered = table if sort_by == FILE_ORDER else sort_table(table, sort_by)
     present = [column for column in COLUMNS if column in table.columns]
     strongest = ordered[present].head(rows).itertuples(index=False)

@@ -2,8 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..core import Lora, Output, Reading, StateDict, convert, summary
-from ..core.quoting import markdown as quoted
+from ..core import Lora, Output, Reading, StateDict, convert, quoting, summary
 from . import comfy_bridge
 from .inputs import CATEGORY, lora_output
 
@@ -70,7 +69,9 @@ class LoraAlloyLoad(io.ComfyNode):
         opened = Lora(lora, reading=reading)
         if reading != Reading():
             lora = _as_read(opened)
-        return io.NodeOutput(lora, "\n".join(f"* {quoted(line)}" for line in summary(opened)))
+        return io.NodeOutput(
+            lora, "\n".join(f"* {quoting.markdown(line)}" for line in summary(opened))
+        )
 
 
 def _as_read(opened: Lora) -> StateDict:

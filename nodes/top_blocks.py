@@ -17,10 +17,10 @@ from ..core import (
     StateDict,
     chart,
     choose_blocks,
+    quoting,
     top_blocks,
     trainer_config,
 )
-from ..core.quoting import markdown as quoted
 from . import comfy_bridge, inputs
 from .inputs import CATEGORY, Analysis, options_of
 from .pictures import image_of
@@ -155,6 +155,6 @@ def trainer_configs(lora: Lora, blocks: Sequence[str]) -> str:
             fence = "`" * max(3, 1 + max(map(len, re.findall("`+", config)), default=0))
             text = f"{fence}\n{config}\n{fence}"
         except LoraError as error:
-            text = quoted(str(error))  # not every trainer can do it for every model
+            text = quoting.markdown(str(error))  # not every trainer can do it for every model
         parts.append(f"### {trainer}\n\n{text}")
     return "\n\n".join(parts)

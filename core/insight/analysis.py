@@ -80,7 +80,12 @@ def _of_level(column: str, statistics: str) -> bool:
 
 
 def csv_text(table: pd.DataFrame) -> str:
-    """A table as csv, in which no cell is a formula: a name that looks like one gets a `'`."""
+    """A `table` as csv, in which no cell is a formula: a name that looks like one gets a `'`.
+
+    >>> import pandas
+    >>> core.csv_text(pandas.DataFrame({"layer": ["=1+1"], "rank": [8]}))
+    "layer,rank\\n'=1+1,8\\n"
+    """
     texts = table.select_dtypes(exclude="number").columns
     quoted = {
         column: [csv_cell(one) if isinstance(one, str) else one for one in table[column]]

@@ -18,7 +18,14 @@ LONGEST = 34  # characters of a file's name
 
 
 def comparison_chart(comparison: Comparison) -> Figure:
-    """The figure that fits the number of files."""
+    """The figure that fits the number of files in a `comparison`.
+
+    Raises FileError where nothing was measured.
+
+    >>> figure = core.comparison_chart(core.compare(core.samples()))
+    >>> core.save_chart(figure, "fight.png").name
+    'fight.png'
+    """
     with style():
         if len(comparison.names) == 2:
             return _along_the_network(comparison)

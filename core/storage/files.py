@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import FileError, SettingError, located
+from .headers import checked, header_of, state_of
 
 STORED_DTYPES = {
     "F64": torch.float64,
@@ -37,8 +38,6 @@ STORED_DTYPES = {
 DTYPE_NAMES = {dtype: name for name, dtype in STORED_DTYPES.items()}
 # Torch computes with no more.
 MOST_DIMENSIONS = 64
-# Of a header: safetensors itself reads no larger one.
-MOST_BYTES = 100_000_000
 # Read at once: a system call takes no more than 2 GB.
 PIECE = 1 << 26
 PICKLES = {".pt", ".pth", ".ckpt", ".bin", ".pkl"}
@@ -99,7 +98,7 @@ class FileTensors(Tensors):
                 "weights_only=True, write it with safetensors.torch.save_file",
             )
         try:
-            self.state = _state(os.stat(given))
+            self.state = state_of(os.stat(given))
             mode = os.stat(given).st_mode
         except FileNotFoundError as error:
             raise FileError("no such file", fix="check the path") from error
@@ -110,8 +109,8 @@ class FileTensors(Tensors):
         if not stat.S_ISREG(mode):  # Opening a pipe would wait for somebody to write into it.
             raise FileError("is a device or a pipe", fix="save what it holds as a file first")
         try:
-            header = _header(given)
-            with _checked(given, header, self.state.size) as path:
+            header = header_of(given)
+            with checked(given, header, self.state.size) as path:
                 handle: Any = safe_open(path, framework="pt")
             entries = json.loads(header[8:])
             metadata = dict(handle.metadata() or {})
@@ -191,7 +190,7 @@ class FileTensors(Tensors):
             ) from error
 
     def _compare(self, found: os.stat_result) -> None:
-        if _state(found) != self.state:
+        if state_of(found) != self.state:
             raise self._changed()
 
     def _changed(self) -> FileError:
@@ -223,45 +222,6 @@ class FileTensors(Tensors):
                 fix="check the disk, and run again",
                 file=str(self.path),
             ) from error
-
-
-class State(NamedTuple):
-    """Differs when another file is in the path's place, or the file was written to."""
-
-    inode: int
-    size: int
-    written: int
-
-
-def _state(found: os.stat_result) -> State:
-    return State(found.st_ino, found.st_size, found.st_mtime_ns)
-
-
-def _header(path: Path) -> bytes:
-    """The length of the header and the header, or what there is of it."""
-    with open(path, "rb", buffering=0) as file:
-        length = file.read(8)
-        return length + (file.read(min(int.from_bytes(length, "little"), MOST_BYTES)) or b"")
-
-
-@contextmanager
-def _checked(path: Path, header: bytes, size: int) -> Iterator[str]:
-    """A file for safetensors to check: the header, and a hole as large as the numbers.
-
-    Systems that have no files in memory do not let a file be cut while it is mapped (Windows), or
-    keep the risk for the moment that opening takes.
-    """
-    if not hasattr(os, "memfd_create"):
-        yield str(path)
-        return
-    descriptor = os.memfd_create("header")
-    try:
-        with open(descriptor, "wb", buffering=0, closefd=False) as file:
-            file.write(header)
-            file.truncate(max(size, len(header)))
-        yield f"/proc/self/fd/{descriptor}"
-    finally:
-        os.close(descriptor)
 
 
 class DictTensors(Tensors):

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from ..errors import FileError, SettingError
 from .atomic import AtomicFile
-from .files import DTYPE_NAMES, MOST_BYTES, StateDict, TensorInfo
+from .files import DTYPE_NAMES, StateDict, TensorInfo
+from .headers import MOST_BYTES
 
 METADATA = "__metadata__"
 

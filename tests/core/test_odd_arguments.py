@@ -86,8 +86,8 @@ def test_numbers_without_end_are_refused(settings):
     [
         "resize a.safetensors --preview --rank " + "9" * 400,
         "resize a.safetensors --preview --knee --min-rank " + "9" * 400,
-        "blend a.safetensors -o o.safetensors --method pca --seed " + "9" * 23,
-        "blend a.safetensors -o o.safetensors --method pca --oversampling " + "9" * 23,
+        "blend a.safetensors -o o.safetensors --truncation pca --seed " + "9" * 23,
+        "blend a.safetensors -o o.safetensors --truncation pca --oversampling " + "9" * 23,
         "analyze a.safetensors --singular-values " + "9" * 23,
         "analyze a.safetensors --device meta",
     ],

@@ -29,8 +29,30 @@ from tests.helpers import KOHYA, lora_file, save
 
 NAMES = [f"double_blocks.{i}.img_attn.proj" for i in range(24)]
 COMMANDS = [
-    ["blend", "a", "b", "--weights", "0.5", "0.7", "--rank", "full", "-o", "out.safetensors", "--force"],
-    ["select", "a", "--layers", "double_blocks.0-9", "-o", "out.safetensors", "--force", "--rest", "rest.safetensors"],
+    [
+        "blend",
+        "a",
+        "b",
+        "--weights",
+        "0.5",
+        "0.7",
+        "--rank",
+        "full",
+        "-o",
+        "out.safetensors",
+        "--force",
+    ],
+    [
+        "select",
+        "a",
+        "--layers",
+        "double_blocks.0-9",
+        "-o",
+        "out.safetensors",
+        "--force",
+        "--rest",
+        "rest.safetensors",
+    ],
     ["convert", "a", "--spelling", "kohya", "-o", "out.safetensors", "--force"],
     ["resize", "a", "--rank", "8", "-o", "out.safetensors", "--force"],
 ]

@@ -73,6 +73,7 @@ JSON_COMMANDS = {
     "verify": "verify A --inputs A B --weights 1 0",
     "metadata": "metadata A -o O.safetensors --force --title x",
     "recipe": "recipe M.safetensors",
+    "methods": "methods",
 }
 
 

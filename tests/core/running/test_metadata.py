@@ -208,7 +208,8 @@ def test_sd1_and_sd2_are_told_apart_by_the_width_of_their_text(tmp_path, width, 
 def test_flux_is_flux(tmp_path):
     names = ["lora_unet_double_blocks_18_img_mod_lin", "lora_unet_single_blocks_37_linear1"]
     path = save(
-        lora(names[0], (48, 8), pair=KOHYA) | lora(names[1], (56, 8), pair=KOHYA), tmp_path / "in"
+        lora(names[0], (18432, 3072), pair=KOHYA) | lora(names[1], (21504, 3072), pair=KOHYA),
+        tmp_path / "in",
     )
     assert Lora(path).recognition.confidence == "certain"
     assert Forge(EVERY_EDIT["resize"](path, Output(tmp_path / "out")).lora).version == "Flux"

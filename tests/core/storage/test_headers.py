@@ -62,7 +62,7 @@ def test_a_header_is_as_large_as_readers_take_and_no_larger(tmp_path):
     path = save(lora("x"), tmp_path / "o.safetensors", "match", {"a": chinese})
     with safe_open(path, "pt") as file:
         assert file.metadata() == {"a": chinese}
-    with pytest.raises(LoraError, match="bytes, and readers take 100000000"):
+    with pytest.raises(LoraError, match="programs read no more than 100"):
         save(lora("x"), tmp_path / "o2.safetensors", "match", {"a": "x" * 100_000_000})
     assert files_in(tmp_path) == {"o.safetensors"}
 
