@@ -143,9 +143,8 @@ def markdown(table: "DataFrame", sort_by: str, rows: int, notes: list[str]) -> s
         ]
     reasons = table["not_measured"][table["not_measured"] != ""]
     if len(reasons):
-        lines.append(
-            f"* {len(reasons)} layers could not be measured, such as: {quoting.markdown(reasons.iloc[0])}"
-        )
+        first = quoting.markdown(reasons.iloc[0])
+        lines.append(f"* {len(reasons)} layers could not be measured, such as: {first}")
     lines += [f"* {quoting.markdown(note)}" for note in [*table.attrs.get("notes", []), *notes]]
     ordered = table if sort_by == FILE_ORDER else sort_table(table, sort_by)
     present = [column for column in COLUMNS if column in table.columns]
