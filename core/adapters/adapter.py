@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ..algebra.low_rank import LowRank
-from ..algebra.update import Update
+from ..algebra.precision import ordinary
+from ..algebra.update import Lazy, Update
 from ..errors import FileError, located
 from ..storage.files import TensorInfo
 from .kind import DAMAGED, Dimensions, Kind
@@ -71,13 +72,26 @@ class Adapter:
         return roles, alpha
 
     def update(
-        self, read: Callable[[str], Tensor], device: torch.device, dtype: torch.dtype
+        self,
+        read: Callable[[str], Tensor],
+        device: torch.device,
+        dtype: torch.dtype,
+        lazy: bool = False,
     ) -> Update:
-        """The change of the weight at strength 1. Raises FileError for NaN, Inf, or bad shapes."""
+        """The change of the weight at strength 1. Raises FileError for NaN, Inf, or bad shapes.
+
+        `lazy` leaves products of products as they are, for who asks for norms and distances only.
+        """
         assert self.kind.update is not None
         roles, alpha = self.roles(read, device, dtype)
         with located(tensor=", ".join(self.keys[role] for role in roles)):
+            if len(roles) > 1 + self.kind.factors and not all(map(ordinary, roles.values())):
+                # What several factors make together can leave the range of float32 on the way.
+                dtype = torch.float64
+                roles = {role: tensor.to(dtype) for role, tensor in roles.items()}
             update = self.kind.update(roles, alpha)
+            if isinstance(update, Lazy) and update.thin is not None and not lazy:
+                update = update.thin()
             return update.computed_in(dtype) if isinstance(update, LowRank) else update
 
 

@@ -11,13 +11,13 @@ its rank is at most the product of both ranks.
 import torch
 from torch import Tensor
 
+from ..algebra.hadamard import Hadamard, Pair
 from ..algebra.low_rank import LowRank
-from ..algebra.update import Dense, Update
 from ..errors import FileError
 from .kind import DAMAGED, Dimensions, Kind, Roles, Shapes, is_thin, product_dimensions, register
 
 
-def update(roles: Roles, alpha: float | None) -> Update:
+def update(roles: Roles, alpha: float | None) -> Hadamard:
     """w1_a and w2_a [out, r], w1_b and w2_b [r, in]; the scale is alpha / r, 1.0 without alpha."""
     a1, b1 = factors(roles["w1_a"], roles["w1_b"], roles.get("t1"))
     a2, b2 = factors(roles["w2_a"], roles["w2_b"], roles.get("t2"))
@@ -28,11 +28,14 @@ def update(roles: Roles, alpha: float | None) -> Update:
     b1, b2 = b1.flatten(1), b2.flatten(1)
     rank = a1.shape[1] * a2.shape[1]
     scale = 1.0 if alpha is None else alpha / roles["w1_b"].shape[0]
-    if not is_thin(rank, shape):
-        return Dense(((a1 @ b1) * (a2 @ b2)).reshape(shape)).scaled(scale)
-    up = (a1[:, :, None] * a2[:, None, :]).flatten(1)
-    down = (b1[:, None, :] * b2[None, :, :]).flatten(0, 1)
-    return LowRank.of(up, down, shape).scaled(scale)
+
+    def thin() -> LowRank:
+        up = (a1[:, :, None] * a2[:, None, :]).flatten(1)
+        down = (b1[:, None, :] * b2[None, :, :]).flatten(0, 1)
+        return LowRank.of(up, down, shape).scaled(scale)
+
+    pairs = Pair(a1, b1), Pair(a2, b2)
+    return Hadamard(*pairs, shape, scale, thin if is_thin(rank, shape) else None)
 
 
 def factors(a: Tensor, b: Tensor, middle: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from ..algebra.kronecker import Kronecker, kron
 from ..algebra.low_rank import LowRank
-from ..algebra.update import Update
 from ..errors import FileError
 from .kind import DAMAGED, Dimensions, Kind, Roles, Shapes, is_thin, product_dimensions, register
 from .loha import factors, sizes
@@ -25,7 +24,7 @@ from .loha import factors, sizes
 TUCKER = "LoKr with t2: ComfyUI 0.33 fails on it and leaves the layer as it is; here it counts"
 
 
-def update(roles: Roles, alpha: float | None) -> Update:
+def update(roles: Roles, alpha: float | None) -> Kronecker:
     """The scale is alpha / r, with r of w2's factors, or of w1's where only w1 has factors.
 
     Where both are stored whole alpha does not count, and without alpha the scale is 1.0. (ComfyUI
@@ -41,9 +40,12 @@ def update(roles: Roles, alpha: float | None) -> Update:
     a, b = (factor.flatten(1).contiguous() for factor in right)
     rank = left[0].shape[1] * a.shape[1]
     scale = _scale(roles, alpha)
-    if is_thin(rank, shape):
-        return LowRank.of(kron(left[0], a), kron(left[1], b), shape).scaled(scale)
-    return Kronecker(left[0] @ left[1], a @ b, shape).scaled(scale)
+
+    def thin() -> LowRank:
+        return LowRank.of(kron(left[0], a), kron(left[1], b), shape)
+
+    product = Kronecker(left[0] @ left[1], a @ b, shape, thin if is_thin(rank, shape) else None)
+    return product.scaled(scale)
 
 
 def _product(roles: Roles, name: str, middle: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -10,14 +10,29 @@ import torch
 from torch import Tensor
 
 from . import lapack
+from .precision import LARGE, SMALL
 
 # How much a float32 Gram matrix may move the relative size of any direction.
 GRAM_TOLERANCE = 2e-4
 
 
 def lengths(columns: Tensor) -> Tensor:
+    """The lengths of the columns, on the CPU in float64, also of those whose squares overflow."""
     norms: Tensor = torch.linalg.vector_norm(columns, dim=0)
-    return norms
+    if not columns.numel():
+        return norms.cpu().double()
+    low, high = map(float, torch.aminmax(norms))
+    if low > SMALL and high < LARGE:
+        return norms.cpu().double()
+    largest = columns.abs().amax(0)
+    units = torch.where(largest > 0, largest, 1.0)
+    norms = torch.linalg.vector_norm(columns / units, dim=0)
+    return norms.cpu().double() * units.cpu().double()
+
+
+def length(numbers: Tensor) -> float:
+    """The length of all of these numbers as one vector."""
+    return float(lengths(numbers.reshape(-1, 1)))
 
 
 def uses_qr(factor: Tensor) -> bool:
@@ -47,7 +62,8 @@ def triangles(factors: Sequence[Tensor], precise: bool = False) -> list[Tensor]:
     else:
         inverse = torch.linalg.solve_triangular(r, torch.eye(r.shape[1]).to(r), upper=True)
         moved = torch.finfo(dtype).eps * inverse.square().sum((1, 2))
-        serves = (info == 0) & (moved < GRAM_TOLERANCE)
+        # A square that float32 cannot hold is missing, or Inf: of that nothing is below any limit.
+        serves = (info == 0) & (moved < GRAM_TOLERANCE) & (scale > SMALL).all(1)
     result = list((r * scale[:, None]).unbind())
     for index, good in enumerate(serves.tolist()):
         if not good and not precise:

@@ -5,45 +5,58 @@ Kronecker products of theirs (Horn and Johnson, Topics in Matrix Analysis, 4.2.1
 instead of most of a minute. Norms and inner products are products, too.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from . import lapack
-from .cached import cached_property
 from .low_rank import LowRank, Svd
-from .update import Dense, Update
+from .update import Lazy, Update
 
 
-class Kronecker(Dense):
-    """kron(first, second) of two matrices, as the update of a weight of some shape.
+class Kronecker(Lazy):
+    """kron(first, second) of two matrices, as the update of a weight of some shape."""
 
-    The whole matrix is made when its entries are asked for, not before.
-    """
-
-    def __init__(self, first: Tensor, second: Tensor, shape: tuple[int, ...]) -> None:
-        self.__dict__.update(first=first, second=second, weight_shape=shape)
+    def __init__(
+        self,
+        first: Tensor,
+        second: Tensor,
+        shape: tuple[int, ...],
+        thin: Callable[[], LowRank] | None = None,
+    ) -> None:
+        self.__dict__.update(first=first, second=second, weight_shape=shape, thin=thin)
 
     first: Tensor
     second: Tensor
-    weight_shape: tuple[int, ...]
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.weight_shape
-
-    @cached_property
-    def values(self) -> Tensor:
-        return kron(self.first, self.second).reshape(self.shape)
+    def rows_of_matrix(self, start: int, stop: int) -> Tensor:
+        height = len(self.second)
+        above = start // height
+        first = self.first[above : -(-stop // height)]
+        return kron(first, self.second)[start - above * height : stop - above * height]
 
     def scaled(self, weight: float) -> "Kronecker":
         if weight == 1.0:
             return self
-        return Kronecker(self.first * weight, self.second, self.shape)
+        thin = self.thin
+        scaled = None if thin is None else lambda: thin().scaled(weight)
+        return Kronecker(self.first * weight, self.second, self.shape, scaled)
 
     def reshaped(self, shape: tuple[int, ...]) -> "Kronecker":
-        return Kronecker(self.first, self.second, shape)
+        thin = self.thin
+        reshaped = None if thin is None else lambda: thin().reshaped(shape)
+        return Kronecker(self.first, self.second, shape, reshaped)
+
+    def sum_of_entries(self) -> float:
+        first, second = (float(m.sum(dtype=torch.float64)) for m in (self.first, self.second))
+        return first * second
+
+    def singular_values(self) -> Tensor:
+        """All of them: float64, on the CPU, descending."""
+        one, other = (lapack.svdvals(m.cpu().double()) for m in (self.first, self.second))
+        return torch.outer(one, other).flatten().sort(descending=True).values
 
     def frobenius_norm(self) -> float:
         """||kron(A, B)|| = ||A|| ||B||."""

@@ -1,7 +1,7 @@
 """The algebra of updates that are kept as thin factors.
 
 An update dW [out, in] of rank k is stored as `up` [out, k] and `down` [k, in] with dW = up @ down.
-Everything here works on the factors; dW itself appears only in row tiles (`LowRank.tiles`).
+dW itself appears only in row tiles.
 
 Exact singular value decomposition. With up = Qu Ru and down^T = Qd Rd (Q orthonormal, R k x k),
 
@@ -14,18 +14,19 @@ factors times a k x k matrix. R is any matrix with R^T R = the Gram matrix of it
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from math import hypot, sqrt
+from math import hypot, inf, isfinite, sqrt
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ..errors import LoraError
 from . import lapack
 from .cached import cached_property
-from .gram import gram_matrix, lengths, triangles, uses_qr
+from .gram import gram_matrix, length, lengths, triangles, uses_qr
+from .precision import FEW, LEAST, eps, ordinary, wide_enough
 
 TILE_ELEMENTS = 1 << 20  # 4 MB in float32: a tile stays in cache.
-FEW = 4.0  # How many roundings of a dtype are few.
 
 
 class Term(NamedTuple):
@@ -63,7 +64,7 @@ class LowRank:
     @classmethod
     def of(cls, up: Tensor, down: Tensor, shape: tuple[int, ...], scale: float = 1.0) -> "LowRank":
         """scale * up @ down, computed in the dtype of `up`."""
-        return cls((Term(up, down, scale),), shape, up.dtype)
+        return cls((Term(up, down, scale),), shape, wide_enough(up.dtype, scale))
 
     @classmethod
     def of_matrix(cls, matrix: Tensor, shape: tuple[int, ...]) -> "LowRank":
@@ -81,11 +82,12 @@ class LowRank:
             return updates[0]
         shape = max((update.shape for update in updates), key=len)
         terms = tuple(term for update in updates for term in update.terms)
-        return LowRank(terms, shape, updates[0].dtype)
+        dtypes = {update.dtype for update in updates}
+        return LowRank(terms, shape, dtypes.pop() if len(dtypes) == 1 else torch.float64)
 
     def computed_in(self, dtype: torch.dtype) -> "LowRank":
         """The same update with its factors in another dtype, float32 or float64."""
-        return LowRank(self.terms, self.shape, dtype)
+        return LowRank(self.terms, self.shape, wide_enough(dtype, *(t.scale for t in self.terms)))
 
     @property
     def rank(self) -> int:
@@ -127,13 +129,15 @@ class LowRank:
         if weight == 1.0:
             return self
         terms = tuple(term._replace(scale=term.scale * weight) for term in self.terms)
-        return LowRank(terms, self.shape, self.dtype)
+        return LowRank(terms, self.shape, wide_enough(self.dtype, *(t.scale for t in terms)))
 
     def balanced(self) -> "LowRank":
         """The same update with each column of `up` about as long as its row of `down`."""
-        up, down = (torch.linalg.vector_norm(f, dim=d) for f, d in ((self.up, 0), (self.down, 1)))
+        up, down = lengths(self.up), lengths(self.down.T)
+        half = torch.where((up > 0) & (down > 0), (down.log2() - up.log2()) / 2, 0.0).round()
         # Powers of two: they round nothing.
-        ratio = torch.where((up > 0) & (down > 0), (down / up).log2() / 2, 0.0).round().exp2()
+        limit = 1000 if self.dtype == torch.float64 else 120
+        ratio = half.clamp(-limit, limit).exp2().to(self.up)
         return LowRank.of(self.up * ratio, self.down / ratio[:, None], self.shape)
 
     def rows(self, start: int, stop: int) -> "LowRank":
@@ -187,11 +191,14 @@ class LowRank:
 
     def frobenius_norm(self) -> float:
         """sqrt(<dW, dW>), from the Gram matrices, without a decomposition."""
-        return sqrt(max(self.inner(self), 0.0))
+        square = self.inner(self)
+        if LEAST < square < inf or not self.magnitude():
+            return sqrt(max(square, 0.0))
+        return length(Core.of(self, precise=True).matrix)
 
     def magnitude(self) -> float:
         """The norm of dW if its rank-one terms were orthogonal; far above its norm, they cancel."""
-        return float(torch.linalg.vector_norm(lengths(self.up) * lengths(self.down.T)))
+        return length(lengths(self.up) * lengths(self.down.T))
 
     def spectral_norm(self) -> float:
         """The largest singular value."""
@@ -204,7 +211,8 @@ class LowRank:
 
     @cached_property
     def _multiplied_out(self) -> "LowRank":
-        return LowRank.of_matrix(self.dense(), self.shape)
+        exact = self if ordinary(torch.tensor(self.magnitude())) else self.precise()
+        return LowRank.of_matrix(exact.dense(), self.shape)
 
     @cached_property
     def singular_values(self) -> Tensor:
@@ -218,12 +226,13 @@ class LowRank:
 
     def truncated(self, rank: int) -> "LowRank":
         """The best update of at most this rank (Eckart and Young 1936), S split evenly."""
-        up, down, svd = self.thin.up, self.thin.down, self.svd
+        thin, svd = self.thin, self.svd
         root = svd.values[:rank].rsqrt()
-        left = (svd.left[:, :rank] * root).to(up)
-        right = (root[:, None] * svd.right[:rank]).to(down)
-        product = LowRank.of(up @ left, right @ down, self.shape)
-        return replace(product, roots=1 / root)
+        left, right = svd.left[:, :rank] * root, root[:, None] * svd.right[:rank]
+        if not (ordinary(left) and ordinary(right)):
+            thin = thin.precise()
+        up, down = thin.up @ left.to(thin.up), right.to(thin.down) @ thin.down
+        return replace(LowRank.of(up, down, self.shape), roots=1 / root)
 
     @property
     def orthogonal(self) -> bool:
@@ -233,9 +242,8 @@ class LowRank:
     def steady(self, precision: float) -> "LowRank":
         """The same update in factors that survive rounding to this relative precision.
 
-        Rounding moves each rank-one term by `precision` of its own size. Where the terms are much
-        larger than their sum, which is when they cancel, the decomposition takes their place: its
-        terms are orthogonal, and as large together as the sum.
+        Rounding moves each rank-one term by `precision` of its own size. Where terms cancel they
+        are larger than their sum, and the decomposition takes their place: its terms are not.
         """
         if self.orthogonal:
             return self
@@ -256,26 +264,19 @@ class LowRank:
     def rounding(self, up: Tensor, down: Tensor) -> float:
         """||up @ down - dW||, given that both are this update's factors, rounded.
 
-        up @ down - dW = (up - U) down + U (down - D): small terms by themselves, so that no digit
-        is lost to cancellation.
+        up @ down - dW = (up - U) down + U (down - D): small terms, so that no digit is lost.
         """
         up, down = up.to(self.up), down.to(self.down)
         up_moved, down_moved = up - self.up, down - self.down
         if self.roots is not None:
-            # Orthogonal terms do not mix: each is moved by as much as its column and its row are,
-            # times the length of the other one, which is the root.
+            # Orthogonal terms do not mix. Each moves by what its column and its row move, times the
+            # length of the other one, which is the root.
             roots = self.roots.to(self.up)
-            parts = (up_moved.mul_(roots), down_moved.mul_(roots[:, None]))
-            return hypot(*(float(torch.linalg.vector_norm(part)) for part in parts))
+            return hypot(length(up_moved.mul_(roots)), length(down_moved.mul_(roots[:, None])))
         if not up_moved.any() and not down_moved.any():
             return 0.0
         moved = (Term(up_moved, down, 1.0), Term(self.up, down_moved, 1.0))
         return LowRank(moved, self.shape, self.dtype).frobenius_norm()
-
-
-def eps(dtype: torch.dtype) -> float:
-    """The relative precision of a floating-point dtype; 0.0 for whole numbers."""
-    return torch.finfo(dtype).eps if dtype.is_floating_point else 0.0
 
 
 class Svd(NamedTuple):
@@ -293,10 +294,7 @@ class Svd(NamedTuple):
 
 
 def decompose(update: LowRank) -> Svd:
-    """The exact decomposition: with R_up, R_down of the thin factors, R_up R_down^T = U S V^T and
-
-    up (R_down^T V) = (Q_up U) S,   (U^T R_up) down = S (Q_down V)^T.
-    """
+    """The exact decomposition, as the text of this file says."""
     core = Core.of(update)
     u, values, vh = lapack.svd(core.matrix)
     kept = core.above_noise(values)
@@ -335,9 +333,16 @@ class Core:
         if update.thin is update:
             sizes = lengths(r_up) * lengths(r_down)
         else:
-            sizes = (lengths(update.up) * lengths(update.down.T)).cpu()
+            sizes = lengths(update.up) * lengths(update.down.T)
+        size = length(sizes)
+        if not isfinite(size):
+            if update.dtype != torch.float64:
+                return cls.of(update.precise(), precise)
+            raise LoraError(
+                "its numbers are too large to compute with", fix="choose smaller weights"
+            )
         rounding = eps(up.dtype) * (8 if uses_qr(up) else 1)
-        return cls(r_up, r_down, rounding * float(torch.linalg.vector_norm(sizes)))
+        return cls(r_up, r_down, rounding * size)
 
     @property
     def matrix(self) -> Tensor:

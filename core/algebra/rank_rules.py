@@ -170,7 +170,7 @@ class RankRule:
         """The rank to keep of a layer with these singular values (descending, above noise)."""
         if len(values) == 0:
             return 0
-        return self.clamp(RULES[self.name](values, self.value), len(values))
+        return self.clamp(RULES[self.name](values / values[0], self.value), len(values))
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,8 @@ def budget_ranks(spectra: list[Spectrum], budget: float, rule: RankRule) -> list
 
     def gain(index: int) -> float:
         s = spectra[index]
-        return -(s.values[ranks[index]] ** 2) / s.cost if s.cost else -inf
+        value = s.values[ranks[index]]
+        return -value * value / s.cost if s.cost else -inf
 
     queue = [(gain(i), i) for i in range(len(spectra)) if ranks[i] < limits[i]]
     heapq.heapify(queue)
@@ -224,7 +225,7 @@ def retained(values: Sequence[float], rank: int, norm: float) -> tuple[float, fl
     """
     if norm == 0:
         return 1.0, 0.0
-    kept = fsum(value**2 for value in values[:rank])
-    lost = fsum(value**2 for value in values[rank:])
-    lost = max(lost, norm**2 - kept if norm**2 - kept > 1e-6 * norm**2 else 0.0)
-    return max(0.0, 1.0 - lost / norm**2), sqrt(lost) / norm
+    shares = [(value / norm) ** 2 for value in values]
+    kept, lost = fsum(shares[:rank]), fsum(shares[rank:])
+    lost = max(lost, 1.0 - kept if 1.0 - kept > 1e-6 else 0.0)
+    return max(0.0, 1.0 - lost), sqrt(lost)

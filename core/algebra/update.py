@@ -1,11 +1,15 @@
 """Updates, thin or whole, and what can be said of several of them."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from math import hypot
 
 import torch
 from torch import Tensor
 
-from .low_rank import LowRank
+from .cached import cached_property
+from .gram import length
+from .low_rank import TILE_ELEMENTS, LowRank
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,9 @@ class Dense:
     def frobenius_norm(self) -> float:
         return float(torch.linalg.vector_norm(self.values.double()))
 
+    def sum_of_entries(self) -> float:
+        return float(self.values.sum(dtype=torch.float64))
+
     def rows(self, start: int, stop: int) -> "Dense":
         return Dense(self.values.reshape(self.shape or (1,))[start:stop])
 
@@ -59,6 +66,48 @@ class Dense:
     def low_rank(self) -> LowRank:
         """The same update as a product with an identity on its smaller side. Exact."""
         return LowRank.of_matrix(self.matrix, self.shape)
+
+
+class Lazy(Dense):
+    """An update whose entries are made when they are asked for, a few rows at a time or all.
+
+    `thin` makes the same update as thin factors, where that is worth it.
+    """
+
+    weight_shape: tuple[int, ...]
+    thin: Callable[[], LowRank] | None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.weight_shape
+
+    def rows_of_matrix(self, start: int, stop: int) -> Tensor:
+        """These rows of [out, in * kernel]."""
+        raise NotImplementedError
+
+    @cached_property
+    def values(self) -> Tensor:
+        tiles = list(self.tiles())
+        return (tiles[0] if len(tiles) == 1 else torch.cat(tiles)).reshape(self.shape)
+
+    def tiles(self, elements: int = TILE_ELEMENTS) -> Iterator[Tensor]:
+        """dW in blocks of whole rows, top to bottom."""
+        out, *rest = self.shape
+        height = max(1, elements // max(1, torch.Size(rest).numel()))
+        for start in range(0, max(out, 1), height):
+            yield self.rows_of_matrix(start, start + height)
+
+    def frobenius_norm(self) -> float:
+        return hypot(*map(length, self.tiles()))
+
+    def distance(self, other: "Update") -> float:
+        if not isinstance(other, Lazy):
+            return super().distance(other)
+        pairs = zip(self.tiles(), other.tiles(), strict=True)
+        return hypot(*(length(one - another) for one, another in pairs))
+
+    def sum_of_entries(self) -> float:
+        return sum(float(tile.sum(dtype=torch.float64)) for tile in self.tiles())
 
 
 Update = LowRank | Dense

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..algebra.low_rank import FEW, LowRank, Svd, eps
+from ..algebra.low_rank import LowRank, Svd
+from ..algebra.precision import FEW, eps
 from ..algebra.rank_rules import RankRule, Spectrum, budget_ranks, retained
 from ..errors import SettingError, located
 from ..reading.inputs import file_names

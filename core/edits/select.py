@@ -41,13 +41,35 @@ def select(
     targets = lay_out([source], output.spelling_for(source))
     known = layers_of([source], targets, source.other)
     chosen = known.selected(layers)
-    others = set(known.raws) - chosen
+    return divide(source, targets, chosen, layers, output, rest, compute, known.notes)
+
+
+def names_of(source: Lora, targets: list[Target]) -> list[str]:
+    """Everything that can be selected."""
+    return [target.canonical for target in targets] + sorted(source.other)
+
+
+def divide(
+    source: Lora,
+    targets: list[Target],
+    chosen: set[str],
+    layers: str,
+    output: Output,
+    rest: Output | None,
+    compute: Compute,
+    notes: Sequence[str] = (),
+) -> tuple[Edited, Edited | None]:
+    """(what has these names, everything else), as `select`; `layers` says in words what they are.
+
+    Names are text of the file's: none of them is ever read as a pattern.
+    """
+    others = set(names_of(source, targets)) - chosen
     if not any(target.canonical in chosen for target in targets):
         raise SettingError(
             f"selector {layers!r} leaves no module", fix="widen it", file=source.name
         )
     if rest is None:
-        with _part(source, targets, chosen, layers, output, compute, notes=known.notes) as kept:
+        with _part(source, targets, chosen, layers, output, compute, notes=notes) as kept:
             return kept, None
     if not any(target.canonical in others for target in targets):
         raise EmptyRest(
@@ -57,9 +79,7 @@ def select(
         )
     _check_rest(source, output, rest)
     together = Together()
-    part = _part(
-        source, targets, chosen, layers, output, compute, notes=known.notes, together=together
-    )
+    part = _part(source, targets, chosen, layers, output, compute, notes=notes, together=together)
     # Neither file gets its place before both are complete, and neither keeps it without the other.
     other_part = _part(source, targets, others, layers, rest, compute, "rest", together=together)
     with together, part as kept, other_part as remaining:

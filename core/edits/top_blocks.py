@@ -7,10 +7,11 @@ from ..errors import EmptyRest, MismatchError, SettingError, one_of
 from ..naming.blocks import locate
 from ..naming.selectors import Selector
 from ..reading.lora import Lora, Source
+from ..running.layout import lay_out
 from ..running.output import Output
 from ..running.stream import Compute
-from .edit import Edited
-from .select import select
+from .edit import Edited, layers_of
+from .select import divide, names_of
 
 KEEP, REMOVE = "keep", "remove"
 
@@ -60,14 +61,10 @@ def top_blocks(
             fix="leave the patterns with a minus out",
         )
     source = Lora.of(lora)
-    prefixes: dict[str, str] = {}
-    outside = sorted(source.other)
-    for name in source.modules:
-        place = locate(name)
-        if place.block and place.prefix:
-            prefixes[place.block] = place.prefix
-        else:
-            outside.append(name)
+    targets = lay_out([source], output.spelling_for(source))
+    names = names_of(source, targets)
+    places = {target.canonical: locate(target.canonical) for target in targets}
+    prefixes = {place.block: place.prefix or "" for place in places.values() if place.block}
     if missing := [block for block in choice.blocks if block not in prefixes]:
         raise MismatchError(
             f"has no block {missing[0]}: the analysis is of another LoRA",
@@ -75,22 +72,27 @@ def top_blocks(
             file=source.name,
         )
     measured, chosen = set(choice.measured), set(choice.blocks)
-    stay = [
-        prefix
-        for block, prefix in prefixes.items()
-        if block not in measured or (block in chosen) == (mode == KEEP)
-    ]
-    selected = [*stay, *(outside if other_layers == KEEP else []), *([always] if always else [])]
-    if not selected:
+    blocks = {
+        block for block in prefixes if block not in measured or (block in chosen) == (mode == KEEP)
+    }
+    outside = [name for name in names if name not in places or not places[name].block]
+    staying = {name for name, place in places.items() if place.block in blocks}
+    staying |= set(outside) if other_layers == KEEP else set()
+    known = layers_of([source], targets, source.other)
+    staying |= known.selected(always) if always else set()
+    if not staying:
         raise SettingError(
             "nothing is left of it",
             fix="keep other layers, or let fewer blocks go",
             file=source.name,
         )
-    if rest is not None and len(stay) == len(prefixes) and (other_layers == KEEP or not outside):
+    if rest is not None and len(staying) == len(names):
         raise EmptyRest(
-            f"all {len(stay)} blocks stay, so there is no rest to write",
+            f"all {len(prefixes)} blocks stay, so there is no rest to write",
             fix="change the threshold",
             file=source.name,
         )
-    return select(source, ", ".join(selected), output, rest, compute)
+    words = [prefix for block, prefix in prefixes.items() if block in blocks]
+    words += [*(outside if other_layers == KEEP else []), *([always] if always else [])]
+    text = ", ".join(words)
+    return divide(source, targets, staying, text, output, rest, compute, known.notes)

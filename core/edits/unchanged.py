@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ..adapters.adapter import Adapter
-from ..algebra.low_rank import FEW, LowRank, eps
+from ..algebra.low_rank import LowRank
+from ..algebra.precision import FEW, eps
 from ..algebra.update import Dense, Update, distance, total
 from ..reading.lora import Module
 from ..running.encoding import Encoded, cast, encode, stored_tensors
@@ -69,7 +70,8 @@ def copy(
         row.action = "scaled"
     if adapter.kind.update is None:
         return row, tensors
-    exact = module.update(compute.device, compute.dtype).scaled(weight)
+    # It tells damaged tensors; nothing is multiplied out before it is asked for.
+    exact = module.update(compute.device, compute.dtype, lazy=True).scaled(weight)
     moved = [
         role
         for role, key in adapter.keys.items()
@@ -101,7 +103,7 @@ def _as_written(
     written = replace(
         module, adapter=replace(module.adapter, keys=keys), tensors=DictTensors(tensors)
     )
-    update: Update = written.update(compute.device, compute.dtype)
+    update: Update = written.update(compute.device, compute.dtype, lazy=True)
     return update
 
 

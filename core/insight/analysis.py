@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 
+from ..algebra.low_rank import LowRank
 from ..errors import LoraError, SettingError, one_of
 from ..naming.blocks import locate
 from ..naming.layers import Layers
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 LEVELS = ("norms", "spectral", "full")
 STATISTICS = ("spectral", "full")
 TENSORS = ("A", "B", "dW")
+# Of a weight that has more, only what its factors tell is measured. Real ones have 2^31 at most.
+MOST_ENTRIES, MOST_ZEROS = 1 << 31, 1 << 24
 EXTRA_COLUMNS = (
     "alpha",
     "scale",
@@ -264,7 +267,11 @@ def _row(module: Module, statistics: str, top: int, compute: Compute) -> dict[st
         row["effective_rank"] = effective_rank(measured.values)
         row["stable_rank"] = stable_rank(measured.values)
     if statistics == "full":
-        row |= columns_of(TENSOR_STATISTICS, measured.entries, "dW")
+        most = MOST_ZEROS if isinstance(update, LowRank) and not update.rank else MOST_ENTRIES
+        if measured.count > most:
+            row["not_measured"] = f"the {measured.count} entries of dW: too many to visit each"
+        elif measured.count:
+            row |= columns_of(TENSOR_STATISTICS, measured.entries, "dW")
     return row
 
 

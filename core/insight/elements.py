@@ -25,7 +25,7 @@ from ..algebra import bins
 from ..algebra.bins import BINS, ZERO, Scratch
 from ..algebra.cached import cached_property
 from ..algebra.low_rank import LowRank
-from ..algebra.update import Update
+from ..algebra.update import Lazy, Update
 from ..errors import FileError
 
 TILE = 1 << 19  # entries: with what is computed from it, a tile stays in cache
@@ -65,6 +65,9 @@ class Entries:
     def of_update(update: Update, mean: float | None = None, l2: float | None = None) -> Entries:
         if isinstance(update, LowRank):
             count = update.up.shape[0] * update.down.shape[1]
+            return Entries(lambda: update.tiles(TILE), count, mean, l2)
+        if isinstance(update, Lazy):
+            count = torch.Size(update.shape).numel()
             return Entries(lambda: update.tiles(TILE), count, mean, l2)
         values = update.values
         return Entries(lambda: _pieces(values), values.numel(), mean, l2)

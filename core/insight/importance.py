@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from ..errors import FileError, SettingError, one_of
 from ..naming.blocks import container_of, locate, network_order
+from ..naming.numbers import number
 from ..naming.recognition import recognise
 from ..naming.spelling import resolve
 
@@ -235,7 +236,7 @@ def _importance(
 def _blocks(df: pd.DataFrame, layer_col: str, pattern: str | None) -> list[Any]:
     if pattern is not None:
         found = (re.search(pattern, layer) for layer in df[layer_col])
-        return [int(match[1]) if match else None for match in found]
+        return [number(match[1]) if match else None for match in found]
     if "block" in df.columns:
         return list(df["block"].where(df["block"].notna(), None))
     family = recognise({name: () for name in df[layer_col]}).family

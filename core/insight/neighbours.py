@@ -53,7 +53,8 @@ def neighbours(
     """Every other .safetensors file in and below the `folder`, from the nearest on.
 
     `source` is a path, a state dict or a Lora. `compute.progress` is told of files. What cannot be
-    read or is for another model is listed with the reason. Raises FileError where there is no such folder or nothing in it.
+    read or is for another model is listed with the reason. Raises FileError where there is no such
+    folder or nothing in it.
 
     >>> style, character = core.samples()
     >>> copy = core.save(style, "copy.safetensors")

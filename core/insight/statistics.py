@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any, TypeVar
 
 import torch
@@ -25,6 +26,7 @@ from torch import Tensor
 from ..algebra import lapack
 from ..algebra.cached import cached_property
 from ..algebra.gram import gram_matrix
+from ..algebra.kronecker import Kronecker
 from ..algebra.low_rank import LowRank, singular_values
 from ..algebra.update import Update
 from ..running.stream import out_of_memory
@@ -46,7 +48,7 @@ class Measured:
 
     @property
     def count(self) -> int:
-        return int(torch.Size(self.update.shape).numel())
+        return prod(self.update.shape)
 
     @cached_property
     def values(self) -> Tensor:
@@ -54,6 +56,9 @@ class Measured:
         descending, without those that are rounding noise."""
         if isinstance(self.update, LowRank):
             return singular_values(self.update, precise=True)
+        if isinstance(self.update, Kronecker):
+            values = self.update.singular_values()
+            return values[values > torch.finfo(self.update.first.dtype).eps * values[:1]]
         matrix = self.update.matrix
         if matrix.dtype == torch.float64:
             values = lapack.svdvals(matrix)
@@ -71,7 +76,7 @@ class Measured:
             up = self.update.up.sum(0, dtype=torch.float64)
             down = self.update.down.sum(1, dtype=torch.float64)
             return float(up @ down) / max(self.count, 1)
-        return float(self.update.values.sum(dtype=torch.float64)) / max(self.count, 1)
+        return self.update.sum_of_entries() / max(self.count, 1)
 
     @cached_property
     def l2(self) -> float:

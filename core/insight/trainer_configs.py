@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from ..errors import MismatchError, SettingError, one_of
-from ..naming.blocks import DIFFUSION_MODEL, container_of, locate, network_order
+from ..naming.blocks import DIFFUSION_MODEL, block_index, container_of, locate, network_order
 from ..naming.family import UNKNOWN, fill
 from ..reading.lora import Lora, Module
 
@@ -218,20 +218,35 @@ TRAINERS: dict[str, Callable[[Plan], str]] = {
 
 
 def _indices(plan: Plan, container: str) -> str:
-    found = [b for b in plan.blocks if container_of(b) == container]
-    return ",".join(block.removeprefix(container + ".") for block in found)
+    limit = max(plan.lora.family.blocks.get(container, (0,)))
+    found = [
+        _index(plan, block, limit) for block in plan.blocks if container_of(block) == container
+    ]
+    return ",".join(map(str, found))
+
+
+def _index(plan: Plan, block: str, limit: int) -> int:
+    """The block's number. Raises SettingError where a model of the family has no such block."""
+    index = block_index(block)[1] or 0
+    if index >= limit:
+        raise SettingError(
+            f"kohya: {plan.family} has no {block}, only {limit} blocks of that name",
+            fix="leave that block out",
+        )
+    return index
 
 
 def _block_dims(plan: Plan) -> list[int]:
     size, first_in, middle, first_out = BLOCK_DIMS[plan.family]
     dims = [0] * size
     for block in plan.blocks:
-        container, index = container_of(block), int((re.findall(r"\d+$", block) or [0])[0])
+        container = container_of(block)
         if container == "middle_block":
             for position in middle:
                 dims[position] = plan.rank
         else:
-            dims[index + (first_in if container == "input_blocks" else first_out)] = plan.rank
+            first = first_in if container == "input_blocks" else first_out
+            dims[first + _index(plan, block, middle.start - first_in)] = plan.rank
     return dims
 
 

@@ -10,7 +10,7 @@ The rules, their defaults and what a floor lifts are the notebook's; it was righ
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from math import exp
+from math import exp, inf, isfinite, log
 
 from ..errors import SettingError, one_of
 
@@ -97,7 +97,7 @@ def dyn_weights_powerlaw(
     [0.28, 0.161]
     """
     rule = _rule(
-        lambda s1, s2: _normalised(max(s1, floor) ** p, max(s2, floor) ** p),
+        lambda s1, s2: _softmax(_log_power(max(s1, floor), p), _log_power(max(s2, floor), p), 1.0),
         0.0,
         target_total_strength,
     )
@@ -144,20 +144,28 @@ def _rule(
             first, second = _normalised(max(first, floor), max(second, floor))
         # The family of dyn_weights: weight 1 * norm 1 + weight 2 * norm 2 == target.
         strength = first * (norm_1 or 0.0) + second * (norm_2 or 0.0)
-        if target is not None and strength > 0:
-            first, second = first * target / strength, second * target / strength
-        return first, second
+        factor = 1.0 if target is None or not strength > 0 else target / strength
+        # What is so faint that no number lifts it to the target stays as it is.
+        return (first * factor, second * factor) if isfinite(factor) else (first, second)
 
     return weights
 
 
 def _normalised(first: float, second: float) -> tuple[float, float]:
-    whole = first + second
-    return (first / whole, second / whole) if whole > 0 else (0.5, 0.5)
+    largest = max(first, second)
+    if not largest > 0:
+        return 0.5, 0.5
+    first, second = first / largest, second / largest  # Their sum can be more than any float.
+    return first / (first + second), second / (first + second)
+
+
+def _log_power(norm: float, power: float) -> float:
+    """log(norm^power): powers themselves leave the range of floats."""
+    return power * (log(norm) if norm > 0 else -inf) if power else 0.0
 
 
 def _softmax(first: float, second: float, temperature: float) -> tuple[float, float]:
-    difference = (first - second) / temperature
+    difference = 0.0 if first == second else (first - second) / temperature
     # Written with the exponent that cannot overflow.
     small = exp(-abs(difference))
     large_share = 1 / (1 + small)

@@ -9,6 +9,8 @@ their own and their encoder stands in front: `clip_l.encoder.layers.3`.
 import re
 from typing import NamedTuple
 
+from .numbers import NUMBER, number
+
 DIFFUSION_MODEL, TEXT_ENCODER = "diffusion model", "text encoder"
 COMPONENTS = (DIFFUSION_MODEL, TEXT_ENCODER)
 
@@ -33,12 +35,14 @@ CONTAINERS = (
 
 _ENCODER = re.compile(r"(\w+)\.transformer\.(?:text_model\.)?")
 # The block in the middle, Cosmos' `blocks.block7`, or the first segment from the left that holds
-# numbered blocks: a part that is called a block or a layer (`t_block.1`) holds none.
+# numbered blocks: where either ends. A part that is called a block or a layer (`t_block.1`) holds
+# none.
+_MIDDLE = re.compile(r"(?:middle_block|mid_block)(?=[._]|$)")
 _BLOCK = re.compile(
-    r"(?:middle_block|mid_block)(?=[._]|$)"
-    r"|blocks\.block\d+(?=[._]|$)"
-    r"|(?:\w+?\.)*?\w*?(?:blocks?|layers?|refiner)(?<!\bt_block)(?<!adain_layers)\.\d+(?=[._]|$)"
+    rf"(?:\bblocks\.block{NUMBER}"
+    rf"|(?:blocks?|layers?|refiner)(?<!\bt_block)(?<!adain_layers)\.{NUMBER})(?=[._]|$)"
 )
+_PATH = re.compile(r"[\w.]*")  # A block is a selector, too: there is nothing else in its name.
 
 
 def _qkv(letter: str, word: str) -> str:
@@ -120,10 +124,11 @@ def locate(canonical: str) -> Place:
     encoder = _ENCODER.match(canonical)
     start = encoder.end() if encoder else 0
     component = TEXT_ENCODER if encoder else DIFFUSION_MODEL
-    found = _BLOCK.match(canonical, start)
-    if found is None:
+    found = _MIDDLE.match(canonical, start) or _BLOCK.search(canonical, start)
+    if found is None or not _PATH.fullmatch(canonical, start, found.start()):
         return Place(component, None, None, _layer_type(canonical[start:]))
-    block = f"{encoder[1]}.{found[0]}" if encoder else found[0]
+    block = canonical[start : found.end()]
+    block = f"{encoder[1]}.{block}" if encoder else block
     return Place(component, block, canonical[: found.end()], _layer_type(canonical[found.end() :]))
 
 
@@ -134,12 +139,18 @@ def _layer_type(rest: str) -> str:
 
 def container_of(block: str) -> str:
     """`double_blocks` of `double_blocks.3`, `clip_l.encoder.layers` of its third layer."""
-    return re.sub(r"\.(?:block)?\d+$", "", block)
+    return block_index(block)[0]
+
+
+def block_index(block: str) -> tuple[str, int | None]:
+    """(`double_blocks`, 3) of `double_blocks.3`; a block without a number is its own container."""
+    container, _, last = block.rpartition(".")
+    index = number(last.removeprefix("block"))
+    return (block, None) if index is None else (container, index)
 
 
 def network_order(block: str) -> tuple[bool, int, str, int]:
     """A key that sorts blocks as the network runs through them, text encoders last."""
-    container = container_of(block)
-    index = block.removeprefix(container).lstrip(".").removeprefix("block")
+    container, index = block_index(block)
     known = CONTAINERS.index(container) if container in CONTAINERS else len(CONTAINERS)
-    return known == len(CONTAINERS), known, container, int(index or 0)
+    return known == len(CONTAINERS), known, container, index or 0

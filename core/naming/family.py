@@ -30,6 +30,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from ..algebra.cached import cached_property
+from .numbers import number
 
 
 class Row(NamedTuple):
@@ -280,8 +281,8 @@ def anonymous(name: str) -> str:
 def split_numbers(flat: str) -> tuple[tuple[str, ...], str]:
     """The number (or `#`) segments of a flattened name, and the name with # in their place."""
     segments = flat.split("_")
-    numbers = tuple(s for s in segments if s == "#" or s.isdigit())
-    return numbers, "_".join("#" if s.isdigit() else s for s in segments)
+    numbers = tuple(s for s in segments if s == "#" or number(s) is not None)
+    return numbers, "_".join("#" if number(s) is not None else s for s in segments)
 
 
 def fill(template: str, numbers: Sequence[str]) -> str:

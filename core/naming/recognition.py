@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from .catalogue import FAMILIES
 from .family import UNKNOWN, Family, anonymous, fill, flatten, split_numbers
+from .numbers import number
 from .spelling import TEXT_PREFIX, split_prefix
 
 METADATA_KEYS = ("ss_base_model_version", "modelspec.architecture")
@@ -141,7 +142,7 @@ def _depth(weights: Iterable[str]) -> dict[str, int]:
     depth: dict[str, int] = {}
     for weight in weights:
         container, _, rest = weight.partition(".")
-        index = rest.split(".")[0].removeprefix("block")
-        if index.isdigit():
-            depth[container] = max(depth.get(container, 0), int(index) + 1)
+        index = number(rest.partition(".")[0].removeprefix("block"))
+        if index is not None:
+            depth[container] = max(depth.get(container, 0), index + 1)
     return depth

@@ -11,14 +11,15 @@ import re
 from dataclasses import dataclass
 
 from ..errors import SettingError
+from .numbers import number
 
 
 def compile_pattern(pattern: str) -> re.Pattern[str]:
     """One pattern as a regular expression over whole names, whatever their case."""
     segments = []
     for segment in pattern.split("."):
-        if bounds := re.fullmatch(r"(\d+)-(\d+)", segment):
-            low, high = int(bounds[1]), int(bounds[2])
+        low, high = map(number, segment.partition("-")[::2])
+        if low is not None and high is not None:
             if low > high:
                 raise SettingError(
                     f"selector {pattern!r}: the range {segment} runs backwards",

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from .family import UNKNOWN, Family, Row, fill, flatten, swapped
+from .numbers import NUMBER
 from .text_encoders import OF_KOHYA, TEXT_ENCODERS, encoder_of, several, written_as
 
 FLAT_PREFIXES = (
@@ -28,7 +29,7 @@ DOTTED_PREFIXES = ("model.diffusion_model.", "diffusion_model.", "transformer.",
 # PEFT's own prefix stands before or after the others, or alone.
 PEFT_PREFIX = "base_model.model."
 TEXT_PREFIX = re.compile(
-    r"(?:lora_te(?P<kohya>\d?)_|text_encoder(?:_(?P<diffusers>\d))?\.|text_encoders\.)"
+    r"(?:lora_te(?P<kohya>[0-9]?)_|text_encoder(?:_(?P<diffusers>[0-9]))?\.|text_encoders\.)"
 )
 TEXT_ENCODER_NAME = re.compile(r"(?P<name>[A-Za-z0-9_]+)\.transformer\.(?P<body>.+)")
 CLIP_NAMES = {1: "clip_l", 2: "clip_g"}
@@ -196,7 +197,9 @@ def _resolve_text_encoder(path: str, number: int, width: int, family: Family) ->
 
 
 def _dotted(path: str) -> str:
-    return re.sub(r"_(\d+)(?=_|$)", r".\1", path).replace("._", ".") if "." not in path else path
+    if "." in path:
+        return path
+    return re.sub(rf"_({NUMBER})(?=_|$)", r".\1", path).replace("._", ".")
 
 
 def other_names(row: Row, spelling: Spelling) -> tuple[tuple[str, ...], str]:

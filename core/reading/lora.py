@@ -127,10 +127,11 @@ class Module:
     def in_features(self) -> int:
         return self.dimensions.shape[1] if len(self.dimensions.shape) > 1 else 0
 
-    def update(self, device: torch.device, dtype: torch.dtype) -> Update:
+    def update(self, device: torch.device, dtype: torch.dtype, lazy: bool = False) -> Update:
         """dW (or the change of the bias) at strength 1, rows in the canonical order.
 
-        Raises FileError naming file, module and tensor where the stored numbers are no update.
+        `lazy` as in `Adapter.update`. Raises FileError naming file, module and tensor where the
+        stored numbers are no update.
         """
         kind = self.adapter.kind
         with located(file=self.tensors.name, module=self.canonical):
@@ -142,7 +143,7 @@ class Module:
                     f"is {article} {kind.name}, and {kind.needs_base}",
                     fix=", or ".join(filter(None, ways)),
                 )
-            update = self.adapter.update(self.tensors.__getitem__, device, dtype)
+            update = self.adapter.update(self.tensors.__getitem__, device, dtype, lazy)
             shape = self.family.kernel(self.name.native, update.shape)
             update = update if shape == update.shape else update.reshaped(shape)
             # Diffusers keeps (scale, shift) where the models have (shift, scale).

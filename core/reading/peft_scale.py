@@ -9,14 +9,17 @@ alpha beside a module its scale is 1.
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import inf, sqrt
+from operator import itemgetter
 from typing import Any
 
+from ..algebra.cached import cached_property
+
 KEY = "lora_adapter_metadata"
-# What an expression may have of *, +, ?, { and (, and the length of the names it is tried on.
-MOST_CHOICES, LONGEST_PATH = 3, 200
+# What metadata can ask for of a file's reader.
+MOST_EXPRESSIONS, LONGEST_EXPRESSION, MOST_STEPS, MOST_SEGMENTS = 32, 200, 50_000, 100
 COMPONENT_PREFIXES = (
     "transformer.",
     "unet.",
@@ -52,15 +55,23 @@ class PeftSettings:
         path = raw.removeprefix(prefix).removeprefix("base_model.model.")
         alpha = self.values.get(prefix + "lora_alpha")
         pattern = self.values.get(prefix + "alpha_pattern")
-        for key, value in pattern.items() if isinstance(pattern, dict) else ():
-            if _matches(key, path):
-                alpha = value
-                break
+        if isinstance(pattern, dict):
+            alpha = self._patterns(prefix).find(path, alpha)
         if not isinstance(alpha, int | float) or rank < 1:
             return 1.0
         if not abs(alpha) <= sys.float_info.max:
             return 1.0  # JSON knows NaN, Infinity and whole numbers beyond any float.
         return alpha / (sqrt(rank) if self.values.get(prefix + "use_rslora") is True else rank)
+
+    @cached_property
+    def _read(self) -> dict[str, "Patterns"]:
+        return {}
+
+    def _patterns(self, prefix: str) -> "Patterns":
+        """The patterns of a component, made ready once."""
+        if prefix not in self._read:
+            self._read[prefix] = Patterns.of(self.values[prefix + "alpha_pattern"])
+        return self._read[prefix]
 
     def __str__(self) -> str:
         """The settings that decide the scale, for messages."""
@@ -69,16 +80,57 @@ class PeftSettings:
         return ", ".join(f"{key} {value}" for key, value in found.items() if value)
 
 
-def _matches(pattern: str, path: str) -> bool:
-    """PEFT's rule: the pattern is an expression for the end of the path, whole segments of it.
+@dataclass(frozen=True)
+class Patterns:
+    """PEFT's rule: a pattern is an expression for the end of a path, whole segments of it.
 
-    False for an expression that is none, and for one that could keep a hostile file's reader busy
-    for hours: nested or many repetitions, which no trainer writes.
+    `plain` are names, each with its place and value: looked up, however many there are. The others
+    are expressions of a form that is done in few steps on a path; what is none of either, which no
+    trainer writes, matches nothing.
     """
-    choices = len(re.findall(r"[*+?{(]", pattern))
-    if choices > MOST_CHOICES or re.search(r"\)[*+?{]", pattern) or len(path) > LONGEST_PATH:
-        return False
+
+    plain: Mapping[str, tuple[int, Any]]
+    expressions: Sequence[tuple[int, Any, re.Pattern[str]]]
+
+    @classmethod
+    def of(cls, patterns: Mapping[str, Any]) -> "Patterns":
+        plain: dict[str, tuple[int, Any]] = {}
+        expressions: list[tuple[int, Any, re.Pattern[str]]] = []
+        for place, (pattern, value) in enumerate(patterns.items()):
+            name = pattern.removesuffix("$").replace("\\.", ".")
+            if re.fullmatch(r"[\w.-]+", name):
+                plain.setdefault(name, (place, value))
+            elif len(expressions) < MOST_EXPRESSIONS and (found := _compiled(pattern)):
+                expressions.append((place, value, found))
+        return cls(plain, expressions)
+
+    def find(self, path: str, default: Any) -> Any:
+        """The value of the first pattern that matches."""
+        segments = path.split(".")[-MOST_SEGMENTS:]
+        ends = (".".join(segments[i:]) for i in range(len(segments)))
+        found = [self.plain[end] for end in ends if end in self.plain]
+        first = min(found, key=itemgetter(0), default=(inf, default))
+        for place, value, expression in self.expressions:
+            if place > first[0]:
+                break
+            if _steps(expression.pattern, path) <= MOST_STEPS and expression.match(path):
+                return value
+        return first[1]
+
+
+def _compiled(pattern: str) -> re.Pattern[str] | None:
+    """None for an expression that is none, or whose repetitions are nested."""
+    if len(pattern) > LONGEST_EXPRESSION or re.search(r"\)[*+?{]", pattern):
+        return None
     try:
-        return re.match(rf"(.*\.)?({pattern})$", path) is not None
+        return re.compile(rf"(.*\.)?({pattern})$")
     except (re.error, OverflowError, RecursionError):
-        return False
+        return None
+
+
+def _steps(pattern: str, path: str) -> int:
+    """About how many ways there are to try an expression on a path."""
+    wide = sum(map(pattern.count, "*+{")) - 1  # One star is that of the rule itself.
+    ways = 2 ** min(pattern.count("?"), 20) * (1 + pattern.count("|")) ** pattern.count("(")
+    starts: int = (1 + path.count(".")) * ways * len(path) ** wide
+    return starts

@@ -1,5 +1,9 @@
 """Top blocks: what is kept and what is removed are the original together, to the bit."""
 
+import time
+from collections.abc import Collection
+from typing import NamedTuple
+
 import pytest
 import torch
 
@@ -24,6 +28,11 @@ def sample() -> dict[str, torch.Tensor]:
         one["diffusion_model." + name + ".lora_B.weight"] *= strength
         state |= one
     return state | {"note": torch.arange(3)}
+
+
+class Measured(NamedTuple):
+    blocks: Collection[str]
+    measured: Collection[str]
 
 
 def names(edited) -> list[str]:
@@ -116,3 +125,35 @@ def test_nothing_is_left_behind_by_an_error(tmp_path):
     with pytest.raises(LoraError):
         top_blocks(path, choose_blocks(path, 0.7), always="nothing", output=output)
     assert files_in(tmp_path) == {"in.safetensors"}
+
+
+@pytest.mark.parametrize("key", ["*", "double_blocks", "a,b", "-img_in", "double_blocks.0-9", "\n"])
+def test_the_name_of_a_tensor_is_no_pattern(key):
+    state = sample() | {key: torch.ones(2)}
+    kept, rest = top_blocks(state, choose_blocks(state, 0.7, "energy"), rest=Output())
+    assert sorted(names(kept)) == sorted([*BLOCK_1, "img_in"]) and key in kept.lora
+    assert same_bits({**kept.lora, **rest.lora}, state)
+    settings = {"other_layers": "remove", "rest": Output()}
+    kept, rest = top_blocks(state, choose_blocks(state, 0.7, "energy"), **settings)
+    assert sorted(names(kept)) == sorted(BLOCK_1) and key in rest.lora
+
+
+@pytest.mark.parametrize(
+    "name", ["*.x", "a,b.x", "-double_blocks.1.x", "double_blocks,c.blocks.0.x"]
+)
+def test_the_name_of_a_layer_is_no_pattern(name):
+    state = sample() | lora_file([f"diffusion_model.{name}"], rank=2)
+    kept, rest = top_blocks(state, choose_blocks(state, 0.7, "energy"), rest=Output())
+    assert sorted(names(kept)) == sorted([*BLOCK_1, "img_in", name])
+    assert same_bits({**kept.lora, **rest.lora}, state)
+
+
+def test_thousands_of_blocks_take_no_longer_each():
+    pair = {".lora_B.weight": torch.ones(1, 1), ".lora_A.weight": torch.ones(1, 1)}
+    state = {f"m.blocks.{i}.x{end}": t for i in range(4000) for end, t in pair.items()}
+    choice = Measured(
+        [f"m.blocks.{i}" for i in range(0, 4000, 2)], {f"m.blocks.{i}" for i in range(4000)}
+    )
+    start = time.process_time()
+    kept, _ = top_blocks(state, choice)
+    assert len(kept.lora) == 4000 and time.process_time() - start < 10

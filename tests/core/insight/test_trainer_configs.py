@@ -16,7 +16,8 @@ from benchmarks.modules import select
 from core import Lora, LoraError, trainer_config
 from core.insight.trainer_configs import TRAINERS
 from core.naming.blocks import locate
-from tests.helpers import StateDict, lora_file, randn
+from tests.helpers import KOHYA, StateDict, lora_file, randn
+from tests.helpers import lora as lora_tensors
 from tests.marks import one_in
 
 # Blocks that are easy to confuse: 1 and 10, double and single, blocks inside blocks.
@@ -175,6 +176,31 @@ def test_sd_scripts_for_unets(family):
     trained = {name for name in blocks if dims[block_index(name, family == "sdxl")]}
     assert trained == {name for name, block in blocks.items() if block in CHOSEN[family]}
     assert set(dims) == {0, 1}  # the rank of the file
+
+
+@pytest.mark.parametrize(
+    ("family", "block", "beyond"),
+    [
+        ("sdxl", "input_blocks.8", "input_blocks.9"),
+        ("sdxl", "output_blocks.8", "output_blocks.9"),
+        ("sdxl", "output_blocks.8", "output_blocks.99"),
+        ("sd1.5", "input_blocks.11", "input_blocks.12"),
+        ("sd1.5", "output_blocks.11", "output_blocks.12"),
+        ("flux", "single_blocks.37", "single_blocks.38"),
+        ("flux", "double_blocks.18", "double_blocks.99"),
+    ],
+)
+def test_blocks_that_a_model_lacks_have_no_place(family, block, beyond):
+    """sd-scripts would train another block, or stop."""
+    lora = lora_of(family)
+    name = f"lora_unet_{beyond.replace('.', '_')}_0_in_layers_2"
+    lora = Lora(
+        {key: lora.tensors[key] for key in lora.tensors.info} | lora_tensors(name, (2, 2), 1, KOHYA)
+    )
+    with pytest.raises(LoraError, match=f"has no {re.escape(beyond)}, only"):
+        trainer_config("kohya", lora, [beyond])
+    if block in {locate(name).block for name in lora.modules}:
+        assert trainer_config("kohya", lora, [block])
 
 
 def test_sd_scripts_for_sd3():

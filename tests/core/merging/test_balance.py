@@ -1,7 +1,8 @@
 """The dynamic weights: formulas by hand, and what all of them share."""
 
 import itertools
-from math import exp
+from itertools import product
+from math import exp, isfinite
 
 import pytest
 
@@ -13,7 +14,7 @@ from core import (
     dyn_weights_softmax,
     softmax_spectral_weight_fn,
 )
-from core.merging.balance import BALANCES
+from core.merging.balance import BALANCES, balance
 
 RESCALED = [
     dyn_weights_proportional,
@@ -186,3 +187,29 @@ def test_a_temperature_must_be_above_zero(make, temperature):
 def test_all_five_rules_can_be_asked_for_by_name():
     # Four names for five rules: softmax comes plain; the rescaled one has a target.
     assert set(BALANCES.values()) <= set(ALL)
+
+
+RANGE = (0.0, 1e-320, 1e-300, 1e-30, 1e-6, 1.0, 40.0, 1e10, 1e38, 1e300)
+
+
+@pytest.mark.parametrize("name", BALANCES)
+def test_every_rule_is_finite_on_every_finite_input(name):
+    """Over the ranges of the widgets, and beyond."""
+    floors, targets = (None, 0.0, 0.02, 1.0, 1000.0), (None, 1e-3, 1.0, 100.0)
+    temperatures = (None, 1e-3, 1e6) if name in ("softmax", "sigmoid") else (None,)
+    powers = (None, -1000.0, -10.0, -1.0, 0.0, 1.0, 10.0, 1000.0) if name == "powerlaw" else (None,)
+    norms = list(product((None, *RANGE), repeat=2))
+    for floor, target, temperature, power in product(floors, targets, temperatures, powers):
+        settings = {"floor": floor, "target_strength": target}
+        settings |= {"temperature": temperature} if temperature else {}
+        settings |= {"power": power} if power is not None else {}
+        rule = balance(name, **settings)
+        for one, other in norms:
+            assert all(map(isfinite, rule("layer", one, other))), (settings, one, other)
+
+
+def test_a_negative_power_leaves_a_layer_to_the_weaker_file():
+    assert dyn_weights_powerlaw(p=-1, floor=0.0)("layer", 0.0, 4.0) == (1.0, 0.0)
+    assert ratio(dyn_weights_powerlaw(p=-1)("layer", 8.0, 2.0)) == pytest.approx(1 / 4)
+    strong, weak = dyn_weights_powerlaw(p=1000)("layer", 8.0, 2.0)
+    assert (strong, weak) == pytest.approx((1 / 8, 0.0))
