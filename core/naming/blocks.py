@@ -133,7 +133,8 @@ def locate(canonical: str) -> Place:
 
 
 def _layer_type(rest: str) -> str:
-    rest = rest.removesuffix(".bias")
+    # The end of a name says what a layer is; a name without end would take the patterns for ever.
+    rest = rest.removesuffix(".bias")[-200:]
     return next((name for name, pattern in _LAYER_TYPES if re.search(pattern, rest)), "other")
 
 
