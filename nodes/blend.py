@@ -1,4 +1,4 @@
-"""LoRA Blend: the weighted sum of one or two LoRAs as one LoRA."""
+"""LoRA Blend: any number of LoRAs as one LoRA."""
 
 from typing import Any
 
@@ -11,6 +11,8 @@ from .inputs import ADVANCED, BLEND_RULES, CATEGORY, options_of
 from .wires import edited, named
 
 MOST_LORAS = 50
+# The first is what a new node has.
+METHOD_NAMES = ["sum", *(name for name in METHODS if name != "sum")]
 # The widget's words -> the library's.
 BALANCE_NAMES = {
     "none": "none",
@@ -41,43 +43,45 @@ class LoraAlloyBlend(io.ComfyNode):
                                   "number format and its metadata."),
                 inputs.lora_input("lora_2", "The second LoRA, for the same base model. Leave it "
                                   "out to scale, filter or resize the first alone.", True),
-                io.Float.Input("weight_1", default=1.0, min=-100.0, max=100.0, step=0.01,
-                               tooltip="The strength of the first LoRA in the result. May be "
-                               "negative."),
-                io.Float.Input("weight_2", default=1.0, min=-100.0, max=100.0, step=0.01,
-                               tooltip="The strength of the second LoRA in the result. May be "
-                               "negative."),
                 io.Autogrow.Input(
                     "more_loras",
                     optional=True,
                     template=io.Autogrow.TemplateNames(
                         inputs.lora_input("lora", "A further LoRA for the same base model."),
                         [f"lora_{number}" for number in range(3, MOST_LORAS + 1)], min=0),
-                    tooltip="Further LoRAs, as many as you like."),
+                    tooltip="Further LoRAs for the same base model. Connect one, and there is "
+                    f"room for the next, up to {MOST_LORAS} in all."),
+                io.Float.Input("weight_1", default=1.0, min=-100.0, max=100.0, step=0.01,
+                               tooltip="The strength of the first LoRA in the result. May be "
+                               "negative."),
+                io.Float.Input("weight_2", default=1.0, min=-100.0, max=100.0, step=0.01,
+                               tooltip="The strength of the second LoRA in the result. May be "
+                               "negative."),
                 io.String.Input("more_weights", default="1",
-                                tooltip="The strengths of the further LoRAs, separated by commas; "
-                                "one number counts for all of them."),
+                                tooltip="The strengths of the further LoRAs, in their order and "
+                                "separated by commas, such as '0.8, 0.5'. One number counts for "
+                                "all of them."),
                 inputs.rank_rule("target_rank", BLEND_RULES),
-                _method(),
                 inputs.layers("The layers that the result has."),
                 io.String.Input("block_weights", default="", multiline=True, advanced=True,
                                 tooltip="Extra factors for some layers, one line each: "
-                                "'pattern: factor 1, factor 2', such as 'double_blocks.0-9: 1, "
-                                "0'. They are multiplied onto the weights; the last line that "
-                                "fits a layer counts. Vectors and presets such as lbw=OUTD are "
-                                "read for SD1.5, SDXL and Flux."),
+                                "'pattern: factor 1, factor 2' with a factor for each LoRA, such "
+                                "as 'double_blocks.0-9: 1, 0'. They are multiplied onto the "
+                                "weights; the last line that fits a layer counts. Vectors and "
+                                "presets such as lbw=OUTD are read for SD1.5, SDXL and Flux."),
+                _method(),
                 _balance(),
-                io.Boolean.Input("drop_near_zero", default=True, advanced=True,
-                                 tooltip="Leave out layers that come out as zero, such as those "
-                                 "with a weight of 0."),
                 io.Boolean.Input("auto_strength", default=False, advanced=True,
                                  tooltip="Scale each layer so that it is as large as the largest "
                                  "of its inputs: stacks of LoRAs do not burn."),
+                io.Boolean.Input("drop_near_zero", default=True, advanced=True,
+                                 tooltip="Leave out layers that come out as zero, such as those "
+                                 "with a weight of 0."),
+                _truncation(),
                 io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFF, advanced=True,
                              control_after_generate=False,
-                             tooltip="For methods that draw at random: the same seed gives the "
-                             "same result."),
-                _truncation(),
+                             tooltip="For methods that draw at random (dare, della) and for pca: "
+                             "the same seed gives the same result."),
                 inputs.compute_device(),
                 inputs.compute_dtype(),
                 inputs.output_dtype(),
@@ -117,7 +121,7 @@ class LoraAlloyBlend(io.ComfyNode):
         further = {name: lora for name, lora in (more_loras or {}).items() if lora is not None}
         loras += [named(lora, name) for name, lora in further.items()]
         weights += numbers(more_weights, len(further))
-        merging = dict(options_of(method, "method", list(METHODS)))
+        merging = dict(options_of(method, "method", METHOD_NAMES))
         cutting = options_of(truncation, "truncation", list(TRUNCATIONS))
         settings = Blend(
             weights=weights,
@@ -173,8 +177,10 @@ def _method() -> Any:
     return io.DynamicCombo.Input(
         "method",
         options=[
-            io.DynamicCombo.Option(name, [_parameter(*one) for one in method.parameters.items()])
-            for name, method in METHODS.items()
+            io.DynamicCombo.Option(
+                name, [_parameter(*one) for one in METHODS[name].parameters.items()]
+            )
+            for name in METHOD_NAMES
         ],
         tooltip="How the LoRAs become one. sum adds them, which is usually right. The others keep "
         "them out of each other's way; the help page says how.",
@@ -183,11 +189,13 @@ def _method() -> Any:
 
 
 def _parameter(name: str, parameter: Any) -> Any:
+    meaning = f"{parameter.meaning[0].upper()}{parameter.meaning[1:]}."
     if isinstance(parameter.default, bool):
-        return io.Boolean.Input(name, default=parameter.default, tooltip=parameter.meaning)
+        return io.Boolean.Input(name, default=parameter.default, tooltip=meaning, advanced=True)
+    # JSON has no infinity: a page cannot read it.
     return io.Float.Input(
-        name, default=parameter.default, min=parameter.low, max=parameter.high, step=0.01,
-        tooltip=parameter.meaning,
+        name, default=parameter.default, min=parameter.low, max=min(parameter.high, 1e6), step=0.01,
+        tooltip=meaning, advanced=True,
     )  # fmt: skip
 
 
@@ -197,9 +205,9 @@ def _truncation() -> Any:
         options=[
             io.DynamicCombo.Option("svd", []),
             io.DynamicCombo.Option("pca", [
-                io.Int.Input("oversampling", default=8, min=0, max=1024,
+                io.Int.Input("oversampling", default=8, min=0, max=1024, advanced=True,
                              tooltip="Extra directions that make the estimate better."),
-                io.Int.Input("power_iterations", default=2, min=0, max=32,
+                io.Int.Input("power_iterations", default=2, min=0, max=32, advanced=True,
                              tooltip="Passes that sharpen the estimate."),
             ]),
         ],
@@ -212,7 +220,7 @@ def _truncation() -> Any:
 def _balance() -> Any:
     def number(name: str, default: float, tooltip: str, low: float = 0.0) -> Any:
         return io.Float.Input(name, default=default, min=low, max=1000.0, step=0.01,
-                              tooltip=tooltip)  # fmt: skip
+                              tooltip=tooltip, advanced=True)  # fmt: skip
 
     strength = number("target_strength", 1.0, "What the weighted strengths of a layer add up to.")
     temperature = number(
@@ -220,9 +228,10 @@ def _balance() -> Any:
     )
     floor = "The least that either LoRA counts: its share for softmax, its strength for the others."
     least, share = number("floor", 0.02, floor), number("floor", 0.0, floor)
-    power = number("power", 0.5, "1 is proportional; below 1 evens the two LoRAs out.", -10.0)
+    power = number("power", 0.5, "1 is proportional, 0 shares equally, -1 evens both out.", -10.0)
     bias = number("bias", 0.0, "Above 0 favours the first LoRA, below 0 the second.", -1000.0)
     even = io.Float.Input("strength", default=1.0, min=0.0, max=1.0, step=0.05,
+                          advanced=True,
                           tooltip="0 is the plain sum, 1 evens out completely.")  # fmt: skip
     return io.DynamicCombo.Input(
         "balance",

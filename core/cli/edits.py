@@ -85,7 +85,7 @@ def _add_blend(commands: Any) -> None:
     )
     parser.add_argument("--oversampling", type=int, default=8, help="for pca (default 8)")
     parser.add_argument("--power-iterations", type=int, default=2, help="for pca (default 2)")
-    parser.add_argument("--seed", type=int, default=0, help="for pca (default 0)")
+    parser.add_argument("--seed", type=int, default=0, help="for what draws at random (default 0)")
     parser.add_argument("--layers", default="", metavar="SELECTOR", help=SELECTOR_HELP)
     parser.add_argument(
         "--block-weights",

@@ -2,7 +2,8 @@
 
 graph = Alloy(comfyui)
 lora = graph.load("style.safetensors")
-blended = graph.node("LoraAlloyBlend", lora_1=lora, target_rank=0)
+blended = graph.node("LoraAlloyBlend", lora_1=lora, target_rank=EXACT)
+smaller = graph.node("LoraAlloyBlend", lora_1=lora, **rank(16))
 """
 
 from __future__ import annotations
@@ -19,6 +20,14 @@ from tests.comfyui.harness import Server
 # (graph, model, clip) -> (model, clip) with a LoRA on them
 Patch = Callable[["Alloy", Link, Link], tuple[Link, Link]]
 Loader = Callable[[Graph], tuple[Link, Link, Link]]
+
+
+EXACT = "everything (exact)"  # Blend's target_rank
+
+
+def rank(number: int) -> dict[str, Any]:
+    """Blend's inputs for this rank."""
+    return {"target_rank": "fixed rank", "target_rank.rank": number}
 
 
 class Alloy(Graph):

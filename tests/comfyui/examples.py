@@ -23,12 +23,16 @@ FILES = {
         "vae", f"{HUB}/Comfy-Org/Lumina_Image_2.0_Repackaged/resolve/main/split_files/vae"),
     "pixel-art-xl.safetensors": ("loras", f"{HUB}/nerijs/pixel-art-xl/resolve/main"),
     "toy_face_sdxl.safetensors": ("loras", f"{HUB}/CiroN2022/toy-face/resolve/main"),
+    "ikea_instructions_xl_v1_5.safetensors": (
+        "loras", f"{HUB}/ostris/ikea-instructions-lora-sdxl/resolve/main"),
+    "fengzikai_v1.0_XL.safetensors": ("loras", f"{HUB}/lordjia/by-feng-zikai/resolve/main"),
     "FLUX-dev-lora-add_details.safetensors": (
         "loras", f"{HUB}/Shakker-Labs/FLUX.1-dev-LoRA-add-details/resolve/main"),
     "FLUX-dev-lora-AntiBlur.safetensors": (
         "loras", f"{HUB}/Shakker-Labs/FLUX.1-dev-LoRA-AntiBlur/resolve/main"),
 }  # fmt: skip
 PIXEL, TOY = "pixel-art-xl.safetensors", "toy_face_sdxl.safetensors"
+DRAWING, FENG = "ikea_instructions_xl_v1_5.safetensors", "fengzikai_v1.0_XL.safetensors"
 DETAILS, ANTIBLUR = (
     "FLUX-dev-lora-add_details.safetensors",
     "FLUX-dev-lora-AntiBlur.safetensors",
@@ -138,12 +142,12 @@ def blend() -> Example:
     }
     return Example("Blend two LoRAs and generate", [
         note("### Two LoRAs become one\n\n**LoRA Blend** adds them at their weights into one LoRA "
-             "of rank 32. The report says how much that loses; rank 0 loses nothing. Add **Save "
-             "LoRA** once you like the picture.", (340, 250)),
+             "with the larger rank of both. The report says how much that loses; *everything* "
+             "loses nothing. Add **Save LoRA** once you like the picture.", (340, 250)),
         *sdxl((0, 360)),
         load("first", PIXEL, (0, 520)),
         load("second", TOY, (0, 670)),
-        Spec("blend", "LoraAlloyBlend", (430, 50), (340, 430),
+        Spec("blend", "LoraAlloyBlend", (430, 50), (340, 560),
              {"weight_1": 1.0, "weight_2": 0.6},
              {"lora_1": ("first", "lora"), "lora_2": ("second", "lora")}),
         Spec("apply", "LoraAlloyApply", (860, 50), (300, 180), {},
@@ -154,7 +158,7 @@ def blend() -> Example:
                "Negative prompt"),
         Spec("latent", "EmptyLatentImage", (1210, 390), (340, 0),
              {"width": 1024, "height": 1024, "batch_size": 1}),
-        text("report", ("blend", "report"), (430, 590), (1120, 300), "What the blend did"),
+        text("report", ("blend", "report"), (860, 610), (1120, 300), "What the blend did"),
         *picture("blend", ("apply", "model"), conditions, ("base", "VAE"), SDXL_SETTINGS,
                  (1600, 50), "Both LoRAs in one"),
     ], {
@@ -273,17 +277,58 @@ def by_block() -> Example:
              "for any LoRA loader.", (340, 230)),
         load("first", DETAILS, (0, 340)),
         load("second", ANTIBLUR, (0, 490)),
-        Spec("blend", "LoraAlloyBlend", (430, 50), (380, 430),
-             {"target_rank": 0, "layers": "double_blocks.*",
+        Spec("blend", "LoraAlloyBlend", (430, 50), (380, 570),
+             {"target_rank": "everything (exact)", "layers": "double_blocks.*",
               "block_weights": "double_blocks.0-9: 1, 0\ndouble_blocks.10-18: 0, 1"},
              {"lora_1": ("first", "lora"), "lora_2": ("second", "lora")}),
-        Spec("save", "LoraAlloySave", (430, 600), (380, 200),
+        Spec("save", "LoraAlloySave", (430, 760), (380, 300),
              {"filename_prefix": "loras/details-and-antiblur", "dtype": "bf16",
               "title": "Details early, sharpness late"},
              {"lora": ("blend", "lora")}),
-        text("report", ("blend", "report"), (900, 50), (700, 480), "What the blend did"),
-        text("path", ("save", "path"), (900, 600), (700, 200), "The file"),
+        text("report", ("blend", "report"), (900, 50), (700, 570), "What the blend did"),
+        text("path", ("save", "path"), (900, 760), (700, 200), "The file"),
     ], {"Load": ["first", "second"], "Mix": ["blend"], "Save": ["save"]})  # fmt: skip
 
 
-EXAMPLES = [blend(), shrink(), inside(), top_blocks(), by_block()]
+def four() -> Example:
+    conditions = {
+        "positive": ("positive", "CONDITIONING"),
+        "negative": ("negative", "CONDITIONING"),
+        "latent_image": ("latent", "LATENT"),
+    }
+    loaded = {"first": PIXEL, "second": TOY, "third": DRAWING, "fourth": FENG}
+    sockets = ["lora_1", "lora_2", "more_loras.lora_3", "more_loras.lora_4"]
+    return Example("Four styles in one", [
+        note("### Many styles, one LoRA\n\nConnect one and **LoRA Blend** has room for the next. "
+             "*More weights* are those of the third on. *even* lets no style drown the others, "
+             "and *auto strength* keeps the stack from burning.", (340, 330)),
+        *sdxl((0, 440)),
+        *(load(name, file, (0, 600 + 150 * i)) for i, (name, file) in enumerate(loaded.items())),
+        Spec("blend", "LoraAlloyBlend", (430, 50), (380, 620),
+             {"weight_1": 0.8, "weight_2": 0.8, "more_weights": "0.8, 0.5",
+              "target_rank": "fixed rank", "target_rank.rank": 32, "balance": "even",
+              "balance.strength": 0.5, "auto_strength": True},
+             {socket: (name, "lora") for socket, name in zip(sockets, loaded, strict=True)}),
+        Spec("apply", "LoraAlloyApply", (900, 50), (300, 180), {},
+             {"model": ("base", "MODEL"), "clip": ("base", "CLIP"), "lora": ("blend", "lora")}),
+        prompt("positive", ("apply", "clip"), "toy_face of a fox, pixel art, by Feng Zikai",
+               (1250, 50), "Prompt"),
+        prompt("negative", ("apply", "clip"), "blurry, text, watermark", (1250, 220),
+               "Negative prompt"),
+        Spec("latent", "EmptyLatentImage", (1250, 390), (340, 0),
+             {"width": 1024, "height": 1024, "batch_size": 1}),
+        Spec("save", "LoraAlloySave", (430, 790), (380, 300),
+             {"filename_prefix": "loras/four-styles", "title": "Four styles in one"},
+             {"lora": ("blend", "lora")}),
+        text("report", ("blend", "report"), (900, 570), (1060, 380), "What the blend did"),
+        *picture("four", ("apply", "model"), conditions, ("base", "VAE"), SDXL_SETTINGS,
+                 (1640, 50), "All of them"),
+    ], {
+        "Load": ["base", *loaded],
+        "Blend": ["blend", "save"],
+        "Generate": ["apply", "positive", "negative", "latent", "four.sampler", "four.decode",
+                     "four.image"],
+    })  # fmt: skip
+
+
+EXAMPLES = [blend(), four(), shrink(), inside(), top_blocks(), by_block()]

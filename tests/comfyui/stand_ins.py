@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tests.comfyui import models
-from tests.comfyui.examples import ANTIBLUR, DETAILS, FILES, PIXEL, TOY
+from tests.comfyui.examples import ANTIBLUR, DETAILS, DRAWING, FENG, FILES, PIXEL, TOY
 from tests.comfyui.loras import random_lora
 
 # What the examples name -> what stands in for it. Pictures show these names: what is in them does
@@ -27,6 +27,8 @@ STAND_INS = {
     "ae.safetensors": "tiny_flux_vae.safetensors",
     PIXEL: "synthetic_style.safetensors",
     TOY: "synthetic_character.safetensors",
+    DRAWING: "synthetic_drawing.safetensors",
+    FENG: "synthetic_ink.safetensors",
     DETAILS: "synthetic_flux_a.safetensors",
     ANTIBLUR: "synthetic_flux_b.safetensors",
 }
@@ -36,9 +38,8 @@ def write_stand_ins(folder: Callable[[str], Path]) -> None:
     """The stand-ins that models.write has not made, and links to all of them by the real names."""
     wide, unet = models.flux(double=19, single=38), models.sd15_unet()
     save_file(wide, folder("diffusion_models") / STAND_INS["flux1-dev.safetensors"])
-    for seed, (file, part) in enumerate(
-        ((PIXEL, unet), (TOY, unet), (DETAILS, wide), (ANTIBLUR, wide)), start=1
-    ):
+    parts = {PIXEL: unet, TOY: unet, DETAILS: wide, ANTIBLUR: wide, DRAWING: unet, FENG: unet}
+    for seed, (file, part) in enumerate(parts.items(), start=1):
         lora = random_lora(part, "generic", 32, seed, size=0.3)
         save_file(shaped(lora, seed), folder("loras") / STAND_INS[file])
     for real, tiny in STAND_INS.items():

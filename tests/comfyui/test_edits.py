@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from tests.comfyui import models
 from tests.comfyui.alloy import (
+    EXACT,
     Alloy,
     applied,
     core_loras,
     difference,
     latent,
+    rank,
     save,
     text_of,
 )
@@ -47,7 +51,7 @@ def test_a_blend_of_full_rank_is_both_loras(comfyui: Server, spellings: tuple[st
     def blend(graph: Alloy) -> Link:
         return graph.node(
             "LoraAlloyBlend", lora_1=graph.load(first), lora_2=graph.load(second),
-            weight_1=0.8, weight_2=-0.4, target_rank=0,
+            weight_1=0.8, weight_2=-0.4, target_rank=EXACT,
         )[0]  # fmt: skip
 
     chained = latent(comfyui, core_loras((first, 0.8), (second, -0.4)))
@@ -55,21 +59,67 @@ def test_a_blend_of_full_rank_is_both_loras(comfyui: Server, spellings: tuple[st
     assert difference(chained, latent(comfyui, applied(blend))) < 1e-4
 
 
-@pytest.mark.parametrize("method", ["svd", "pca"])
-def test_a_blend_of_lower_rank_comes_closer_with_every_rank(comfyui: Server, method: str) -> None:
+@pytest.mark.parametrize("truncation", ["svd", "pca"])
+def test_a_blend_of_lower_rank_comes_closer_with_every_rank(
+    comfyui: Server, truncation: str
+) -> None:
     first, second = lora(comfyui, seed=1), lora(comfyui, seed=2)
     exact = latent(comfyui, core_loras((first, 1.0), (second, 1.0)))
 
-    def error(rank: int) -> float:
+    def error(ranks: int) -> float:
         def blend(graph: Alloy) -> Link:
             inputs = {"lora_1": graph.load(first), "lora_2": graph.load(second)}
-            return graph.node("LoraAlloyBlend", **inputs, target_rank=rank, method=method)[0]
+            inputs |= rank(ranks)
+            return graph.node("LoraAlloyBlend", **inputs, truncation=truncation)[0]
 
         return difference(exact, latent(comfyui, applied(blend)))
 
-    errors = [error(rank) for rank in (1, 4, 8)]
+    errors = [error(ranks) for ranks in (1, 4, 8)]
     assert errors[0] > errors[1] > errors[2]
     assert errors[2] < 1e-4
+
+
+def four_loras(comfyui: Server) -> tuple[list[str], list[float]]:
+    """Four LoRAs of one model in three spellings, and their weights."""
+    spellings = ["kohya", "diffusers", "generic", "kohya"]
+    names = [lora(comfyui, spelling, seed, rank=2) for seed, spelling in enumerate(spellings, 5)]
+    return names, [0.8, -0.5, 0.6, 0.3]
+
+
+def test_four_loras_become_one(comfyui: Server) -> None:
+    names, weights = four_loras(comfyui)
+
+    def blend(graph: Alloy) -> Link:
+        first, second, *others = map(graph.load, names)
+        more = {f"more_loras.lora_{number}": lora for number, lora in enumerate(others, 3)}
+        return graph.node(
+            "LoraAlloyBlend", lora_1=first, lora_2=second, weight_1=0.8, weight_2=-0.5,
+            more_weights="0.6, 0.3", target_rank=EXACT, **more,
+        )[0]  # fmt: skip
+
+    pairs = list(zip(names, weights, strict=True))
+    chained = latent(comfyui, core_loras(*pairs))
+    assert difference(chained, latent(comfyui, core_loras(*pairs[:3]))) > 0.01
+    assert difference(chained, latent(comfyui, applied(blend))) < 1e-4
+
+
+def test_a_merge_method_and_its_parameters_reach_the_library(comfyui: Server) -> None:
+    names, _ = four_loras(comfyui)
+    graph = Alloy(comfyui)
+    first, second, third, _ = map(graph.load, names)
+    blend = graph.node(
+        "LoraAlloyBlend", lora_1=first, lora_2=second, method="ties", auto_strength=True,
+        **{"more_loras.lora_3": third, "method.density": 0.25}, **rank(2),
+    )  # fmt: skip
+    graph.node("LoraAlloySave", lora=blend[0], filename_prefix="loras/ties")
+    comfyui.queue(graph)
+    (path,) = (comfyui.base / "output/loras").glob("ties_*")
+    with safe_open(path, "pt") as file:
+        recipe = json.loads(file.metadata()["lora_alloy"])
+    assert [entry["name"] for entry in recipe["inputs"]] == names[:3]
+    settings = recipe["settings"]
+    assert (settings["method"], settings["parameters"]) == ("ties", {"density": 0.25})
+    assert settings["auto_strength"] is True and settings["weights"] == [1.0, 1.0, 1.0]
 
 
 def test_block_weights_mix_by_block(comfyui: Server) -> None:
@@ -81,8 +131,8 @@ def test_block_weights_mix_by_block(comfyui: Server) -> None:
 
     def blend(graph: Alloy) -> Link:
         return graph.node(
-            "LoraAlloyBlend", lora_1=graph.load(first), lora_2=graph.load(second), target_rank=0,
-            block_weights="double_blocks.0-3: 1, 0\nsingle_blocks.0-5: 0, 1",
+            "LoraAlloyBlend", lora_1=graph.load(first), lora_2=graph.load(second),
+            target_rank=EXACT, block_weights="double_blocks.0-3: 1, 0\nsingle_blocks.0-5: 0, 1",
         )[0]  # fmt: skip
 
     expected = latent(comfyui, core_loras(*((half, 1.0) for half in halves)))
@@ -116,7 +166,7 @@ def test_fewer_ranks_are_further_from_the_original(comfyui: Server) -> None:
 
         return difference(exact, latent(comfyui, applied(resize)))
 
-    errors = [error(**{"rule": "fixed rank", "rule.rank": rank}) for rank in (1, 4, 8)]
+    errors = [error(**{"rule": "fixed rank", "rule.rank": ranks}) for ranks in (1, 4, 8)]
     assert errors[0] > errors[1] > errors[2] == 0.0
     assert error(rule="energy", **{"rule.share": 0.5}) > error(
         rule="energy", **{"rule.share": 0.95}
@@ -210,7 +260,7 @@ def test_top_blocks_as_text_choose_the_same_layers(comfyui: Server) -> None:
     def patch(graph: Alloy, model: Link, clip: Link) -> tuple[Link, Link]:
         source = graph.load(name)
         top = graph.node("LoraAlloyTopBlocks", lora=source, importance="energy share")
-        same = graph.node("LoraAlloyBlend", lora_1=source, layers=top[2], target_rank=0)
+        same = graph.node("LoraAlloyBlend", lora_1=source, layers=top[2], target_rank=EXACT)
         return graph.apply(model, clip, same[0])
 
     def kept(graph: Alloy, model: Link, clip: Link) -> tuple[Link, Link]:

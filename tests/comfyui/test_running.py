@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from tests.comfyui import models
-from tests.comfyui.alloy import Alloy, save, text_of
+from tests.comfyui.alloy import Alloy, rank, save, text_of
 from tests.comfyui.graphs import load_flux
 from tests.comfyui.harness import Server, error_of
 from tests.comfyui.loras import random_lora
@@ -44,7 +44,7 @@ def test_an_interrupt_stops_and_leaves_nothing(comfyui: Server) -> None:
     graph = Alloy(comfyui)
     source = graph.load(large(comfyui))
     blend = graph.node(
-        "LoraAlloyBlend", lora_1=source, lora_2=source, target_rank=16, compute_dtype="float64"
+        "LoraAlloyBlend", lora_1=source, lora_2=source, compute_dtype="float64", **rank(16)
     )
     graph.node("LoraAlloySave", lora=blend[0], filename_prefix="loras/interrupted")
     run = comfyui.submit(graph)
@@ -63,7 +63,7 @@ def test_a_second_run_is_cached_and_a_replaced_file_is_not(comfyui: Server) -> N
     name = save(comfyui, "replaced", random_lora(models.flux(), "kohya", rank=4, seed=8))
     graph = Alloy(comfyui)
     load = graph.node("LoraAlloyLoad", lora_name=name)
-    blend = graph.node("LoraAlloyBlend", lora_1=load[0], target_rank=2)
+    blend = graph.node("LoraAlloyBlend", lora_1=load[0], **rank(2))
     info, report = graph.show(load[1]), graph.show(blend[1])
     first = comfyui.queue(graph)
     assert "ranks: 4 (58)" in text_of(first, info)
@@ -82,7 +82,7 @@ def test_edits_of_one_load_do_not_disturb_each_other(comfyui: Server) -> None:
     graph = Alloy(comfyui)
     source = graph.load(name)
     graph.node("LoraAlloySave", lora=source, filename_prefix="loras/before")
-    for inputs in ({"weight_1": -2.0, "target_rank": 1}, {"lora_2": source}):
+    for inputs in ({"weight_1": -2.0, **rank(1)}, {"lora_2": source}):
         blend = graph.node("LoraAlloyBlend", lora_1=source, **inputs)
         graph.node("LoraAlloySave", lora=blend[0], filename_prefix="loras/edited")
     graph.node("LoraAlloySave", lora=source, filename_prefix="loras/after", metadata="x: y")
@@ -104,15 +104,15 @@ ERRORS: dict[str, tuple[str, dict[str, Any], str]] = {
     ),
     "block weights": (
         "LoraAlloyBlend", {"block_weights": "double_blocks.0 1"},
-        "block weights line 'double_blocks.0 1' must read 'pattern: w1, w2'",
+        "block weights line 'double_blocks.0 1' cannot be read; it must read 'pattern: weight'",
     ),
     "unknown block": (
-        "LoraAlloyBlend", {"block_weights": "double_blocks.77: 1, 1"},
+        "LoraAlloyBlend", {"block_weights": "double_blocks.77: 1"},
         "block weights pattern 'double_blocks.77' matches no layer",
     ),
     "nothing left": (
         "LoraAlloyBlend", {"weight_1": 0.0},
-        "the blend removed every module; nothing is written",
+        "the blend removed every module, nothing is written",
     ),
     "budget": (
         "LoraAlloyRankResize", {"rule": "file size in MB", "rule.megabytes": 0.01},
@@ -127,14 +127,14 @@ ERRORS: dict[str, tuple[str, dict[str, Any], str]] = {
     ),
     "nothing kept": (
         "LoraAlloyTopBlocks", {"threshold": 1.0, "mode": "remove"},
-        "nothing is left of errors.safetensors",
+        "errors.safetensors: nothing is left of it",
     ),
     "prefix": (
         "LoraAlloySave", {"filename_prefix": "../outside"},
         "filename prefix '../outside' must name a file inside ComfyUI's output folder",
     ),
     "metadata": (
-        "LoraAlloySave", {"metadata": "no colon"}, "metadata line 'no colon' must read",
+        "LoraAlloySave", {"metadata": "no colon"}, "metadata line 'no colon'; it must read",
     ),
 }  # fmt: skip
 
@@ -189,4 +189,4 @@ def test_an_unknown_choice_is_refused_in_words(comfyui: Server) -> None:
     blend = graph.node("LoraAlloyBlend", lora_1=graph.load(name), method="magic")
     graph.node("LoraAlloySave", lora=blend[0])
     message = str(error_of(comfyui.queue(graph, expect_error=True)))
-    assert "method None is unknown; choose one of svd, pca" in message
+    assert "method None is unknown; choose one of sum, " in message

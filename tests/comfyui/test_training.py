@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from tests.comfyui import models
-from tests.comfyui.alloy import Alloy, applied, core_loras, difference, latent, save
+from tests.comfyui.alloy import EXACT, Alloy, applied, core_loras, difference, latent, save
 from tests.comfyui.graphs import Link, generate, load_flux, train_lora
 from tests.comfyui.harness import Server
 from tests.comfyui.loras import random_lora
@@ -25,7 +25,7 @@ def test_a_trained_lora_passes_through_every_edit(comfyui: Server) -> None:
     graph = Alloy(comfyui)
     model, clip, vae = load_flux(graph)
     trained = train_lora(graph, model, clip, vae, rank=2)
-    blended = graph.node("LoraAlloyBlend", lora_1=trained, target_rank=0)
+    blended = graph.node("LoraAlloyBlend", lora_1=trained, target_rank=EXACT)
     resized = graph.node("LoraAlloyRankResize", lora=trained)
     analysis = graph.node("LoraAlloyLayerAnalysis", lora=trained)
     parts = graph.node("LoraAlloyTopBlocks", lora=trained, analysis=analysis[0], threshold=0.5)
@@ -68,7 +68,7 @@ def test_what_save_wrote_core_loads_whole(comfyui: Server, spelling: str) -> Non
     def blend(graph: Alloy) -> Link:
         made = graph.node(
             "LoraAlloyBlend", lora_1=graph.load(first), lora_2=graph.load(second),
-            target_rank=0, spelling=spelling,
+            target_rank=EXACT, spelling=spelling,
         )  # fmt: skip
         graph.node("LoraAlloySave", lora=made[0], filename_prefix=f"loras/blend-{spelling}")
         return made[0]

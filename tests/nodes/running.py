@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .schemas import inputs_of
 
+EXACT = {"target_rank": "everything (exact)"}
 KOHYA = "lora_unet_double_blocks_{}_img_mlp_0"
 
 
@@ -34,7 +35,9 @@ def defaults(node: Any) -> dict[str, Any]:
     """What the page would send for a fresh node."""
     found: dict[str, Any] = {}
     for name, (kind, options, optional) in inputs_of(node).items():
-        if kind == "COMFY_DYNAMICCOMBO_V3":
+        if kind == "COMFY_AUTOGROW_V3":
+            found[name] = {}
+        elif kind == "COMFY_DYNAMICCOMBO_V3":
             first = options["options"][0]
             nested = {k: v[1]["default"] for k, v in first["inputs"]["required"].items()}
             found[name] = {name: first["key"], **nested}

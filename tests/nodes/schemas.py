@@ -42,6 +42,9 @@ def _input(path: str, kind: str, options: dict[str, Any]) -> str:
     if options.get("options") and path not in MACHINE_CHOICES:
         keys = [one["key"] if isinstance(one, dict) else one for one in options["options"]]
         line += f" ({' | '.join(keys)})"
+    if "template" in options:
+        names = options["template"]["names"]
+        line += f" ({names[0]} ... {names[-1]}) min={options['template']['min']}"
     facts = [key for key in ("default", "min", "max") if key in options]
     return line + "".join(f" {key}={options[key]!r}" for key in facts)
 

@@ -26,8 +26,8 @@ def read(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text("ascii"))
 
 
-def test_there_are_five_and_every_node_is_in_one() -> None:
-    assert len(WORKFLOWS) == 5
+def test_there_are_six_and_every_node_is_in_one() -> None:
+    assert len(WORKFLOWS) == 6
     contract = json.loads((PACK / "tests/nodes/contract.json").read_text())
     used = {node["type"] for path in WORKFLOWS for node in read(path)["nodes"]}
     assert contract.keys() <= used
@@ -136,13 +136,28 @@ def test_our_nodes_fit_their_schema(path: Path, nodes: dict[str, Any]) -> None:
         assert values == [], where
 
         sockets = {slot["name"]: slot for slot in node["inputs"]}
-        for name, (kind, _, optional) in inputs.items():
+        for name, (kind, options, optional) in inputs.items():
+            if kind == "COMFY_AUTOGROW_V3":
+                check_autogrow(f"{where}.{name}", name, options["template"], sockets)
+                continue
             assert sockets[name]["type"] == kind, f"{where}.{name}"
             if kind not in WIDGETS and not optional:
                 assert sockets[name]["link"] is not None, f"{where}.{name}"
         outputs = [(slot["name"], slot["type"]) for slot in node["outputs"]]
         schema = definition.GET_SCHEMA()
         assert outputs == [(output.display_name, output.io_type) for output in schema.outputs]
+
+
+def check_autogrow(
+    where: str, name: str, template: dict[str, Any], sockets: dict[str, Any]
+) -> None:
+    """The stored sockets are the first of the template's, all connected but the last."""
+    ((kind, _),) = template["input"]["required"].values()
+    grown = [slot for key, slot in sockets.items() if key.startswith(f"{name}.")]
+    names = [f"{name}.{one}" for one in template["names"][: len(grown)]]
+    assert [slot["name"] for slot in grown] == names != [], where
+    assert all(slot["type"] == kind for slot in grown), where
+    assert [slot["link"] is None for slot in grown] == [False] * (len(grown) - 1) + [True], where
 
 
 def check_value(where: str, kind: str, options: dict[str, Any], value: Any) -> None:

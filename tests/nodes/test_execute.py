@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from .running import KOHYA, dense, lora, run
+from .running import EXACT, KOHYA, dense, lora, run
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_blend_adds_with_alpha_and_sign(nodes: dict[str, Any]) -> None:
     second = {k: t * 0.5 if k.endswith("alpha") else t for k, t in second.items()}
     kept = {key: tensor.clone() for key, tensor in (first | second).items()}
     blended, report = run(
-        nodes["LoraAlloyBlend"], lora_1=first, lora_2=second, weight_2=-2.0, target_rank=0
+        nodes["LoraAlloyBlend"], lora_1=first, lora_2=second, weight_2=-2.0, target_rank=EXACT
     )
     for block in range(3):
         exact = dense(first, block) - 2.0 * dense(second, block)
@@ -89,6 +89,62 @@ def test_blend_adds_with_alpha_and_sign(nodes: dict[str, Any]) -> None:
     owners = [tensor.untyped_storage().data_ptr() for tensor in blended.values()]
     assert len(set(owners)) == len(owners)
     assert all(t.is_contiguous() and t.device.type == "cpu" for t in blended.values())
+
+
+def test_four_loras_become_their_weighted_sum(nodes: dict[str, Any]) -> None:
+    loras = [lora(seed) for seed in range(1, 5)]
+    more = {"lora_3": loras[2], "lora_4": None, "lora_7": loras[3]}
+    given = {"lora_1": loras[0], "lora_2": loras[1], "more_loras": more, "target_rank": EXACT}
+    for text, further in (("0.6, -0.3", [0.6, -0.3]), ("0.5", [0.5, 0.5]), ("", [1.0, 1.0])):
+        blended, _ = run(
+            nodes["LoraAlloyBlend"], weight_1=0.8, weight_2=-0.5, more_weights=text, **given
+        )
+        for block in range(3):
+            pairs = zip([0.8, -0.5, *further], loras, strict=True)
+            exact = sum(weight * dense(tensors, block) for weight, tensors in pairs)
+            assert torch.allclose(dense(blended, block), exact, atol=1e-5)
+    recipe = json.loads(blended.metadata["lora_alloy"])
+    names = [f"the LoRA at lora_{number}" for number in (2, 3, 7)]
+    assert [entry["name"] for entry in recipe["inputs"]][1:] == names
+
+
+@pytest.mark.parametrize("text", ["1, 2, 3", "1, x"])
+def test_weights_that_do_not_fit_are_refused(nodes: dict[str, Any], text: str) -> None:
+    more = {"lora_3": lora(3), "lora_4": lora(4)}
+    with pytest.raises(ValueError, match=f"more_weights '{text}' for 2 further LoRAs"):
+        run(nodes["LoraAlloyBlend"], lora_1=lora(1), more_loras=more, more_weights=text)
+
+
+def test_a_method_has_its_parameters(nodes: dict[str, Any]) -> None:
+    """Magnitude, on the dense matrices: the sum of the largest quarter of each."""
+    loras = [lora(seed) for seed in range(1, 4)]
+    blended, _ = run(
+        nodes["LoraAlloyBlend"], lora_1=loras[0], lora_2=loras[1],
+        more_loras={"lora_3": loras[2]}, weight_2=-0.5, target_rank=EXACT,
+        method={"method": "magnitude", "density": 0.25},
+    )  # fmt: skip
+    for block in range(3):
+        exact = torch.zeros(64, 16, dtype=torch.float64)
+        for weight, tensors in zip((1.0, -0.5, 1.0), loras, strict=True):
+            update = weight * dense(tensors, block)
+            exact += update * (update.abs() >= update.abs().flatten().topk(256).values[-1])
+        made = blended[KOHYA.format(block) + ".diff"].double()
+        assert torch.allclose(made, exact, atol=1e-5)
+
+
+@pytest.mark.parametrize("whole_file", [False, True])
+def test_even_keeps_the_weaker_lora_audible(nodes: dict[str, Any], whole_file: bool) -> None:
+    """Of two LoRAs, one a hundred times as strong, both count the same."""
+    first, second = lora(1), lora(2)
+    second = {k: t * 0.01 if k.endswith("alpha") else t for k, t in second.items()}
+    balance = {"balance": "even-file" if whole_file else "even", "strength": 1.0}
+    blended, _ = run(
+        nodes["LoraAlloyBlend"], lora_1=first, lora_2=second, target_rank=EXACT, balance=balance
+    )
+    one, two = dense(first, 0).flatten(), dense(second, 0).flatten()
+    basis = torch.stack([one / one.norm(), two / two.norm()], 1)
+    parts = torch.linalg.lstsq(basis, dense(blended, 0).flatten()[:, None]).solution
+    assert float(parts.min() / parts.max()) > (0.5 if whole_file else 0.999)
 
 
 def test_blend_hands_metadata_on_and_does_not_need_it(nodes: dict[str, Any]) -> None:
@@ -116,7 +172,7 @@ def test_every_balance_is_a_rule_of_the_library(nodes: dict[str, Any], balance: 
     core = importlib.import_module("alloy_pack.core")
     first, second = lora(1), lora(2)
     blended, _ = run(
-        nodes["LoraAlloyBlend"], lora_1=first, lora_2=second, target_rank=0, balance=balance
+        nodes["LoraAlloyBlend"], lora_1=first, lora_2=second, target_rank=EXACT, balance=balance
     )
     rules = {
         "softmax": core.softmax_spectral_weight_fn(1.0, 0.0),
@@ -355,7 +411,7 @@ def test_a_module_too_large_for_the_gpu_is_computed_on_the_cpu_and_the_report_sa
         return real(self, torch.device("cpu"), dtype)
 
     monkeypatch.setattr(module_type, "update", update)
-    blended, report = run(nodes["LoraAlloyBlend"], lora_1=lora(), weight_1=2.0, target_rank=0)
+    blended, report = run(nodes["LoraAlloyBlend"], lora_1=lora(), weight_1=2.0, target_rank=EXACT)
     assert [device for _, device in asked] == ["cuda", "cuda", "cpu", "cuda"]
     assert asked[1][0] == asked[2][0]
     assert f"* the memory of cuda:0 ran out; computed on the CPU: {asked[1][0]}\n" in report
