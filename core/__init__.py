@@ -21,7 +21,13 @@ from .edits.notebook import blend_and_convert_loras_streaming
 
 # insight: LoRA in, tables and pictures out
 from .insight.info import describe, summary
-from .insight.analysis import STATISTICS, analyze_and_display, analyze_lora, sort_table
+from .insight.analysis import (
+    STATISTICS,
+    analyze_and_display,
+    analyze_lora,
+    csv_text,
+    sort_table,
+)
 from .insight.statistics import tensor_statistic, update_statistic
 from .insight.importance import (
     ENERGY,
@@ -72,8 +78,18 @@ from .algebra.update import Dense
 # storage: files and state dicts
 from .storage.files import StateDict, load
 
-# the ground: errors, the version, the files that are shipped
-from .errors import Cancelled, EmptyRest, FileError, LoraError, MismatchError, SettingError, one_of
+# the ground: quoting, errors, the version, the files that are shipped
+from . import quoting
+from .errors import (
+    Cancelled,
+    EmptyRest,
+    FileError,
+    LoraError,
+    MismatchError,
+    Occupied,
+    SettingError,
+    one_of,
+)
 from .shipped import samples
 from .version import version
 
@@ -106,6 +122,7 @@ __all__ = [
     "MismatchError",
     "Module",
     "Neighbour",
+    "Occupied",
     "Output",
     "RankRule",
     "Reading",
@@ -127,6 +144,7 @@ __all__ = [
     "compare",
     "comparison_chart",
     "convert",
+    "csv_text",
     "describe",
     "dyn_weights_margin_sigmoid",
     "dyn_weights_powerlaw",
@@ -139,6 +157,7 @@ __all__ = [
     "megabytes",
     "neighbours",
     "one_of",
+    "quoting",
     "rank_chart",
     "resize",
     "samples",

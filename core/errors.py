@@ -2,6 +2,8 @@
 
 from collections.abc import Collection
 
+from .quoting import terminal
+
 
 class LoraError(ValueError):
     """A file, setting or name that cannot be honoured.
@@ -51,7 +53,8 @@ class LoraError(ValueError):
             self.tensor and f"tensor {self.tensor}",
         )
         text = ": ".join(filter(None, (*place, f"{self.problem}; {self.fix}")))
-        return " ".join(text.splitlines())  # Names and other libraries' words can have several.
+        # Names and other libraries' words can have several lines, and escapes for a terminal.
+        return terminal(" ".join(text.splitlines()))
 
 
 class FileError(LoraError):
@@ -62,6 +65,20 @@ class FileError(LoraError):
     ... except core.FileError as error:
     ...     print(error)
     missing.safetensors: no such file; check the path
+    """
+
+
+class Occupied(FileError):
+    """A file is in the place of an output that is to replace none.
+
+    >>> style, _ = core.samples()
+    >>> for _ in range(2):
+    ...     try:
+    ...         core.save(style, "copy.safetensors", replace=False).name
+    ...     except core.Occupied as error:
+    ...         print(error.problem)
+    'copy.safetensors'
+    is there already
     """
 
 

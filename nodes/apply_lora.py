@@ -4,7 +4,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..core import SettingError
+from ..core import SettingError, quoting
 from . import comfy_bridge, inputs
 from .fit import check_fit
 from .inputs import CATEGORY
@@ -65,7 +65,7 @@ class LoraAlloyApply(io.ComfyNode):
         source = named(lora, "lora")
         fit = check_fit(source, model, clip)
         if fit.partial:
-            comfy_bridge.log.warning(f"{fit.name}: {fit.summary()}")
+            comfy_bridge.log.warning(quoting.terminal(f"{fit.name}: {fit.summary()}"))
         comfy_bridge.show_on_node(cls, fit.summary())
         if strength_model != 0 or strength_clip != 0:
             model, clip = comfy_bridge.apply_lora(
@@ -74,5 +74,5 @@ class LoraAlloyApply(io.ComfyNode):
         return io.NodeOutput(
             comfy_bridge.blocked("Apply LoRA: no model is connected") if model is None else model,
             comfy_bridge.blocked("Apply LoRA: no clip is connected") if clip is None else clip,
-            ui={"text": [fit.summary()]},
+            ui={"text": [quoting.page(fit.summary())]},
         )

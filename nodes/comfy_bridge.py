@@ -26,7 +26,7 @@ from comfy.cli_args import args
 from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
 
-from ..core import Compute, FileError, SettingError, StateDict, load
+from ..core import Compute, FileError, SettingError, StateDict, load, quoting
 
 Result = TypeVar("Result")
 LoraModel = Mapping[str, Tensor]  # what travels on LORA_MODEL wires
@@ -153,7 +153,7 @@ def lora_fingerprint(name: str) -> str:
 
 
 def load_lora(name: str) -> StateDict:
-    """A file of the lora folders with its metadata, its tensors mapped from the disk.
+    """A file of the lora folders with its metadata, read into memory.
 
     Raises FileError for a file that is gone or that is not safetensors.
     """
@@ -271,4 +271,4 @@ def show_on_node(node: Any, text: str) -> None:
     server: Any = sys.modules.get("server")
     instance: Any = getattr(getattr(server, "PromptServer", None), "instance", None)
     if node_id is not None and hasattr(instance, "send_progress_text"):
-        instance.send_progress_text(text, node_id)
+        instance.send_progress_text(quoting.page(text), node_id)

@@ -11,6 +11,7 @@ from ..core import (
     compare,
     comparison_chart,
     markdown_table,
+    quoting,
 )
 from . import comfy_bridge, inputs
 from .inputs import CATEGORY
@@ -95,8 +96,10 @@ class LoraAlloyCompare(io.ComfyNode):
 
 def markdown(found: Comparison, notes: list[str]) -> str:
     """The sentences, and a row for every block."""
-    lines = [f"## {found.names[0]} (A) and {found.names[1]} (B)"]
-    lines += [f"* {line}" for line in [*found.text, *found.notes, *notes]]
+    lines = [
+        f"## {quoting.markdown(found.names[0])} (A) and {quoting.markdown(found.names[1])} (B)"
+    ]
+    lines += [f"* {quoting.markdown(line)}" for line in [*found.text, *found.notes, *notes]]
     blocks, total = found.blocks.to_dict("records"), found.total.to_dict("records")
     rows = [[_block(row["block"]), *_cells(row)] for row in blocks]
     rows += [["all", *_cells(row)] for row in total]

@@ -9,9 +9,11 @@ from ..core import (
     ENERGY,
     STATISTICS,
     analyze_lora,
+    csv_text,
     explain,
     importance_table,
     markdown_table,
+    quoting,
     sort_table,
 )
 from ..core import chart as draw
@@ -125,21 +127,25 @@ class LoraAlloyLayerAnalysis(io.ComfyNode):
             table,
             picture,
             markdown(table, sort_by, rows, notes),
-            table.to_csv(index=False),
+            csv_text(table),
             ui=ui.PreviewImage(picture, cls=cls),
         )
 
 
 def markdown(table: "DataFrame", sort_by: str, rows: int, notes: list[str]) -> str:
     """What the analysis says in a few lines, and the first rows of the table."""
-    lines = [f"## {table.attrs.get('lora', 'LoRA')}: {len(table)} layers"]
+    lines = [f"## {quoting.markdown(table.attrs.get('lora', 'LoRA'))}: {len(table)} layers"]
     if table["block"].notna().any() and "dW.norms.l2" in table.columns:
         # The softmax has advice of its own; shares of the energy can always be compared.
-        lines += [f"* {line}" for line in explain(importance_table(table, ENERGY), ENERGY, 0.9)]
+        lines += [
+            f"* {quoting.markdown(line)}"
+            for line in explain(importance_table(table, ENERGY), ENERGY, 0.9)
+        ]
     reasons = table["not_measured"][table["not_measured"] != ""]
     if len(reasons):
-        lines.append(f"* {len(reasons)} layers could not be measured, such as: {reasons.iloc[0]}")
-    lines += [f"* {note}" for note in [*table.attrs.get("notes", []), *notes]]
+        first = quoting.markdown(reasons.iloc[0])
+        lines.append(f"* {len(reasons)} layers could not be measured, such as: {first}")
+    lines += [f"* {quoting.markdown(note)}" for note in [*table.attrs.get("notes", []), *notes]]
     ordered = table if sort_by == FILE_ORDER else sort_table(table, sort_by)
     present = [column for column in COLUMNS if column in table.columns]
     strongest = ordered[present].head(rows).itertuples(index=False)

@@ -2,13 +2,13 @@
 
 from comfy_api.latest import io
 
-from ..core import Lora, Output, Reading, StateDict, convert, summary
+from ..core import Lora, Output, Reading, StateDict, convert, quoting, summary
 from . import comfy_bridge
 from .inputs import CATEGORY, lora_output
 
 
 class LoraAlloyLoad(io.ComfyNode):
-    """Reads the file again whenever it changed on disk; its tensors stay there until used."""
+    """Reads the file again whenever it changed on disk."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -69,7 +69,9 @@ class LoraAlloyLoad(io.ComfyNode):
         opened = Lora(lora, reading=reading)
         if reading != Reading():
             lora = _as_read(opened)
-        return io.NodeOutput(lora, "\n".join(f"* {line}" for line in summary(opened)))
+        return io.NodeOutput(
+            lora, "\n".join(f"* {quoting.markdown(line)}" for line in summary(opened))
+        )
 
 
 def _as_read(opened: Lora) -> StateDict:

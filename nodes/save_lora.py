@@ -1,8 +1,20 @@
 """Save LoRA: a LORA_MODEL as a new file, tensor by tensor."""
 
+from collections.abc import Mapping
+from pathlib import Path
+
 from comfy_api.latest import io
 
-from ..core import DTYPE_CHOICES, METADATA_CHOICES, SettingError, Wishes, megabytes, save
+from ..core import (
+    DTYPE_CHOICES,
+    METADATA_CHOICES,
+    Occupied,
+    SettingError,
+    StateDict,
+    Wishes,
+    megabytes,
+    save,
+)
 from . import comfy_bridge, inputs
 from .inputs import CATEGORY
 from .wires import named
@@ -69,10 +81,22 @@ class LoraAlloySave(io.ComfyNode):
         source = named(lora, "lora")
         wishes = wishes_of(title, trigger_words, keep_metadata, metadata)
         entries = source.metadata | comfy_bridge.workflow_metadata(cls.hidden)
-        path = comfy_bridge.new_output_path(filename_prefix)
-        save(source, path, dtype, entries, comfy_bridge.interruptible(), wishes)
+        path = _save_as_next(filename_prefix, source, dtype, entries, wishes)
         comfy_bridge.show_on_node(cls, f"saved as {path.name}, {megabytes(path.stat().st_size)}")
         return io.NodeOutput(str(path), ui={"text": [str(path)]})
+
+
+def _save_as_next(
+    prefix: str, source: StateDict, dtype: str, entries: Mapping[str, str], wishes: Wishes
+) -> Path:
+    """Save under the next free number, and return the path."""
+    compute = comfy_bridge.interruptible()
+    while True:
+        path = comfy_bridge.new_output_path(prefix)
+        try:
+            return save(source, path, dtype, entries, compute, wishes, replace=False)
+        except Occupied:
+            continue  # Another execution took the number meanwhile, here or in another server.
 
 
 def wishes_of(title: str, trigger_words: str, keep: str, text: str) -> Wishes:

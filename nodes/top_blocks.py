@@ -1,5 +1,6 @@
 """Top Blocks Filter: the few blocks that carry most of a LoRA, and the rest."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from ..core import (
     StateDict,
     chart,
     choose_blocks,
+    quoting,
     top_blocks,
     trainer_config,
 )
@@ -148,8 +150,11 @@ def trainer_configs(lora: Lora, blocks: Sequence[str]) -> str:
     parts = []
     for trainer in TRAINERS:
         try:
-            text = f"```\n{trainer_config(trainer, lora, blocks)}\n```"
+            config = trainer_config(trainer, lora, blocks)
+            # No name of a block ends the fence early.
+            fence = "`" * max(3, 1 + max(map(len, re.findall("`+", config)), default=0))
+            text = f"{fence}\n{config}\n{fence}"
         except LoraError as error:
-            text = str(error)  # not every trainer can do it for every model
+            text = quoting.markdown(str(error))  # not every trainer can do it for every model
         parts.append(f"### {trainer}\n\n{text}")
     return "\n\n".join(parts)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -52,9 +51,6 @@ def pin_commands() -> None:
         with contextlib.redirect_stdout(io.StringIO()):
             cli.write_files(Path())
         for command, arguments in cli.JSON_COMMANDS.items():
-            for old in ("O", "R"):
-                if os.path.exists(old):
-                    os.remove(old)
             out = io.StringIO()
             with contextlib.redirect_stdout(out):
                 assert main([*arguments.split(), "--json"]) == 0, arguments

@@ -234,18 +234,13 @@ class LowRank:
         up, down = thin.up @ left.to(thin.up), right.to(thin.down) @ thin.down
         return replace(LowRank.of(up, down, self.shape), roots=1 / root)
 
-    @property
-    def orthogonal(self) -> bool:
-        """Whether its rank-one terms are orthogonal to each other, columns and rows."""
-        return self.roots is not None
-
     def steady(self, precision: float) -> "LowRank":
         """The same update in factors that survive rounding to this relative precision.
 
         Rounding moves each rank-one term by `precision` of its own size. Where terms cancel they
         are larger than their sum, and the decomposition takes their place: its terms are not.
         """
-        if self.orthogonal:
+        if self.roots is not None:  # Its terms are orthogonal: nothing cancels.
             return self
         norm, size = self.frobenius_norm(), self.magnitude()
         if size <= FEW * norm:

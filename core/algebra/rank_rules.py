@@ -114,6 +114,9 @@ class RankRule:
 
     def __post_init__(self) -> None:
         one_of("rank rule", self.name, (*RULES, *BUDGETS))
+        numbers = (self.value, self.min_rank, self.max_rank or 0)
+        if any(isinstance(number, int) and abs(number) >= 2**63 for number in numbers):
+            raise SettingError(f"rank rule {self.name} has a number of over 64 bits", fix=WHOLE)
         needed = ""
         if self.name == "rank" and not (self.value >= 1 and float(self.value).is_integer()):
             needed = WHOLE

@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from ..edits.top_blocks import KEEP, REMOVE, top_blocks
-from ..errors import FileError
-from ..insight.analysis import STATISTICS, analyze_lora, sort_table
+from ..insight.analysis import STATISTICS, analyze_lora, csv_text, sort_table
 from ..insight.charts import CHARTS, chart
 from ..insight.choice import Choice, choose_blocks
-from ..insight.drawing import chart_form, save_chart, shorten
+from ..insight.drawing import save_chart, shorten
 from ..insight.importance import IMPORTANCES, SOFTMAX, explain, importance_table
 from ..insight.trainer_configs import TRAINERS, trainer_config
+from ..storage.atomic import write_file
 from .common import (
     SELECTOR_HELP,
     add_command,
     compute_options,
     computing,
     json_option,
+    line,
     opened,
     output_options,
     output_settings,
+    print_json,
     reading_options,
     say,
     show,
     verify_written,
 )
+from .outputs import CHART, CSV, LORA, claim, force_option
 from .parser import float_
 
 if TYPE_CHECKING:
@@ -75,6 +77,7 @@ def _add_analyze(commands: Any) -> None:
     )
     parser.add_argument("--csv", metavar="F", help="write all rows and columns to this file")
     _chart_options(parser, "blocks")
+    force_option(parser)
     compute_options(parser)
     json_option(parser)
     reading_options(parser)
@@ -140,8 +143,7 @@ def _chart_options(parser: argparse.ArgumentParser, kind: str) -> None:
 def _analyze(options: argparse.Namespace) -> None:
     if options.top < 0:
         options.parser.error(f"--top {options.top} must be 0 or more")
-    if options.chart:
-        chart_form(options.chart)
+    claim(options, [options.lora], (options.csv, CSV), (options.chart, CHART))
     lora = opened(options.lora, options)
     with computing(options, "analyze") as compute:
         table = analyze_lora(
@@ -153,32 +155,24 @@ def _analyze(options: argparse.Namespace) -> None:
         )
     table = sort_table(table, options.sort_by, options.ascending)
     if options.csv:
-        try:
-            table.to_csv(options.csv, index=False)
-        except OSError as error:
-            reason = error.strerror or error  # pandas has its own words for a missing folder
-            raise FileError(
-                f"cannot be written ({reason})", fix="check the path", file=options.csv
-            ) from error
+        write_file(options.csv, csv_text(table).encode("utf-8", "backslashreplace"), options.force)
     if options.chart:
-        save_chart(chart(table, options.chart_kind), options.chart)
+        save_chart(chart(table, options.chart_kind), options.chart, options.force)
     texts = [*_texts(table), *table.attrs["notes"], *lora.notes]
     if options.json:
-        print(
-            json.dumps(json_ready(table.attrs | {"text": texts, "rows": rows_of(table)}), indent=1)
-        )
+        print_json(table.attrs | {"text": texts, "rows": rows_of(table)})
         return
     _print_layers(table, options.sort_by, options.top)
     say(texts)
     for path in filter(None, (options.csv, options.chart)):
-        print(f"written: {path}")
+        line(f"written: {path}")
 
 
 def _top_blocks(options: argparse.Namespace) -> None:
     if options.rest and not options.output:
         options.parser.error("--rest needs -o OUT for the blocks themselves")
-    if options.chart:
-        chart_form(options.chart)
+    outputs = (options.output, LORA), (options.rest, LORA), (options.chart, CHART)
+    claim(options, [options.lora], *outputs)
     lora = opened(options.lora, options)
     edited = rest = None
     with computing(options, "top-blocks") as compute:
@@ -209,7 +203,7 @@ def _top_blocks(options: argparse.Namespace) -> None:
             options.temperature,
             options.threshold,
         )
-        save_chart(figure, options.chart)
+        save_chart(figure, options.chart, options.force)
     if options.json:
         result = {
             "blocks": choice.blocks,
@@ -219,18 +213,19 @@ def _top_blocks(options: argparse.Namespace) -> None:
             "kept": edited.report.as_dict() if edited else None,
             "rest": rest.report.as_dict() if rest else None,
         }
-        print(json.dumps(json_ready(result), indent=1))
+        print_json(result)
         return
     _print_blocks(choice)
     say(choice.text)
     if config:
-        print(f"\n{config}\n")
+        for text in ("", *config.split("\n"), ""):
+            line(text)
     for one in filter(None, (edited, rest)):
         # Every module that one file leaves out was asked to go: the count is enough.
         one.report.dropped = {}
         show(one.report, options)
     if options.chart:
-        print(f"written: {options.chart}")
+        line(f"written: {options.chart}")
 
 
 def _texts(table: pd.DataFrame) -> list[str]:
@@ -263,20 +258,20 @@ def _print_layers(table: pd.DataFrame, sort_by: str, count: int) -> None:
     names = ["", "layer", *(shorten(str(name), max(room, NAME)) for name in head["module"])]
     width = max(map(len, names))
     for name, *cells in zip(names, *columns, strict=True):
-        print((f"{name:<{width}}" + "".join(cells)).rstrip())
+        line((f"{name:<{width}}" + "".join(cells)).rstrip())
     hidden = [heading.strip() for heading, _ in list(shown.values())[len(columns) :]]
     if hidden:
-        print(f"(no room for {', '.join(hidden)}: a wider window, --csv)")
+        line(f"(no room for {', '.join(hidden)}: a wider window, --csv)")
     if len(table) > count:
-        print(f"({len(table) - count} more layers: --top, --csv)")
+        line(f"({len(table) - count} more layers: --top, --csv)")
 
 
 def _print_blocks(choice: Choice) -> None:
     head = choice.table.head(len(choice.blocks))
     width = max(len("block"), *(len(str(block)) for block in head["block"]))
-    print(f"{'block':<{width}}  importance  cumulative  layers  largest norm")
+    line(f"{'block':<{width}}  importance  cumulative  layers  largest norm")
     for _, row in head.iterrows():
-        print(
+        line(
             f"{row['block']:<{width}}  {row['block_importance']:>10.2%}  {row['cumulative']:>10.2%}"
             f"  {row['layers']:>6}  {row['max_norm']:>12.4g}"
         )
@@ -290,14 +285,3 @@ def _cell(value: Any, form: str) -> str:
 
 def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [dict(zip(table.columns, row, strict=True)) for row in table.itertuples(index=False)]
-
-
-def json_ready(value: Any) -> Any:
-    """Plain lists, dicts and numbers, with null for NaN."""
-    if isinstance(value, dict):
-        return {str(key): json_ready(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [json_ready(one) for one in value]
-    if hasattr(value, "item"):
-        value = value.item()
-    return None if isinstance(value, float) and not isfinite(value) else value

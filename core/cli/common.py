@@ -13,11 +13,13 @@ import torch
 
 from ..edits.edit import Edited
 from ..edits.verify import check
+from ..quoting import terminal
 from ..reading.lora import Lora, Reading
 from ..running.metadata import KEEP, METADATA_CHOICES, TITLE, TRIGGER, Wishes
 from ..running.output import DTYPE_CHOICES, SPELLING_CHOICES, Output
-from ..running.report import ModuleReport, Report
+from ..running.report import ModuleReport, Report, json_ready
 from ..running.stream import Compute, choose_device
+from .outputs import force_option
 from .parser import float_
 
 SELECTOR_HELP = (
@@ -50,6 +52,7 @@ def output_options(parser: argparse.ArgumentParser, required: bool) -> None:
         default="match",
         help="key names of the result (default: as in A)",
     )
+    force_option(group)
     compute_options(group)
     group.add_argument(
         "--verify",
@@ -101,11 +104,6 @@ def wishes(options: argparse.Namespace) -> Wishes:
     return Wishes(options.metadata, (*told, *options.set), tuple(options.unset))
 
 
-def printable(text: str) -> str:
-    """A text out of a file in one line, without what a terminal would obey."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-
-
 def reading_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("reading, where it is to be other than ComfyUI's")
     group.add_argument(
@@ -144,17 +142,28 @@ def compute_options(parser: Any) -> None:
 
 def say(lines: Iterable[str]) -> None:
     """Sentences, broken between words where a terminal would break them anywhere."""
-    for line in lines:
+    for sentence in map(terminal, lines):
         if sys.stdout.isatty():
             width = max(shutil.get_terminal_size().columns, 40)
-            line = textwrap.fill(
-                line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
-            )
-        print(line)
+            sentence = textwrap.fill(
+                sentence, width, subsequent_indent="  ", break_long_words=False,
+                break_on_hyphens=False,
+            )  # fmt: skip
+        print(sentence)
+
+
+def line(text: str) -> None:
+    """Print a line, whatever files have put into it."""
+    print(terminal(text))
 
 
 def json_option(parser: Any) -> None:
     parser.add_argument("--json", action="store_true", help="print a report for machines instead")
+
+
+def print_json(value: object) -> None:
+    """A report for machines. It is ASCII, and has null where JSON has no number."""
+    print(json.dumps(json_ready(value), indent=1, allow_nan=False))
 
 
 def weights_for(options: argparse.Namespace, files: int) -> list[float]:
@@ -179,7 +188,9 @@ def computing(options: argparse.Namespace, label: str) -> Iterator[Compute]:
         bar.update(done - bar.n)
 
     def fell_back(name: str) -> None:
-        bar.write(f"{name}: no room on {options.device}; computed on the CPU", file=sys.stderr)
+        bar.write(
+            f"{terminal(name)}: no room on {options.device}; computed on the CPU", file=sys.stderr
+        )
 
     dtype = getattr(torch, getattr(options, "compute_dtype", "float64"))
     with bar:
@@ -187,7 +198,7 @@ def computing(options: argparse.Namespace, label: str) -> Iterator[Compute]:
 
 
 def output_settings(options: argparse.Namespace, path: str | None) -> Output:
-    return Output(path, options.dtype, options.spelling, wishes(options))
+    return Output(path, options.dtype, options.spelling, wishes(options), options.force)
 
 
 def verify_written(
@@ -212,7 +223,7 @@ def verify_written(
 
 def show(report: Report, options: argparse.Namespace, every_row: bool = False) -> None:
     if options.json:
-        print(json.dumps(report.as_dict(), indent=1))
+        print_json(report.as_dict())
         return
     lost = sum(row.relative_error > 0 for row in report.kept)
     if every_row or lost:
@@ -220,14 +231,14 @@ def show(report: Report, options: argparse.Namespace, every_row: bool = False) -
     few = 8
     lines = report.summary()
     lines = lines[: len(lines) - len(report.notes)]
-    for line in lines[:few]:
-        print(line)
+    for sentence in lines[:few]:
+        line(sentence)
     if len(lines) > few:
-        print(f"... and {len(lines) - few} more lines: --json shows all")
+        line(f"... and {len(lines) - few} more lines: --json shows all")
     for note in report.notes:  # However long the lists of layers are.
-        print(note)
+        line(note)
     if report.output:
-        print(f"written: {report.output}")
+        line(f"written: {report.output}")
 
 
 def print_rows(rows: Sequence[ModuleReport], count: int) -> None:
@@ -236,11 +247,11 @@ def print_rows(rows: Sequence[ModuleReport], count: int) -> None:
     if count >= len(rows):
         shown = list(rows)
     width = max(len("module"), *(len(row.module) for row in shown))
-    print(f"{'module':<{width}}  {'action':<12}  {'ranks':>9}  {'rank':>5}  {'kept':>8}  error")
+    line(f"{'module':<{width}}  {'action':<12}  {'ranks':>9}  {'rank':>5}  {'kept':>8}  error")
     for row in shown:
         ranks = "+".join("-" if rank is None else str(rank) for rank in row.ranks)
         rank = "-" if row.rank is None else row.rank
         kept, lost = row.figures
-        print(f"{row.module:<{width}}  {row.action:<12}  {ranks:>9}  {rank:>5}  {kept:>8}  {lost}")
+        line(f"{row.module:<{width}}  {row.action:<12}  {ranks:>9}  {rank:>5}  {kept:>8}  {lost}")
     if len(shown) < len(rows):
-        print(f"({len(rows) - len(shown)} more modules with smaller errors)")
+        line(f"({len(rows) - len(shown)} more modules with smaller errors)")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 from math import isnan
 from pathlib import Path
@@ -11,20 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 from ..insight.comparison import FILE, SUGGESTIONS, Comparison, block_weights, compare
 from ..insight.comparison_charts import comparison_chart
-from ..insight.drawing import chart_form, save_chart, shorten
+from ..insight.drawing import save_chart, shorten
 from ..insight.neighbours import Neighbour, counts, neighbours
-from .analysis import json_ready, rows_of
+from ..quoting import terminal
+from .analysis import rows_of
 from .common import (
     SELECTOR_HELP,
     add_command,
     compute_options,
     computing,
     json_option,
+    line,
     opened,
-    printable,
+    print_json,
     reading_options,
     say,
 )
+from .outputs import CHART, claim, force_option
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,6 +60,7 @@ def _add_compare(commands: Any) -> None:
         "--full", action="store_true", help="count the entries of different signs, too: slower"
     )
     parser.add_argument("--chart", metavar="F", help="draw a chart into this .png or .svg file")
+    force_option(parser)
     compute_options(parser)
     json_option(parser)
     reading_options(parser)
@@ -85,16 +88,15 @@ def _compare(options: argparse.Namespace) -> None:
             f"{len(options.levels)} levels for {len(options.loras)} files; give one for each, or "
             "one for all of them"
         )
-    if options.chart:
-        chart_form(options.chart)
+    claim(options, options.loras, (options.chart, CHART))
     loras = [opened(path, options) for path in options.loras]
     with computing(options, "compare") as compute:
         found = compare(loras, options.layers, options.full, compute)
     suggested = found.suggest(options.levels, options.suggest) if options.suggest else None
     if options.chart:
-        save_chart(comparison_chart(found), options.chart)
+        save_chart(comparison_chart(found), options.chart, options.force)
     if options.json:
-        print(json.dumps(json_ready(_report(found, suggested)), indent=1))
+        print_json(_report(found, suggested))
         return
     _print_files(found)
     (_print_two if len(found.names) == 2 else _print_cosines)(found)
@@ -104,7 +106,7 @@ def _compare(options: argparse.Namespace) -> None:
         print()
         _print_suggested(suggested, options.loras)
     if options.chart:
-        print(f"written: {options.chart}")
+        line(f"written: {options.chart}")
 
 
 def _report(found: Comparison, suggested: dict[str, list[float]] | None) -> dict[str, Any]:
@@ -124,11 +126,11 @@ def _report(found: Comparison, suggested: dict[str, list[float]] | None) -> dict
 
 def _print_files(found: Comparison) -> None:
     for row in rows_of(found.files):
-        name = shorten(printable(row["file"]), 34)
+        name = shorten(terminal(row["file"]), 34)
         modules = f"{row['modules']} modules"
         if row["only_modules"]:
             modules += f", {row['only_modules']} alone"
-        print(f"{row['letter']:<3} {name:<34}  norm {row['norm']:<8.4g} {modules}")
+        line(f"{row['letter']:<3} {name:<34}  norm {row['norm']:<8.4g} {modules}")
     print()
 
 
@@ -136,19 +138,19 @@ def _print_two(found: Comparison) -> None:
     """A line for each block and one for all."""
     table = found.blocks
     full = bool(table["sign_conflict"].notna().any())
-    print(f"{'':<20}  {'norm':>16}  {'':>6}  {'of A in B':>11}  {'of B in A':>11}"
-          + f"  {'signs':>6}" * full)  # fmt: skip
-    print(f"{'block':<20}  {'A':>7}  {'B':>7}  {'cosine':>6}  {'out':>5} {'in':>5}  {'out':>5}"
-          f" {'in':>5}" + f"  {'differ':>6}" * full)  # fmt: skip
+    line(f"{'':<20}  {'norm':>16}  {'':>6}  {'of A in B':>11}  {'of B in A':>11}"
+         + f"  {'signs':>6}" * full)  # fmt: skip
+    line(f"{'block':<20}  {'A':>7}  {'B':>7}  {'cosine':>6}  {'out':>5} {'in':>5}  {'out':>5}"
+         f" {'in':>5}" + f"  {'differ':>6}" * full)  # fmt: skip
     shown = table if len(table) <= ROWS else _strongest(table)
     for row in rows_of(shown):
         # pandas has NaN for what is in no block.
         block = row["block"] if isinstance(row["block"], str) else "outside any block"
         _print_row(block, row, full)
     if len(table) > len(shown):
-        print(f"({len(table) - len(shown)} more blocks with smaller cosines: --json, --chart)")
+        line(f"({len(table) - len(shown)} more blocks with smaller cosines: --json, --chart)")
     _print_row("all", rows_of(found.total)[0], full)
-    print("(of A in B: how much of A is where B writes, out, and where B reads, in)")
+    line("(of A in B: how much of A is where B writes, out, and where B reads, in)")
 
 
 def _strongest(table: pd.DataFrame) -> pd.DataFrame:
@@ -161,11 +163,11 @@ def _print_row(name: str, row: dict[str, Any], full: bool) -> None:
     shares = [_percent(row[f"{side}_in_{space}"]) for side in ("first", "second")
               for space in ("columns", "rows")]  # fmt: skip
     cosine = f"{round(row['cosine'], 3) + 0.0:.3f}"
-    line = (
+    text = (
         f"{shorten(name, 20):<20}  {row['first_norm']:>7.4g}  {row['second_norm']:>7.4g}"
         f"  {cosine:>6}  {shares[0]:>5} {shares[1]:>5}  {shares[2]:>5} {shares[3]:>5}"
     )
-    print(line + f"  {_percent(row['sign_conflict']):>6}" * full)
+    line(text + f"  {_percent(row['sign_conflict']):>6}" * full)
 
 
 def _percent(share: float) -> str:
@@ -176,28 +178,29 @@ def _print_cosines(found: Comparison) -> None:
     """The matrix of all pairs, or where it is too wide the pairs that touch most."""
     letters, most = found.letters, 10
     if len(letters) <= most:
-        print(f"{'cosine':<6}" + "".join(f"{letter:>7}" for letter in letters))
+        line(f"{'cosine':<6}" + "".join(f"{letter:>7}" for letter in letters))
         for letter, row in zip(letters, found.cosines.to_numpy().tolist(), strict=True):
-            print(f"{letter:<6}" + "".join(f"{round(one, 3) + 0.0:>7.3f}" for one in row))
+            line(f"{letter:<6}" + "".join(f"{round(one, 3) + 0.0:>7.3f}" for one in row))
         return
     pairs = sorted(rows_of(found.total), key=lambda row: -abs(row["cosine"]))
     for pair in pairs[:ROWS]:
-        print(f"{pair['first']:<4} {pair['second']:<4} cosine {pair['cosine']:>6.3f}")
-    print(f"({max(0, len(pairs) - ROWS)} more pairs: --json, --chart)")
+        line(f"{pair['first']:<4} {pair['second']:<4} cosine {pair['cosine']:>6.3f}")
+    line(f"({max(0, len(pairs) - ROWS)} more pairs: --json, --chart)")
 
 
 def _print_suggested(suggested: dict[str, list[float]], paths: list[str]) -> None:
     """As a command, and as text for block weights."""
     files = " ".join(map(shlex.quote, paths))
     lines = block_weights(suggested)
-    print("to keep each file's own effect:")
+    line("to keep each file's own effect:")
     if len(lines) == 1:
         weights = lines[0].removeprefix("*: ").replace(",", "")
-        print(f"lora-alloy blend {files} --weights {weights} -o OUT")
+        line(f"lora-alloy blend {files} --weights {weights} -o OUT")
     else:
-        print(f'lora-alloy blend {files} -o OUT --block-weights "{"; ".join(lines)}"')
-        print("or as block_weights of a node:")
-        print("\n".join(lines))
+        line(f'lora-alloy blend {files} -o OUT --block-weights "{"; ".join(lines)}"')
+        line("or as block_weights of a node:")
+        for text in lines:
+            line(text)
 
 
 def _distance(options: argparse.Namespace) -> None:
@@ -205,18 +208,18 @@ def _distance(options: argparse.Namespace) -> None:
     with computing(options, "distance") as compute:
         found = neighbours(lora, options.folder, compute)
     if options.json:
-        report = {"file": lora.name, "files": [vars(one) for one in found]}
-        print(json.dumps(json_ready(report), indent=1))
+        print_json({"file": lora.name, "files": [vars(one) for one in found]})
         return
-    print(f"A   {printable(lora.name)}\n")
+    line(f"A   {lora.name}")
+    print()
     for one in found:
         _print_neighbour(one)
     numbers = ", ".join(f"{number} {relation}" for relation, number in counts(found).items())
-    print(f"{len(found)} files in {Path(options.folder)}: {numbers}")
+    line(f"{len(found)} files in {Path(options.folder)}: {numbers}")
 
 
 def _print_neighbour(one: Neighbour) -> None:
     cosine = "" if isnan(one.cosine) else f"{round(one.cosine, 3) + 0.0:.3f}"
-    print(f"{one.relation:<19} {cosine:>6}  {printable(one.path)}")
+    line(f"{one.relation:<19} {cosine:>6}  {one.path}")
     if one.text:
-        say([f"    {printable(one.text)}"])
+        say([f"    {one.text}"])

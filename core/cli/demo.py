@@ -1,14 +1,15 @@
 """The tour: every command on the two sample LoRAs that the package ships."""
 
 import argparse
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import FileError, LoraError
 from ..shipped import samples
+from ..storage.atomic import write_file
 from .common import add_command
+from .outputs import LORA, claim, force_option
 
 
 def add(commands: Any, program: Callable[[Sequence[str]], int]) -> None:
@@ -21,6 +22,7 @@ def add(commands: Any, program: Callable[[Sequence[str]], int]) -> None:
         metavar="DIR",
         help="where the results go (default ./lora-alloy-demo)",
     )
+    force_option(parser)
     parser.set_defaults(program=program)
 
 
@@ -29,18 +31,19 @@ def _demo(options: argparse.Namespace) -> None:
     folder = Path(options.output_dir)
     style = str(folder / "style_diffusers.safetensors")
     character = str(folder / "character_kohya.safetensors")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for sample in samples():
-            shutil.copyfile(sample, folder / sample.name)
-    except OSError as error:
-        raise FileError(
-            f"cannot be made a folder ({error.strerror})", fix="choose another", file=str(folder)
-        ) from error
     out = {
         name: str(folder / f"{name}.safetensors")
         for name in ("blend", "exact", "small", "double_blocks", "rest", "kohya")
     }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(
+            f"cannot be made a folder ({error.strerror})", fix="choose another", file=str(folder)
+        ) from error
+    claim(options, [], *((path, LORA) for path in (style, character, *out.values())))
+    for sample in samples():
+        write_file(folder / sample.name, sample.read_bytes(), options.force)
     weights = ["--weights", "0.8", "0.6"]
     tour = [
         (
@@ -88,6 +91,8 @@ def _demo(options: argparse.Namespace) -> None:
     for text, commands in tour:
         print(f"\n# {text}")
         for arguments in commands:
+            if options.force and "-o" in arguments:
+                arguments = [*arguments, "--force"]
             print("$ lora-alloy " + " ".join(arguments))
             # The tour runs the real commands, from the top.
             if main(arguments) != 0:

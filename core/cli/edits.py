@@ -1,7 +1,6 @@
 """The commands that write a LoRA: blend, resize, select, convert."""
 
 import argparse
-import json
 from inspect import signature
 from typing import Any
 
@@ -23,6 +22,7 @@ from .common import (
     opened,
     output_options,
     output_settings,
+    print_json,
     reading_options,
     say,
     show,
@@ -30,6 +30,7 @@ from .common import (
     weights_for,
     weights_option,
 )
+from .outputs import LORA, claim
 from .parser import float_, megabytes
 
 EVEN = ("even", "even-file")
@@ -215,6 +216,7 @@ def _blend(options: argparse.Namespace) -> None:
         seed=options.seed,
         balance=_balance(options),
     )
+    claim(options, options.loras, (options.output, LORA))
     with computing(options, "blend") as compute:
         loras = [opened(path, options) for path in options.loras]
         output = output_settings(options, options.output)
@@ -254,7 +256,7 @@ def _methods(options: argparse.Namespace) -> None:
             }
             for method in METHODS.values()
         }
-        print(json.dumps({"methods": facts}, indent=1))
+        print_json({"methods": facts})
         return
     for method in METHODS.values():
         say([f"{method.name}: {method.summary}"])
@@ -278,6 +280,8 @@ def _resize(options: argparse.Namespace) -> None:
     if options.output is None and not options.preview:
         options.parser.error("resize needs -o OUT, or --preview to only show the ranks")
     rule = _rule(options)
+    if not options.preview:
+        claim(options, [options.lora], (options.output, LORA))
     with computing(options, "resize") as compute:
         lora = opened(options.lora, options)
         edited = resize(
@@ -293,6 +297,7 @@ def _resize(options: argparse.Namespace) -> None:
 
 
 def _select(options: argparse.Namespace) -> None:
+    claim(options, [options.lora], (options.output, LORA), (options.rest, LORA))
     rest = output_settings(options, options.rest) if options.rest else None
     with computing(options, "select") as compute:
         lora = opened(options.lora, options)
@@ -307,7 +312,7 @@ def _select(options: argparse.Namespace) -> None:
         verify_written(edited, [lora], options)
     if options.json:
         both = {"kept": kept.report.as_dict(), "rest": others.report.as_dict() if others else None}
-        print(json.dumps(both, indent=1))
+        print_json(both)
         return
     for edited in filter(None, (kept, others)):
         # What one file leaves out is in the other, or was asked to go: the count is enough.
@@ -316,6 +321,7 @@ def _select(options: argparse.Namespace) -> None:
 
 
 def _convert(options: argparse.Namespace) -> None:
+    claim(options, [options.lora], (options.output, LORA))
     with computing(options, "convert") as compute:
         lora = opened(options.lora, options)
         edited = convert(lora, output_settings(options, options.output), compute)

@@ -1,5 +1,6 @@
 """The program: its commands, exit statuses and signals. Also `python -m core` from a clone."""
 
+import argparse
 import contextlib
 import os
 import re
@@ -10,17 +11,25 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
 from ..errors import Cancelled, LoraError
+from ..running.threads import enough_memory
 from ..version import version
 from . import analysis, compare, demo, edits, metadata, reading, recipe
 from .parser import Parser
+from .streams import speaking
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command. Returns 0, or 1 for an error; wrong usage exits with 2."""
-    parser = build_parser()
-    options = parser.parse_args(plain(sys.argv[1:] if arguments is None else arguments))
+    with speaking():
+        parser = build_parser()
+        options = parser.parse_args(plain(sys.argv[1:] if arguments is None else arguments))
+        return run(options)
+
+
+def run(options: argparse.Namespace) -> int:
+    """The exit status of a command, after one line for what went wrong."""
     try:
-        with terminable():
+        with terminable(), enough_memory():
             options.run(options)
             sys.stdout.flush()
     except (LoraError, Cancelled) as error:
@@ -33,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not isinstance(error, BrokenPipeError):  # A reader that has left, such as `head`.
             print(f"lora-alloy: the output cannot be shown ({error})", file=sys.stderr)
         # What is still in the buffer would fail again at the end of the program.
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return 0

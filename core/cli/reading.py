@@ -1,7 +1,6 @@
 """The commands that read and measure: info, verify."""
 
 import argparse
-import json
 from typing import Any
 
 from ..edits.block_weights import from_files
@@ -12,7 +11,9 @@ from .common import (
     add_command,
     computing,
     json_option,
+    line,
     opened,
+    print_json,
     print_rows,
     reading_options,
     weights_for,
@@ -61,15 +62,15 @@ def _add_verify(commands: Any) -> None:
 def _info(options: argparse.Namespace) -> None:
     lora = opened(options.lora, options)
     if options.json:
-        print(json.dumps(describe(lora), indent=1))
+        print_json(describe(lora))
         return
-    for line in summary(lora):
-        label, _, text = line.partition(": ")
-        print(f"{label + ':':<24}{text}")
+    for fact in summary(lora):
+        label, _, text = fact.partition(": ")
+        line(f"{label + ':':<24}{text}")
     if options.names:
         for module in lora.modules.values():
             size = f"{module.out_features} x {module.in_features}"
-            print(f"  {module.canonical:<52} rank {module.rank or '-':<5} {size:<14} {module.raw}")
+            line(f"  {module.canonical:<52} rank {module.rank or '-':<5} {size:<14} {module.raw}")
 
 
 def _verify(options: argparse.Namespace) -> None:
@@ -80,14 +81,12 @@ def _verify(options: argparse.Namespace) -> None:
             options.written, inputs, weights, from_files(options.block_weights), compute
         )
     if options.json:
-        print(json.dumps(report.as_dict(), indent=1))
+        print_json(report.as_dict())
     else:
         print_rows(report.modules, 10)
-        print(
-            f"total relative error {report.relative_error:.3g} over {len(report.modules)} modules"
-        )
+        line(f"total relative error {report.relative_error:.3g} over {len(report.modules)} modules")
         for note in report.notes:
-            print(note)
+            line(note)
     if options.max_error is not None and not report.relative_error <= options.max_error:
         raise FileError(
             f"total relative error {report.relative_error:.3g} is above {options.max_error:g}",

@@ -1,7 +1,6 @@
 """The command that tells how a file was made, as commands that make it again: recipe."""
 
 import argparse
-import json
 import re
 import shlex
 import tempfile
@@ -12,10 +11,12 @@ from typing import Any
 
 from ..algebra.rank_rules import AUTO, FULL
 from ..errors import FileError, SettingError
+from ..quoting import terminal
 from ..reading.lora import Lora
 from ..running.provenance import read_recipe
 from ..storage.files import FileTensors
-from .common import add_command, json_option, printable
+from .common import add_command, json_option, line, print_json
+from .outputs import LORA, claim, force_option
 
 # A recipe is text that came with a file: it chooses among these, and says nothing of files.
 COMMANDS = ("blend", "resize", "select", "convert")
@@ -38,6 +39,7 @@ def add(commands: Any, program: Callable[[Sequence[str]], int]) -> None:
     )
     parser.add_argument("--run", dest="runs", action="store_true", help="run them; needs -o OUT")
     parser.add_argument("-o", "--output", metavar="OUT", help="the file that --run makes")
+    force_option(parser)
     json_option(parser)
     parser.set_defaults(program=program, commands=commands)
 
@@ -115,7 +117,7 @@ class Plan:
     ) -> tuple[list[str], list[str]]:
         name, settings = recipe["operation"], dict(recipe["settings"])
         if name not in COMMANDS:
-            return [], [f"no command is called {printable(name)}"]
+            return [], [f"no command is called {terminal(name)}"]
         rest = settings.pop("part", "") == "rest"
         options, problems = [], []
         for key, value in translated(name, settings, len(paths)):
@@ -127,11 +129,11 @@ class Plan:
             if value == "a function":
                 problems.append(f"{key} was given as a function of Python")
             elif action is None:
-                problems.append(f"{printable(key)}={printable(str(value))} has no option")
+                problems.append(f"{terminal(key)}={terminal(str(value))} has no option")
             elif value is True:
                 options.append(action.option_strings[-1])
             elif action.nargs == "+" and not all(isinstance(v, int | float) for v in value):
-                problems.append(f"{printable(key)}={printable(str(value))} are no numbers")
+                problems.append(f"{terminal(key)}={terminal(str(value))} are no numbers")
             elif action.nargs == "+":
                 options += [action.option_strings[-1], *map(plain, value)]
             elif value != action.default:
@@ -236,13 +238,14 @@ def _recipe(options: argparse.Namespace) -> None:
         plan.make(recipe, out)
         _show(plan, options)
         return
+    claim(options, [options.lora], (options.output, LORA))
     target = Path(options.output)
     with tempfile.TemporaryDirectory(prefix="lora-alloy-") as between:
         plan = Plan(folder, Path(between), options, whole=False)
         plan.make(recipe, target)
-        _run(plan, options)
+        _run(plan, options, target)
     same = FileTensors(target).data_sha256() == FileTensors(source).data_sha256()
-    print(
+    line(
         f"{target}: the tensors of {source.name}, to the bit"
         if same
         else f"{target}: not to the bit the tensors of {source.name}: another version, processor "
@@ -256,17 +259,17 @@ def _show(plan: Plan, options: argparse.Namespace) -> None:
             {"name": i.name, "sha256": i.sha256, "state": i.state} for i in plan.inputs.values()
         ]
         steps = [{"command": list(s.arguments), "problems": list(s.problems)} for s in plan.steps]
-        print(json.dumps({"inputs": inputs, "steps": steps}, indent=1))
+        print_json({"inputs": inputs, "steps": steps})
         return
     for one in plan.inputs.values():
         digest = one.sha256[:12] if one.sha256 else "unknown"
         made = ", made by a command below" if one.made else ""
-        print(f"# {one.name}: {one.state} (sha256 {printable(digest)}){made}")
+        line(f"# {one.name}: {one.state} (sha256 {terminal(digest)}){made}")
     for step in plan.steps:
         for problem in step.problems:
-            print(f"# not on the command line: {problem}")
+            line(f"# not on the command line: {problem}")
         if step.arguments:
-            print("lora-alloy " + " ".join(map(quoted, step.arguments)))
+            line("lora-alloy " + " ".join(map(quoted, step.arguments)))
 
 
 def quoted(argument: str) -> str:
@@ -277,7 +280,7 @@ def quoted(argument: str) -> str:
     return f"$'{escaped}'"
 
 
-def _run(plan: Plan, options: argparse.Namespace) -> None:
+def _run(plan: Plan, options: argparse.Namespace, target: Path) -> None:
     for one in plan.inputs.values():
         if one.state in (MISSING, OTHER) and not one.made:
             problem = (
@@ -295,8 +298,9 @@ def _run(plan: Plan, options: argparse.Namespace) -> None:
                 fix="run its commands by hand",
             )
     for step in plan.steps:
-        print("$ lora-alloy " + " ".join(map(quoted, step.arguments)))
-        if options.program(step.arguments) != 0:
+        line("$ lora-alloy " + " ".join(map(quoted, step.arguments)))
+        forced = ["--force"] if options.force and step.made == target else []
+        if options.program([*step.arguments, *forced]) != 0:
             raise FileError("the command above failed", fix="see its message", file=str(step.made))
         if step.sha256 and FileTensors(step.made).sha256() != step.sha256:
-            print(f"{step.made.name}: not the same bytes as then, such as another date")
+            line(f"{step.made.name}: not the same bytes as then, such as another date")

@@ -61,6 +61,12 @@ class Blend:
             raise SettingError(
                 "oversampling and power iterations must be 0 or more", fix="8 and 2 are usual"
             )
+        if not -(2**63) <= self.seed < 2**64:
+            raise SettingError(f"seed {self.seed} has more than 64 bits", fix="0 is usual")
+        if max(self.oversampling, self.power_iterations) >= 2**31:
+            raise SettingError(
+                "oversampling and power iterations must be below 2^31", fix="8 and 2 are usual"
+            )
 
     @property
     def ranks(self) -> RankRule:

@@ -60,7 +60,7 @@ def cut(
     if planned is None and norm is None and nothing_to_cut(update, rule, stored):
         steady = update.steady(eps(dtype))
         norm = steady.frobenius_norm()
-        if steady.orthogonal:  # Something cancelled, maybe to nothing.
+        if steady.roots is not None:  # Something cancelled, maybe to nothing.
             return Cut(steady, norm, largest=norm)
         return Cut(steady.balanced(), norm)
     if planned is not None and planned.svd is not None:

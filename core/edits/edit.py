@@ -20,6 +20,7 @@ from ..running.output import Output
 from ..running.report import ModuleReport, Report
 from ..running.stream import Compute, stream
 from ..running.writer import Writer
+from ..storage.atomic import Together
 from ..storage.files import StateDict
 
 
@@ -85,13 +86,14 @@ def prepared(
     compute: Compute,
     others: Iterable[str] | None = None,
     preview: bool = False,
+    together: Together | None = None,
 ) -> Iterator[Edited]:
     """As `run`, but the file gets its place only when the block is left, and not with an error."""
     account(loras, targets, report, others)
     if compute.dtype != torch.float32:
         name = str(compute.dtype).removeprefix("torch.")
         report.settings = report.settings | {"compute_dtype": name}
-    with Writer(output, loras, targets, report, preview) as writer:
+    with Writer(output, loras, targets, report, preview, together) as writer:
         results = stream(targets, lambda t: t.canonical, function, compute, lambda t: t.file)
         for target, (row, tensors) in zip(targets, results, strict=True):
             row.inputs = row.inputs or sorted({c.input for c in target.contributions})

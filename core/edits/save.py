@@ -1,5 +1,6 @@
 """Save: a LoRA as a file, tensor by tensor, with the metadata that it is to have."""
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ from ..running.output import OUTPUT_DTYPES, Output
 from ..running.provenance import RECIPE
 from ..running.stream import Compute
 from ..storage.files import FileTensors
-from ..storage.sinks import FileHashes, FileSink, header_bound
+from ..storage.sinks import FileHashes, FileSink, check_metadata, header_bound
 
 
 def save(
@@ -24,6 +25,7 @@ def save(
     metadata: Mapping[str, str] | None = None,
     compute: Compute = Compute(),  # noqa: B008 - frozen
     wishes: Wishes = Wishes(),  # noqa: B008 - frozen
+    replace: bool = True,
 ) -> Path:
     """Write every tensor as it stands, or all factors in another dtype, and return the path.
 
@@ -32,19 +34,22 @@ def save(
     what else is to be there. A file's tensors keep their order, and with it the hash of what stands
     after the header; hashes that are no longer those of the tensors are computed anew. `compute` is
     asked for `cancelled` only. Raises FileError for a source without a LoRA in it and where the
-    file cannot be written, SettingError where the dtype cannot hold a number.
+    file cannot be written, Occupied where `replace` is False and it is there, SettingError where
+    the dtype cannot hold a number or no file can hold the metadata.
 
     >>> _, character = core.samples()
     >>> core.save(character, "half.safetensors", "fp16").name
     'half.safetensors'
     """
-    output = Output(path, dtype, metadata=wishes)
+    output = Output(path, dtype, metadata=wishes, replace=replace)
     read = Lora.of(lora)
     output.check([read])
     # Untouched tensors keep their keys; a few publishers' are known by other names in here.
     tensors = read.original if dtype == "match" else read.tensors
     wanted = _casts(read, dtype)
-    entries = dict(read.metadata if metadata is None else metadata)
+    given = read.metadata if metadata is None else metadata
+    check_metadata(given)
+    entries = dict(given)
     # What an edit left in memory has had no file that could be hashed.
     new = bool(wanted) or (RECIPE in entries and not HASHES.intersection(entries))
     keys = wanted_hashes([entries]) if new else set()
@@ -54,11 +59,14 @@ def save(
     def finished(hashes: FileHashes | None) -> dict[str, str]:
         return wishes.applied(entries | new_hashes(keys, hashes))
 
-    size = sum(2 * len(key) + 2 * len(value) + 32 for key, value in finished(None).items()) + 400
+    foreseen = finished(None)
+    check_metadata(foreseen)
+    texts = (text for entry in foreseen.items() for text in entry)
+    size = sum(len(json.dumps(text, ensure_ascii=False).encode()) + 32 for text in texts) + 400
     in_order = isinstance(tensors, FileTensors) and not wanted
     order = tensors.in_order() if isinstance(tensors, FileTensors) else list(tensors.info)
     reserve = header_bound(tensors.info, size)
-    with located(file=read.name), FileSink(path, reserve, bool(keys), in_order) as sink:
+    with located(file=read.name), FileSink(path, reserve, bool(keys), in_order, replace) as sink:
         for key in order:
             if compute.cancelled and compute.cancelled():
                 raise Cancelled("cancelled; nothing was written")

@@ -1,6 +1,5 @@
 """Select: keep the modules that a selector names; the rest is available too."""
 
-import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
@@ -10,6 +9,7 @@ from ..running.layout import Target, lay_out
 from ..running.output import Output
 from ..running.report import Report
 from ..running.stream import Compute
+from ..storage.atomic import Together, same_file
 from ..storage.sinks import FileSink
 from .edit import Edited, Outcome, layers_of, prepared
 from .unchanged import unchanged
@@ -68,9 +68,8 @@ def divide(
         raise SettingError(
             f"selector {layers!r} leaves no module", fix="widen it", file=source.name
         )
-    part = _part(source, targets, chosen, layers, output, compute, notes=notes)
     if rest is None:
-        with part as kept:
+        with _part(source, targets, chosen, layers, output, compute, notes=notes) as kept:
             return kept, None
     if not any(target.canonical in others for target in targets):
         raise EmptyRest(
@@ -79,9 +78,11 @@ def divide(
             file=source.name,
         )
     _check_rest(source, output, rest)
-    # Neither file gets its place before both are complete.
-    other_part = _part(source, targets, others, layers, rest, compute, "rest")
-    with part as kept, other_part as remaining:
+    together = Together()
+    part = _part(source, targets, chosen, layers, output, compute, notes=notes, together=together)
+    # Neither file gets its place before both are complete, and neither keeps it without the other.
+    other_part = _part(source, targets, others, layers, rest, compute, "rest", together=together)
+    with together, part as kept, other_part as remaining:
         return kept, remaining
 
 
@@ -90,13 +91,13 @@ def _check_rest(source: Lora, output: Output, rest: Output) -> None:
     if rest.path is None:
         return
     rest.check([source])
-    if output.path is not None and os.path.realpath(output.path) == os.path.realpath(rest.path):
+    if output.path is not None and same_file(output.path, rest.path):
         raise FileError(
             "both parts would be this file",
             fix="choose another for the rest",
             file=str(rest.path),
         )
-    with FileSink(rest.path):
+    with FileSink(rest.path, replace=rest.replace):
         pass  # It can be begun there, which is all that can be known now.
 
 
@@ -109,6 +110,7 @@ def _part(
     compute: Compute,
     part: str = "",
     notes: Sequence[str] = (),
+    together: Together | None = None,
 ) -> AbstractContextManager[Edited]:
     recipe = {"layers": layers} | output.recipe()
     recipe |= {"part": part} if part else {}
@@ -121,4 +123,5 @@ def _part(
     def one(target: Target, compute: Compute) -> Outcome:
         return unchanged(target, dtype, compute, cast, with_norm=False)
 
-    return prepared([source], chosen, one, output, report, compute, names & set(source.other))
+    kept = names & set(source.other)
+    return prepared([source], chosen, one, output, report, compute, kept, together=together)

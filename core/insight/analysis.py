@@ -13,6 +13,7 @@ from ..algebra.low_rank import LowRank
 from ..errors import LoraError, SettingError, one_of
 from ..naming.blocks import locate
 from ..naming.layers import Layers
+from ..quoting import csv as csv_cell
 from ..reading.lora import Lora, Module, Source
 from ..running.stream import CPU, Compute, choose_device, stream
 from .elements import PERCENTILES, Entries
@@ -81,6 +82,25 @@ def _of_level(column: str, statistics: str) -> bool:
     return statistics != "norms" or tensor not in ("A", "B") or name == "shape"
 
 
+def csv_text(table: pd.DataFrame) -> str:
+    """A `table` as csv, in which no cell is a formula: a name that looks like one gets a `'`.
+
+    >>> import pandas
+    >>> core.csv_text(pandas.DataFrame({"layer": ["=1+1"], "rank": [8]}))
+    "layer,rank\\n'=1+1,8\\n"
+    """
+    texts = table.select_dtypes(exclude="number").columns
+    quoted = {
+        column: [csv_cell(one) if isinstance(one, str) else one for one in table[column]]
+        for column in texts
+    }
+    return table.assign(**quoted).to_csv(index=False, lineterminator="\n")
+
+
+# Columns of singular values: more than the ranks of LoRAs.
+MOST_VALUES = 10_000
+
+
 @overload
 def analyze_lora(
     state_dict: Source,
@@ -144,8 +164,10 @@ def analyze_lora(
     """
     if statistics not in LEVELS:
         one_of("statistics", statistics, STATISTICS)
-    if svd_topk < 1:
-        raise SettingError(f"svd_topk {svd_topk} must be 1 or more", fix="8 is the default")
+    if not 1 <= svd_topk <= MOST_VALUES:
+        raise SettingError(
+            f"svd_topk {svd_topk} must be from 1 to {MOST_VALUES}", fix="8 is the default"
+        )
     if compute is None:
         chosen = choose_device("auto" if device is None else str(device))
         compute = Compute(chosen, dtype or torch.float32)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import FileError, one_of
 from ..naming.blocks import LAYER_TYPES, container_of, locate, network_order
+from ..quoting import chart as chart_text
 from ..running.report import Report
 from .drawing import (
     MARKERS,
@@ -191,7 +192,7 @@ def _spectrum(df: pd.DataFrame, importance: str, temperature: float, threshold: 
         axes.plot(
             steps, [value if value > 0 else float("nan") for value in values],
             color=PALETTE[number], marker=MARKERS[number], markersize=6, linewidth=1.6,
-            label=f"{shorten(str(row['module']), 37)}  ({kept:.0%})",
+            label=f"{chart_text(shorten(str(row['module']), 37))}  ({kept:.0%})",
         )  # fmt: skip
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -229,7 +230,7 @@ def _cumulative(df: pd.DataFrame, importance: str, temperature: float, threshold
             axes.plot(len(chosen), shares[len(chosen)], "o", color=PALETTE[5], markersize=10)
             axes.vlines(len(chosen), 0, shares[len(chosen)], color=PALETTE[5], linewidth=1)
             title = f"{100 * threshold:g} % is reached by {len(chosen)} of {len(table)} blocks"
-            lines = [shorten(str(block), 34) for block in chosen["block"]]
+            lines = [chart_text(shorten(str(block), 34)) for block in chosen["block"]]
             most = 10
             if len(lines) > most:
                 lines = [*lines[:most], f"and {len(lines) - most} more"]

@@ -40,9 +40,15 @@ SUGGESTIONS = (FILE, BLOCK)
 class Comparison:
     """What compare found. Files are called by `letters` in tables and sentences.
 
-    `grams` are the inner products [n, n] of all files per module, in float64. `modules`, `blocks`
-    and `total` are tables with a row for each pair (and module or block), `files` has one for each
-    file, `cosines` is the matrix of all pairs. `not_measured` maps modules to reasons.
+    `names` are the files', `counts` the numbers of their modules, `notes` what to know of them.
+    `pairs` holds what every two have in common, `grams` the inner products [n, n] of all files per
+    module, in float64. `modules`, `blocks` and `total` are tables with a row for each pair (and
+    module or block), `files` has one for each file, `cosines` is the matrix of all pairs.
+    `not_measured` maps modules to reasons.
+
+    >>> found = core.compare(core.samples())
+    >>> found.letters, found.names
+    (['A', 'B'], ['style_diffusers.safetensors', 'character_kohya.safetensors'])
     """
 
     names: list[str]
@@ -175,7 +181,11 @@ class Comparison:
 
 
 def block_weights(weights: dict[str, list[float]]) -> list[str]:
-    """Suggested weights as lines of block weights."""
+    """Suggested `weights`, {pattern: one for each file}, as lines of block weights.
+
+    >>> core.block_weights({"double_blocks.0": [0.5, 1.25]})
+    ['double_blocks.0: 0.5, 1.25']
+    """
     return [
         f"{pattern}: {', '.join(f'{number:.3g}' for number in numbers)}"
         for pattern, numbers in weights.items()
@@ -202,9 +212,15 @@ def compare(
 ) -> Comparison:
     """Two or more files against each other, exact from the factors.
 
-    `layers` selects modules; `full` also counts the entries in which signs differ, which multiplies
-    every module out in tiles. Modules whose change needs the base model are not measured. Raises
-    MismatchError for files of different models.
+    `loras` are paths, state dicts or Loras. `layers` selects modules; `full` also counts the
+    entries in which signs differ, which multiplies every module out in tiles. `compute` says where
+    and how precisely. Modules whose change needs the base model are not measured. Raises
+    MismatchError for files of different models, SettingError for fewer than two.
+
+    >>> style, character = core.samples()
+    >>> found = core.compare([style, style])
+    >>> round(found.pairs[0].overlap.cosine, 6)
+    1.0
     """
     if len(loras) < 2:
         raise SettingError(f"{len(loras)} LoRAs to compare", fix="give two or more")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import FileError
 from ..naming.blocks import container_of, locate
+from ..quoting import chart as chart_text
 from .comparison import Comparison
 from .drawing import MUTED, PALETTE, SMALL, mark_groups, new_figure, note, shorten, style
 from .meetings import parts_of
@@ -17,7 +18,14 @@ LONGEST = 34  # characters of a file's name
 
 
 def comparison_chart(comparison: Comparison) -> Figure:
-    """The figure that fits the number of files."""
+    """The figure that fits the number of files in a `comparison`.
+
+    Raises FileError where nothing was measured.
+
+    >>> figure = core.comparison_chart(core.compare(core.samples()))
+    >>> core.save_chart(figure, "fight.png").name
+    'fight.png'
+    """
     with style():
         if len(comparison.names) == 2:
             return _along_the_network(comparison)
@@ -92,4 +100,4 @@ def _all_pairs(comparison: Comparison) -> Figure:
 
 
 def _short(name: str) -> str:
-    return shorten(name.removesuffix(".safetensors"), LONGEST)
+    return chart_text(shorten(name.removesuffix(".safetensors"), LONGEST))

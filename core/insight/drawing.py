@@ -8,10 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from ..errors import FileError
 from ..naming.blocks import locate
+from ..quoting import chart as chart_text
+from ..storage.atomic import write_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,14 +42,20 @@ STYLE = {
     "axes.axisbelow": True,
     "grid.color": "#DDDDDD",
     "svg.hashsalt": "lora-alloy",
+    "text.parse_math": False,  # A `$` in a name is a `$`.
 }
+
+
+# matplotlib keeps its settings in one place for all threads.
+_settings = RLock()
 
 
 @contextmanager
 def style() -> Iterator[None]:
+    """Inside, our settings hold; one thread at a time, so that all end as they were."""
     import matplotlib.style
 
-    with matplotlib.style.context(["default", STYLE]):
+    with _settings, matplotlib.style.context(["default", STYLE]):
         yield
 
 
@@ -81,24 +90,18 @@ def chart_form(path: str | os.PathLike[str]) -> str:
     return form
 
 
-def save_chart(figure: Figure, path: str | os.PathLike[str]) -> Path:
-    """Write a `figure` as a .png or .svg file, and return its `path`.
+def save_chart(figure: Figure, path: str | os.PathLike[str], replace: bool = True) -> Path:
+    """Write a `figure` as a .png or .svg file, whole or not at all, and return its `path`.
 
-    Raises FileError for another ending or where it cannot be written.
+    Raises FileError for another ending or where it cannot be written, and with `replace` False
+    Occupied for a file that is there already.
 
     >>> table = core.analyze_lora(core.samples()[1], "cpu", statistics="spectral")
     >>> core.save_chart(core.chart(table, "spectrum"), "spectrum.svg").name
     'spectrum.svg'
     """
-    target = Path(path)
-    data = _encode(figure, chart_form(target))
-    try:
-        target.write_bytes(data)
-    except OSError as error:
-        raise FileError(
-            f"the chart cannot be written ({error.strerror})", fix="check the path", file=str(path)
-        ) from error
-    return target
+    write_file(path, _encode(figure, chart_form(path)), replace)
+    return Path(path)
 
 
 def _encode(figure: Figure, form: str) -> bytes:
@@ -113,8 +116,8 @@ def _encode(figure: Figure, form: str) -> bytes:
 def note(axes: Axes, text: str) -> None:
     """Small print to the right of the title."""
     axes.text(
-        1, 1.016, text, transform=axes.transAxes, ha="right", va="bottom", fontsize=SMALL,
-        color="#444444",
+        1, 1.016, chart_text(text), transform=axes.transAxes, ha="right", va="bottom",
+        fontsize=SMALL, color="#444444",
     )  # fmt: skip
 
 
@@ -152,7 +155,7 @@ def mark_groups(
             if offset == 0 or size - offset >= every:
                 ticks.append(start + offset)
                 shown.append(labels[start + offset])
-        text = shorten(name, 30)
+        text = chart_text(shorten(name, 30))
         middle = width * (start + size / 2) / len(groups)
         left = middle - LETTER * len(text) / 2
         line = next((i for i, end in enumerate(ends) if end < left - LETTER), len(ends))
@@ -171,7 +174,8 @@ def mark_groups(
             ha="center", va="top",
         )  # fmt: skip
         start += size
-    axes.set_xticks(ticks if named else [], shown if named else [], fontsize=11)
+    labelled = list(map(chart_text, shown)) if named else []
+    axes.set_xticks(ticks if named else [], labelled, fontsize=11)
 
 
 def shorten(name: str, length: int) -> str:

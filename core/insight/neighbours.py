@@ -29,7 +29,13 @@ EQUAL = 1e-5  # what rounding in float32 leaves of a difference
 class Neighbour:
     """A file of the folder: `relation` is one of RELATIONS, `text` says it in a sentence.
 
-    `cosine` and `norm_ratio` are of all modules; NaN where they were not measured.
+    `path` is relative to the folder. `cosine` and `norm_ratio` are of all modules; NaN where they
+    were not measured.
+
+    >>> style, character = core.samples()
+    >>> [near] = core.neighbours(style, style.parent)
+    >>> near.path
+    'character_kohya.safetensors'
     """
 
     path: str
@@ -44,10 +50,16 @@ def neighbours(
     folder: str | os.PathLike[str],
     compute: Compute = Compute(),  # noqa: B008 - frozen
 ) -> list[Neighbour]:
-    """Every other .safetensors file in and below the folder, from the nearest on.
+    """Every other .safetensors file in and below the `folder`, from the nearest on.
 
-    `compute.progress` is told of files. What cannot be read or is for another model is listed with
-    the reason. Raises FileError where there is no such folder or nothing in it.
+    `source` is a path, a state dict or a Lora. `compute.progress` is told of files. What cannot be
+    read or is for another model is listed with the reason. Raises FileError where there is no such
+    folder or nothing in it.
+
+    >>> style, character = core.samples()
+    >>> copy = core.save(style, "copy.safetensors")
+    >>> [near.relation for near in core.neighbours(style, ".")]
+    ['copy']
     """
     root = Path(folder)
     lora = Lora.of(source)

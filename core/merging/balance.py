@@ -28,7 +28,7 @@ class Balance:
 
     >>> rule = core.balance("proportional")
     >>> print(rule, rule("double_blocks.0.img_mlp.0", 3.0, 1.0))
-    proportional(target_strength=1, floor=0.02) (0.3, 0.1)
+    proportional(target_strength=1, floor=0.02) (0.3..., 0.1)
     """
 
     name: str
@@ -64,7 +64,7 @@ def dyn_weights_proportional(target_total_strength: float = 1.0, floor: float = 
     w1 norm 1 + w2 norm 2 = `target_total_strength`, as for all of the dyn_weights functions.
 
     >>> core.dyn_weights_proportional()("x", 3.0, 1.0)
-    (0.3, 0.1)
+    (0.3..., 0.1)
     """
     rule = _rule(
         lambda s1, s2: _normalised(max(s1, floor), max(s2, floor)), 0.0, target_total_strength

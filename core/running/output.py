@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ import torch
 from ..errors import FileError, one_of
 from ..naming.spelling import SPELLINGS, Spelling, standard_spelling
 from ..reading.lora import Lora
-from ..storage.atomic import real_target
+from ..storage.atomic import occupied, real_target, same_file
 from .metadata import Wishes
 
 OUTPUT_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -31,7 +30,8 @@ class Output:
 
     `path` None returns a state dict. `dtype` is one of DTYPE_CHOICES and `spelling`
     one of SPELLING_CHOICES, where match is the first input's. `metadata` is what the file is to say
-    about itself. Raises SettingError for another word.
+    about itself. With `replace` False a file that is there already stays, and is an error. Raises
+    SettingError for another word.
 
     >>> output = core.Output("small.safetensors", dtype="bf16", spelling="kohya")
     """
@@ -40,6 +40,7 @@ class Output:
     dtype: str = "match"
     spelling: str = "match"
     metadata: Wishes = Wishes()  # noqa: RUF009 - frozen
+    replace: bool = True
 
     def __post_init__(self) -> None:
         one_of("output dtype", self.dtype, DTYPE_CHOICES)
@@ -73,14 +74,9 @@ class Output:
         target = real_target(self.path)
         for lora in loras:
             path = lora.tensors.path
-            if path is not None and (target == path or _same_file(target, path)):
+            if path is not None and same_file(target, path):
                 raise FileError(
                     "the output is one of the inputs", fix="choose another", file=str(self.path)
                 )
-
-
-def _same_file(one: Path, other: Path) -> bool:
-    try:
-        return os.path.samefile(one, other)
-    except OSError:
-        return False
+        if not self.replace and os.path.lexists(target):
+            raise occupied(target)

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, field
 from math import inf, isfinite, sqrt
 from typing import Any, Literal
 
+from .. import quoting
+
 MODULE_COLUMNS = ("module", "action", "rank before", "rank", "energy kept", "relative error")
 
 
@@ -54,10 +56,9 @@ class ModuleReport:
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, for JSON; null where there is no number."""
-        result = asdict(self)
-        for key in ("retained_energy", "relative_error"):
-            if not (self.measured and isfinite(result[key])):
-                result[key] = None
+        result: dict[str, Any] = json_ready(asdict(self))
+        if not self.measured:
+            result |= {"retained_energy": None, "relative_error": None}
         return result
 
 
@@ -114,11 +115,11 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, for JSON."""
-        total = self.relative_error
-        return asdict(self) | {
+        result: dict[str, Any] = json_ready(asdict(self))
+        return result | {
             "modules": [row.as_dict() for row in self.modules],
-            "relative_error": total if isfinite(total) else None,
-            "retained_energy": self.retained_energy,
+            "relative_error": json_ready(self.relative_error),
+            "retained_energy": json_ready(self.retained_energy),
         }
 
     def rank_summary(self) -> str:
@@ -170,14 +171,26 @@ class Report:
         lines = markdown_table(MODULE_COLUMNS, cells)
         if len(self.modules) > rows:
             lines.append(f"\n{len(self.modules) - rows} more modules with smaller errors.")
-        bullets = [f"* {line}" for line in self.summary()]
+        bullets = [f"* {quoting.markdown(line)}" for line in self.summary()]
         return "\n".join([f"## {self.operation.capitalize()}", *bullets, "", *lines])
+
+
+def json_ready(value: Any) -> Any:
+    """Plain lists, dicts and numbers, with null for what JSON has no number for: NaN and Inf."""
+    if isinstance(value, dict):
+        return {str(key): json_ready(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_ready(one) for one in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """The lines of a Markdown table, aligned so that it reads well as plain text, too.
 
-    `header` and each of the `rows` have a text for every column.
+    `header` and each of the `rows` have a text for every column. Cells are quoted: they show what
+    they hold, and mean nothing.
 
     >>> for line in core.markdown_table(["layer", "rank"], [["img_in", "8"]]):
     ...     print(line)
@@ -185,7 +198,7 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list
     | ------ | ---- |
     | img_in | 8    |
     """
-    cells = [header, *rows]
+    cells = [list(map(quoting.markdown, row)) for row in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     cells.insert(1, ["-" * width for width in widths])
     return [

@@ -10,15 +10,15 @@ module per worker and the results of two.
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from threading import Barrier
 from typing import TypeVar
 
 import torch
 
 from ..algebra.lapack import LinAlgError
 from ..errors import Cancelled, LoraError, SettingError, located
+from .threads import enough_memory, single_thread_pool
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -65,8 +65,8 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
+        torch.ones(1, dtype=torch.float64, device=device).item()  # No device without numbers.
+    except (RuntimeError, AssertionError, TypeError, ImportError) as error:
         reason = str(error).splitlines()[0]
         problem = f"device {name!r} cannot be used ({reason})"
         raise SettingError(problem, fix="choose another one, such as cpu") from error
@@ -97,7 +97,7 @@ def stream(
     def computed(item: Item) -> Result:
         # Gradients are per thread. No inference mode: results must work in autograd code too.
         try:
-            with torch.no_grad():
+            with enough_memory(), torch.no_grad():
                 try:
                     return function(item, compute)
                 except RuntimeError as error:
@@ -112,13 +112,6 @@ def stream(
                 f"its singular values cannot be computed ({error})",
                 fix="try smaller weights, or compute in float64",
             ) from error
-        except (MemoryError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and "DefaultCPUAllocator" not in str(error):
-                raise
-            raise LoraError(
-                "needs more memory than this machine has free",
-                fix="close other programs and run again",
-            ) from error
 
     def start() -> None:
         if compute.cancelled and compute.cancelled():
@@ -127,9 +120,9 @@ def stream(
             running.append(pool.submit(one, item))
             break
 
-    pool = single_thread_pool(workers, compute.device)
+    pool, workers = single_thread_pool(workers, compute.device)
     try:
-        for _ in range(AHEAD * workers):
+        for _ in range(AHEAD * workers or 1):
             start()
         for done, item in enumerate(items):
             result = running.popleft().result()
@@ -154,33 +147,3 @@ def worker_count(compute: Compute, items: int) -> int:
         return max(1, min(CUDA_WORKERS, items)) if compute.device.type == "cuda" else 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, min(compute.workers or cores or 1, MOST_WORKERS, items))
-
-
-def single_thread_pool(workers: int, device: torch.device = CPU) -> ThreadPoolExecutor:
-    """A pool whose threads each compute with one thread, leaving everybody else's number alone.
-
-    On a CUDA device each has a stream of its own, which begins when the work queued so far (inputs
-    may be part of it) is done; what a worker returns must be on the CPU.
-    """
-    before = torch.get_num_threads()
-    cuda = device.type == "cuda" and torch.cuda.is_available()
-    queued = torch.cuda.current_stream(device) if cuda else None
-    started = Barrier(workers + 1)
-
-    def begin() -> None:
-        # The first question makes torch set the thread's number, which would undo ours later.
-        torch.get_num_threads()
-        # This sets the number for the calling thread, and for threads that torch sees later.
-        torch.set_num_threads(1)
-        if queued is not None:
-            own = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-            own.wait_stream(queued)
-            torch.cuda.set_stream(own)
-        started.wait()
-
-    pool = ThreadPoolExecutor(workers)
-    for _ in range(workers):
-        pool.submit(begin)
-    started.wait()
-    torch.set_num_threads(before)
-    return pool

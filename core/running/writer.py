@@ -1,7 +1,6 @@
 """The tensors of an edit, module by module, into a state dict or a file."""
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +8,14 @@ from torch import Tensor
 
 from ..adapters.full import NORM_BIAS
 from ..reading.lora import Lora
+from ..storage.atomic import Together
 from ..storage.files import StateDict, TensorInfo
 from ..storage.sinks import DictSink, FileSink, header_bound
 from .layout import Target
 from .metadata import NONE, Facts, metadata_bound, output_metadata, wanted_hashes
 from .output import Output
 from .report import Report
+from .threads import one_thread
 
 (NORM_BIAS_SUFFIX,) = NORM_BIAS.suffixes
 
@@ -46,7 +47,8 @@ def header_reserve(loras: Sequence[Lora], targets: Sequence[Target], report: Rep
 class Writer:
     """Takes the tensors of an edit and turns them into a state dict or a file, with a report.
 
-    With `preview` everything is counted and nothing kept: the result is an empty state dict.
+    With `preview` everything is counted and nothing kept: the result is an empty state dict. Files
+    that are written `together` are all there in the end, or none is.
 
     A context manager: leaving it with an error removes whatever was written so far. The hashes of
     the inputs are computed beside the edit, in a thread.
@@ -59,6 +61,7 @@ class Writer:
         targets: Sequence[Target],
         report: Report,
         preview: bool = False,
+        together: Together | None = None,
     ) -> None:
         output.check(loras)
         self.loras = loras
@@ -75,8 +78,10 @@ class Writer:
             needed = header_reserve(loras, targets, report)
             metadata = [lora.metadata for lora in loras]
             hashed = output.metadata.keep != NONE and bool(wanted_hashes(metadata))
-            self.sink = FileSink(output.path, needed, hashed)
-        self.pool = ThreadPoolExecutor(1)
+            self.sink = FileSink(output.path, needed, hashed, replace=output.replace)
+            if together:
+                together.add(self.sink.target)
+        self.pool = one_thread()
         self.hashes = [self.pool.submit(lora.tensors.sha256) for lora in loras]
 
     def put(self, tensors: Mapping[str, Tensor]) -> None:

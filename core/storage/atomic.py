@@ -4,12 +4,14 @@ import contextlib
 import errno
 import os
 import secrets
+import shutil
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
 from typing import BinaryIO
 
-from ..errors import FileError
+from ..errors import FileError, Occupied
 
 HINTS = {
     errno.ENOSPC: "free some disk space",
@@ -43,21 +45,35 @@ def real_target(path: str | os.PathLike[str]) -> Path:
     return target
 
 
+def same_file(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
+    """Whether two paths mean one file, by links or by a file system that sees no difference."""
+    try:
+        return os.path.realpath(one) == os.path.realpath(other) or os.path.samefile(one, other)
+    except OSError:
+        return False
+
+
 class AtomicFile:
     """`file` is to become the file at `path`, when it is complete and closed without an error.
 
     Until then it has no name and vanishes with the process, even a killed one. Systems without
     nameless files (only Linux has them, not on network drives) get a hidden one beside the target:
     `temporary` is its path, or None. Links are followed: the file that a link points to is replaced
-    and the link stays. The mode is that of any new file (umask).
+    and the link stays. The mode is that of any new file (umask). With `replace` False no file is
+    replaced, not even one that appears at the last moment.
 
-    Raises FileError when the target cannot be written: missing folder, no permission, disk full.
+    Raises FileError when the target cannot be written (missing folder, no permission, disk full),
+    of them Occupied where there is a file that is not to be replaced.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], replace: bool = True) -> None:
         self.path = real_target(path)
+        self.replace = replace
         self.temporary: Path | None = None
-        self.whole = False
+        self.whole = self.placed = False
+        self.together: Together | None = None
+        if not replace and os.path.lexists(self.path):
+            raise occupied(self.path)
         with self.errors():
             with contextlib.suppress(FileNotFoundError):
                 os.lstat(self.path)  # A name that is too long is said now, not at the end.
@@ -91,7 +107,10 @@ class AtomicFile:
         try:
             if self.whole and keep:
                 with self.errors():
+                    if self.together:
+                        self.together.put_aside(self.path)
                     self._put_in_place()
+                    self.placed = True
         finally:
             # A full disk can fail again when the buffer is flushed; the file goes anyway.
             with contextlib.suppress(OSError):
@@ -118,11 +137,87 @@ class AtomicFile:
             try:
                 return _link(self.file.fileno(), self.path)
             except FileExistsError:
+                if not self.replace:
+                    raise occupied(self.path) from None
                 # Only a named file can replace another: this one has a name between two calls.
                 self.temporary = self._hidden()
                 _link(self.file.fileno(), self.temporary)
         self.file.close()
+        if not self.replace:
+            _claim(self.path)
         os.replace(self.temporary, self.path)
+
+
+def write_file(path: str | os.PathLike[str], data: bytes, replace: bool = True) -> None:
+    """A file with these bytes, whole or not at all. Raises FileError as AtomicFile does."""
+    target = AtomicFile(path, replace)
+    try:
+        with target.errors():
+            target.file.write(data)
+            target.complete()
+    finally:
+        target.close(keep=target.whole)
+
+
+class Together:
+    """Files of one command, of which all get their places or none does.
+
+    A file that is replaced keeps a second, hidden name until the block is left; with an error it is
+    put back.
+    """
+
+    def __init__(self) -> None:
+        self.files: list[AtomicFile] = []
+        self.before: dict[Path, Path | None] = {}
+
+    def add(self, file: AtomicFile) -> None:
+        """Undo what this file does, unless the block is left without an error."""
+        self.files.append(file)
+        file.together = self
+
+    def put_aside(self, path: Path) -> None:
+        """Called right before a new file takes the path, for what is there now."""
+        hidden = None
+        if os.path.lexists(path):
+            hidden = path.with_name(f".{path.name[:64]}.{secrets.token_hex(6)}.old")
+            try:
+                os.link(path, hidden)
+            except OSError:  # A file system without second names.
+                shutil.copy2(path, hidden)
+        self.before[path] = hidden
+
+    def __enter__(self) -> "Together":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for file in self.files:
+            hidden = self.before.get(file.path)
+            with contextlib.suppress(OSError):
+                if kind is not None and file.placed:
+                    if hidden is None:
+                        file.path.unlink()
+                    else:
+                        os.replace(hidden, file.path)
+            if hidden is not None:
+                _remove(hidden)
+
+
+def occupied(path: str | os.PathLike[str], fix: str = "choose another name") -> Occupied:
+    """What to raise for a file that is there and is to stay."""
+    return Occupied("is there already", fix=fix, file=os.fspath(path))
+
+
+def _claim(path: Path) -> None:
+    """Take a name that is free, for the file that gets it next. Raises Occupied where it is not."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    except FileExistsError:
+        raise occupied(path) from None
 
 
 def _nameless(folder: str, _: int) -> int:

@@ -1,13 +1,15 @@
 """Lazy reading of safetensors files, and state dicts that are read alike.
 
-Reading opens the header only; a tensor is a view of the memory-mapped file until it is used, so
-what was not asked for is never read.
+Reading opens the header only, and what is not asked for is never read. Tensors are read, not
+mapped: a map of a file that another program cuts ends the process (SIGBUS), in a graph the server.
 """
 
 import hashlib
+import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import FileError, SettingError, located
+from .headers import checked, header_of, state_of
 
 STORED_DTYPES = {
     "F64": torch.float64,
@@ -35,6 +38,8 @@ STORED_DTYPES = {
 DTYPE_NAMES = {dtype: name for name, dtype in STORED_DTYPES.items()}
 # Torch computes with no more.
 MOST_DIMENSIONS = 64
+# Read at once: a system call takes no more than 2 GB.
+PIECE = 1 << 26
 PICKLES = {".pt", ".pth", ".ckpt", ".bin", ".pkl"}
 
 
@@ -72,7 +77,7 @@ class Tensors:
     def check_unchanged(self) -> None:
         """Raises FileError when the file is not the one that was opened any more.
 
-        What a memory map shows then is a mixture, and reading behind a new end kills the process.
+        What was read of it then may be a mixture of the old and the new.
         """
 
 
@@ -85,6 +90,7 @@ class FileTensors(Tensors):
             self._open(given)
 
     def _open(self, given: Path) -> None:
+        self.starts: dict[str, int] = {}
         if given.suffix.lower() in PICKLES:
             raise FileError(
                 "pickle files (.pt, .ckpt, ...) can run code when opened and are not read",
@@ -92,7 +98,7 @@ class FileTensors(Tensors):
                 "weights_only=True, write it with safetensors.torch.save_file",
             )
         try:
-            self.state = _state(given)
+            self.state = state_of(os.stat(given))
             mode = os.stat(given).st_mode
         except FileNotFoundError as error:
             raise FileError("no such file", fix="check the path") from error
@@ -103,8 +109,10 @@ class FileTensors(Tensors):
         if not stat.S_ISREG(mode):  # Opening a pipe would wait for somebody to write into it.
             raise FileError("is a device or a pipe", fix="save what it holds as a file first")
         try:
-            handle: Any = safe_open(str(given), framework="pt")
-            self.handle = handle
+            header = header_of(given)
+            with checked(given, header, self.state.size) as path:
+                handle: Any = safe_open(path, framework="pt")
+            entries = json.loads(header[8:])
             metadata = dict(handle.metadata() or {})
             info = {}
             for key in handle.keys():  # noqa: SIM118 - not a mapping
@@ -126,7 +134,8 @@ class FileTensors(Tensors):
                         tensor=key,
                     )
                 info[key] = TensorInfo(dtype, shape)
-        except FileNotFoundError as error:
+                self.starts[key] = len(header) + entries[key]["data_offsets"][0]
+        except (FileNotFoundError, PermissionError) as error:
             # The file is there: this is what safetensors says of one that may not be read.
             raise FileError("cannot be opened", fix="check its permissions") from error
         except (RuntimeError, MemoryError) as error:
@@ -141,38 +150,52 @@ class FileTensors(Tensors):
 
     def in_order(self) -> list[str]:
         """The keys in the order in which their data lie in the file."""
-        keys = getattr(self.handle, "offset_keys", None)  # Older versions do not say.
-        return list(keys()) if keys else list(self.info)
+        ends = {key: start + self.info[key].bytes for key, start in self.starts.items()}
+        return sorted(self.info, key=lambda key: (self.starts[key], ends[key]))
 
     def __getitem__(self, key: str) -> Tensor:
-        self.check_unchanged()
+        assert self.path is not None
+        dtype, shape = info = self.info[key]
         try:
-            tensor: Tensor = self.handle.get_tensor(key)
-            return tensor
-        except (SafetensorError, OSError, RuntimeError) as error:
-            raise FileError(
-                f"cannot be read ({error})",
-                fix="download or save the file again",
-                file=str(self.path),
-                tensor=key,
-            ) from error
+            data = torch.empty(info.bytes, dtype=torch.uint8)
+        except RuntimeError as error:
+            problem, fix = "does not fit into the free memory", "close other programs"
+            raise FileError(problem, fix=fix, file=str(self.path), tensor=key) from error
+        rest = data.numpy().data
+        # Opened anew: the numbers come from the very file whose state is compared.
+        with self._readable(), open(self.path, "rb", buffering=0) as file:
+            self._compare(os.fstat(file.fileno()))
+            file.seek(self.starts[key])
+            while rest and (size := file.readinto(rest[:PIECE])):
+                rest = rest[size:]
+            if rest:
+                raise self._changed()
+        return data.view(dtype).reshape(shape)
 
     def check_unchanged(self) -> None:
         assert self.path is not None
+        with self._readable():
+            self._compare(os.stat(self.path))
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        """Inside, an error of the system is a FileError."""
         try:
-            unchanged = _state(self.path) == self.state
+            yield
         except OSError as error:
             raise FileError(
                 f"cannot be read any more ({error.strerror})",
                 fix="check that it is still there, and run again",
                 file=str(self.path),
             ) from error
-        if not unchanged:
-            raise FileError(
-                "was changed while it was read",
-                fix="run again when nothing writes to it",
-                file=str(self.path),
-            )
+
+    def _compare(self, found: os.stat_result) -> None:
+        if state_of(found) != self.state:
+            raise self._changed()
+
+    def _changed(self) -> FileError:
+        problem, fix = "was changed while it was read", "run again when nothing writes to it"
+        return FileError(problem, fix=fix, file=str(self.path))
 
     def sha256(self) -> str:
         return self._sha256()
@@ -201,14 +224,11 @@ class FileTensors(Tensors):
             ) from error
 
 
-def _state(path: Path) -> tuple[int, int, int]:
-    """Differs when another file is in the path's place, or the file was written to."""
-    found = os.stat(path)
-    return found.st_ino, found.st_size, found.st_mtime_ns
-
-
 class DictTensors(Tensors):
-    """A state dict, such as ComfyUI's LORA_MODEL; a `metadata` attribute is used."""
+    """A state dict, such as ComfyUI's LORA_MODEL; a `metadata` attribute is used.
+
+    Raises SettingError for what is no plain tensor of real numbers.
+    """
 
     def __init__(self, state_dict: Mapping[str, Tensor], name: str | None = None) -> None:
         info = {}
@@ -218,6 +238,8 @@ class DictTensors(Tensors):
                     f"state dict entry {key!r} is a {type(tensor).__name__}, not a tensor",
                     fix="pass a dict of name -> torch.Tensor",
                 )
+            if problem := _unusual(tensor):
+                raise SettingError(f"is {problem}", fix="pass plain numbers", tensor=key)
             info[key] = TensorInfo(tensor.dtype, tuple(tensor.shape))
         metadata = getattr(state_dict, "metadata", None)
         items = metadata.items() if isinstance(metadata, Mapping) else ()
@@ -230,6 +252,19 @@ class DictTensors(Tensors):
 
     def __getitem__(self, key: str) -> Tensor:
         return self.state_dict[key]
+
+
+def _unusual(tensor: Tensor) -> str:
+    """What a tensor is that nothing here computes with or writes; an empty text for usual ones."""
+    if tensor.is_meta:
+        return "on the meta device, without numbers"
+    if tensor.is_nested:
+        return "nested"
+    if tensor.layout != torch.strided:
+        return "sparse"
+    if tensor.is_quantized:
+        return "quantised"
+    return "complex" if tensor.is_complex() else ""
 
 
 def open_tensors(source: "str | os.PathLike[str] | Mapping[str, Tensor] | Tensors") -> Tensors:
@@ -251,6 +286,7 @@ class StateDict(dict[str, Tensor]):
 
     A dict of key -> tensor: `tensors` as they are, of any shape and dtype. `metadata` are the texts
     that a file has beside them, `name` is what messages call it (None: "state dict").
+    Raises SettingError for metadata that is no mapping.
 
     >>> style, _ = core.samples()
     >>> lora = core.StateDict(core.load(style), {"title": "mine"}, "my LoRA")
@@ -265,12 +301,17 @@ class StateDict(dict[str, Tensor]):
         name: str | None = None,
     ) -> None:
         super().__init__(tensors or {})
+        if metadata is not None and not isinstance(metadata, Mapping):
+            raise SettingError(
+                f"metadata is a {type(metadata).__name__}, not a mapping",
+                fix="give a dict of text -> text",
+            )
         self.metadata = dict(metadata or {})
         self.name = name
 
 
 def load(path: str | os.PathLike[str], name: str | None = None) -> StateDict:
-    """A file as a state dict with its metadata, its tensors mapped from the disk.
+    """A file as a state dict with its metadata, read into memory.
 
     `path` is that of a safetensors file. `name` is what messages are to call it. Every edit and
     analysis takes a path, too; load where the tensors themselves are wanted. Raises FileError for

@@ -13,14 +13,46 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ..errors import FileError
+from ..errors import FileError, SettingError
 from .atomic import AtomicFile
 from .files import DTYPE_NAMES, StateDict, TensorInfo
+from .headers import MOST_BYTES
 
-# No reader takes more (safetensors' own limit).
-LONGEST_HEADER = 100_000_000
+METADATA = "__metadata__"
+
+
+def check_metadata(metadata: object) -> None:
+    """Raises SettingError for metadata that no file can hold: text only, no half characters."""
+    if not isinstance(metadata, Mapping):
+        raise SettingError(
+            f"metadata is a {type(metadata).__name__}, not a mapping",
+            fix="give a dict of text -> text",
+        )
+    for pair in metadata.items():
+        for text in pair:
+            if not isinstance(text, str):
+                raise SettingError(
+                    f"metadata {pair[0]!r} holds a {type(text).__name__}, and files hold only text",
+                    fix="make it text, or leave it out",
+                )
+            if not _encodable(text):
+                raise SettingError(
+                    f"metadata {pair[0]!a} holds half of a character (a lone surrogate)",
+                    fix="leave it out",
+                )
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 # The old hash of a LoRA is that of these bytes of its file alone.
 LEGACY_START, LEGACY_BYTES = 0x100000, 0x10000
 
@@ -56,7 +88,7 @@ class DictSink:
     def put(self, key: str, tensor: Tensor) -> None:
         if not self.keep:
             return
-        # The clone keeps the result independent of the inputs, which may be memory maps.
+        # The clone keeps the result independent of the inputs.
         copied = tensor.detach().to("cpu", copy=True)
         self.result[key] = copied.contiguous()
 
@@ -88,9 +120,10 @@ class FileSink:
         reserve: int = 1 << 16,
         hashed: bool = False,
         as_given: bool = False,
+        replace: bool = True,
     ) -> None:
-        self.target = AtomicFile(path)
-        self.header_bytes = -(-min(reserve, LONGEST_HEADER) // 8) * 8
+        self.target = AtomicFile(path, replace)
+        self.header_bytes = min(-(-reserve // 8) * 8, MOST_BYTES)
         self.digest = hashlib.sha256() if hashed else None
         self.as_given = as_given
         self.entries: dict[str, TensorInfo] = {}
@@ -113,6 +146,11 @@ class FileSink:
         if key in self.entries:
             raise FileError(
                 "would be written twice", fix="give it two names", file=str(self.path), tensor=key
+            )
+        if key == METADATA or not _encodable(key):
+            problem = "is no name that a tensor in a file can have"
+            raise FileError(
+                problem, fix="give it another", file=str(self.path), tensor=ascii(key)[1:-1]
             )
         if info.dtype not in DTYPE_NAMES:
             raise FileError(
@@ -138,32 +176,29 @@ class FileSink:
     def finish(self, metadata: Metadata) -> None:
         """Write what is left and the header; leaving the block puts the file in its place.
 
-        The metadata can be a function of the file's hashes. Raises FileError for a header that no
-        program would read.
+        The metadata can be a function of the file's hashes. Raises SettingError for metadata that
+        no file can hold, FileError for a header that no program would read.
         """
         # Wide items first: each then starts at a multiple of its own item size.
         for key in sorted(self.unaligned, key=lambda k: -self.entries[k].dtype.itemsize):
             self._append(key, self.unaligned[key])
         with self.target.errors():
-            text = self._header(metadata)
-            if len(text) > LONGEST_HEADER:
-                raise FileError(
-                    f"its header would have {len(text) / 1e6:.0f} MB, and programs read no more "
-                    f"than {LONGEST_HEADER / 1e6:.0f}",
-                    fix="keep less of the metadata",
-                    file=str(self.path),
-                )
+            found, text = self._header(metadata)
             if len(text) > self.header_bytes:
                 self._make_room(len(text))
-                text = self._header(metadata)  # The old hash is another one now.
+                found, text = self._header(metadata)  # The old hash is another one now.
             self.file.seek(0)
             self.file.write(self.header_bytes.to_bytes(8, "little"))
             self.file.write(text.ljust(self.header_bytes))
+            self.file.flush()
+            self._read_again(found)
             self.target.complete()
 
-    def _header(self, metadata: Metadata) -> bytes:
+    def _header(self, metadata: Metadata) -> tuple[Mapping[str, str], bytes]:
+        """(the metadata, the header's bytes)."""
         found = metadata(self._hashes()) if callable(metadata) else metadata
-        header: dict[str, Any] = {"__metadata__": dict(sorted(found.items()))}
+        check_metadata(found)
+        header: dict[str, Any] = {METADATA: dict(sorted(found.items()))}
         for key in sorted(self.offsets, key=self.offsets.__getitem__):
             info, start = self.entries[key], self.offsets[key]
             header[key] = {
@@ -171,7 +206,16 @@ class FileSink:
                 "shape": list(info.shape),
                 "data_offsets": [start, start + info.bytes],
             }
-        return json.dumps(header, separators=(",", ":")).encode()
+        # Not ASCII: its escapes double Chinese text, and readers limit the header.
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) > MOST_BYTES:
+            raise FileError(
+                f"its header would have {len(text) / 1e6:.0f} MB, and programs read no more "
+                f"than {MOST_BYTES / 1e6:.0f}",
+                fix="keep less of the metadata",
+                file=str(self.path),
+            )
+        return found, text
 
     def _hashes(self) -> FileHashes | None:
         if self.digest is None:
@@ -181,6 +225,21 @@ class FileSink:
             self.file.seek(LEGACY_START)
             legacy = hashlib.sha256(self.file.read(LEGACY_BYTES)).hexdigest()
         return FileHashes(self.digest.hexdigest(), legacy)
+
+    def _read_again(self, metadata: Mapping[str, str]) -> None:
+        """Raises FileError where a reader would not find in the file what was put into it."""
+        named = self.target.temporary or f"/proc/self/fd/{self.file.fileno()}"
+        try:
+            handle: Any = safe_open(str(named), framework="pt")
+            found = set(handle.keys()) == self.entries.keys()
+            if not found or (handle.metadata() or {}) != dict(metadata):
+                raise SafetensorError("it holds something else")
+        except (SafetensorError, RuntimeError, MemoryError) as error:
+            raise FileError(
+                f"cannot be read again after it was written ({error})",
+                fix="check the disk and the memory, and run again",
+                file=str(self.path),
+            ) from error
 
     def _make_room(self, needed: int) -> None:
         """Move the data towards the end of the file, last block first."""

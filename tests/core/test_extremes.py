@@ -35,7 +35,7 @@ EDITS = {
     "cut": summed(2, (0.5,)),
     "sum": summed("full"),
     "even": summed(balance=Even()),
-    "pca": summed(2, method="pca"),
+    "pca": summed(2, truncation="pca"),
     "bf16": lambda a: convert(a, Output(dtype="bf16")),
 }
 WEIGHT = {"scaled": 0.5, "cut": 0.5, "sum": 0.75, "even": 0.75, "pca": 0.75}

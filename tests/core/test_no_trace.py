@@ -108,7 +108,7 @@ def test_an_input_that_vanishes_is_reported(tmp_path, edit):
 def test_a_hash_that_cannot_be_taken_is_reported(tmp_path, monkeypatch):
     path = save(lora_file("xy"), tmp_path / "in.safetensors")
 
-    def gone(*_):
+    def gone(*_, **__):
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
 
     monkeypatch.setattr("core.storage.files.open", gone, raising=False)

@@ -279,6 +279,27 @@ def test_save_numbers_and_casts(nodes: dict[str, Any], folders: Path) -> None:
     assert not list(folders.glob("output/**/*.part"))
 
 
+def test_saves_at_once_take_different_numbers(
+    nodes: dict[str, Any], folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Another server takes the number when this one is about to give its file the name.
+    sink = nodes["LoraAlloySave"].execute.__globals__["save"].__globals__["FileSink"]
+    atomic, taken = sink.__init__.__globals__["AtomicFile"], []
+    complete = atomic.complete
+
+    def late(self: Any) -> None:
+        complete(self)
+        if not taken:
+            self.path.write_bytes(b"another's")
+            taken.append(self.path)
+
+    monkeypatch.setattr(atomic, "complete", late)
+    path = Path(run(nodes["LoraAlloySave"], lora=lora())[0])
+    assert taken[0].read_bytes() == b"another's"
+    assert path.name == "alloy_00002_.safetensors" and load_file(path)
+    assert not list(folders.glob("output/**/*.part"))
+
+
 OUTSIDE = ["../x", "/tmp/x", "", " ", ".", "a/..", "a/../../x", "link/x", "a/../link/x", "loop/x"]
 OF_A_SYSTEM = [
     "C:\\x",

@@ -28,7 +28,16 @@ NAMES = [
     "lora_unet__blocks_0_self_attn_q",
     "x.processor.qkv_lora",
 ]
+# What other programs would obey where it is shown as it is.
+INJECTIONS = [
+    "\x1b[2J\x1b[31m", "\r", "\x9b2J", "\u202etxt", "a\nb", "\x00", "\u2028", "=1+1", "+1", "-1+1",
+    "@SUM(1)",
+    "\t=1", "![x](http://x.y/z.png)", "[x](http://x.y)", "<img src=x>", "a|b", "`x`",
+    "[[x|https://x.y]]",
+    "$\\bad$", "$x_{", "$", "\\$\\frac", "*", "www.x.y", "\ud800",
+]  # fmt: skip
 ODD_NAMES = [
+    *(text for text in INJECTIONS if text != "\ud800"),
     "", ".", "..", "x", "a,b", "-a", "*", "a\nb", "\0", "\U0001f600", "x" * 5000, "0",
     "blocks.99999999999999999999.attn", "a.b" * 300,
 ]  # fmt: skip

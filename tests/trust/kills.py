@@ -29,10 +29,32 @@ from tests.helpers import KOHYA, lora_file, save
 
 NAMES = [f"double_blocks.{i}.img_attn.proj" for i in range(24)]
 COMMANDS = [
-    ["blend", "a", "b", "--weights", "0.5", "0.7", "--rank", "full", "-o", "out"],
-    ["select", "a", "--layers", "double_blocks.0-9", "-o", "out", "--rest", "rest"],
-    ["convert", "a", "--spelling", "kohya", "-o", "out"],
-    ["resize", "a", "--rank", "8", "-o", "out"],
+    [
+        "blend",
+        "a",
+        "b",
+        "--weights",
+        "0.5",
+        "0.7",
+        "--rank",
+        "full",
+        "-o",
+        "out.safetensors",
+        "--force",
+    ],
+    [
+        "select",
+        "a",
+        "--layers",
+        "double_blocks.0-9",
+        "-o",
+        "out.safetensors",
+        "--force",
+        "--rest",
+        "rest.safetensors",
+    ],
+    ["convert", "a", "--spelling", "kohya", "-o", "out.safetensors", "--force"],
+    ["resize", "a", "--rank", "8", "-o", "out.safetensors", "--force"],
 ]
 OLD = b"an old file"
 SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
@@ -67,7 +89,7 @@ def undisturbed(command: list[str]) -> tuple[dict[str, bytes], float]:
     _, status = os.waitpid(start(command), 0)
     seconds = time.perf_counter() - begun
     assert status == 0, f"{command} fails by itself"
-    written = {name: Path(name).read_bytes() for name in ("out", "rest") if os.path.exists(name)}
+    written = {path.name: path.read_bytes() for path in Path().glob("*.safetensors")}
     return written, seconds
 
 

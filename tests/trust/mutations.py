@@ -57,6 +57,8 @@ TESTS = {
         "edits/test_blend",
     ),
     "core/algebra/kronecker.py": ("algebra/test_kronecker", "adapters/test_kinds"),
+    "core/algebra/hadamard.py": ("algebra/test_hadamard", "adapters/test_kinds"),
+    "core/algebra/precision.py": ("algebra/test_precision", "test_extremes"),
     "core/algebra/randomised.py": ("algebra/test_randomised",),
     "core/algebra/bins.py": (
         "algebra/test_bins",

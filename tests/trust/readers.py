@@ -50,7 +50,7 @@ from tests.helpers import flux_file, save
 from tests.trust import hostile
 
 QUIET = Compute(workers=1)
-BY_PCA, TO_SIZE = Blend((2.0, 1.0), 2, truncation="pca"), RankRule("megabytes", 0.002)
+BY_PCA, TO_SIZE = Blend((2.0,), 2, truncation="pca"), RankRule("megabytes", 0.002)
 ACTIONS: dict[str, Callable[[Path, Path], object]] = {
     "blend": lambda path, other: blend(path, other, Blend((0.5, -1.0), 2), compute=QUIET),
     "blend exactly": lambda path, other: blend(other, path, Blend(rank="full"), compute=QUIET),
@@ -69,6 +69,10 @@ ACTIONS: dict[str, Callable[[Path, Path], object]] = {
     "to kohya": lambda path, other: convert(path, Output(spelling="kohya"), compute=QUIET),
     "to diffusers": lambda path, other: convert(path, Output(spelling="diffusers"), compute=QUIET),
     "to generic": lambda path, other: convert(path, Output(None, "fp16", "generic"), compute=QUIET),
+    "as JSON": lambda path, other: json.dumps(
+        resize(path, RankRule("sv_ratio", float("inf")), compute=QUIET).report.as_dict(),
+        allow_nan=False,
+    ),
     "into a file": lambda path, other: Lora(
         convert(path, Output(path.with_name("out.safetensors")), compute=QUIET).lora
     ),
@@ -159,7 +163,7 @@ def check(content: bytes, folder: Path, actions: list[str], outcomes: Counter[st
 
     def look(*_: object) -> None:
         lora = Lora(path)
-        json.dumps(describe(lora))
+        json.dumps(describe(lora), allow_nan=False)
         "\n".join(summary(lora)).encode("utf-8", "replace")
 
     for name in ("open", *actions):

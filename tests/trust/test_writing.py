@@ -12,7 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from core import Blend, Cancelled, Compute, LoraError, Output, blend, select
+from core import Blend, Cancelled, Compute, LoraError, Occupied, Output, blend, select
+from core.storage.atomic import AtomicFile
+from core.storage.files import FileTensors, open_tensors
 from core.version import version
 from tests.every_edit import EDITS
 from tests.helpers import files_in, lora_file, same_bits, save
@@ -91,6 +93,27 @@ def test_an_input_that_is_written_to_after_its_last_tensor_was_taken_is_named(ca
     path, out = case
     with pytest.raises(LoraError, match=r"in\.safetensors: was changed while it was read"):
         blend(path, None, output=Output(out), compute=after(12, lambda: os.utime(path, (1, 1))))
+
+
+@open_files_can_change
+def test_a_file_that_is_cut_at_any_moment_never_ends_the_process(tmp_path, monkeypatch):
+    # A map would: its pages behind the new end are gone (SIGBUS).
+    path = Path(save(lora_file(["x"], shape=(512, 512), rank=64), tmp_path / "in.safetensors"))
+    tensors, (key, *_) = open_tensors(path), lora_file(["x"])
+    taken = tensors[key]
+    compare = FileTensors._compare
+
+    def cut(self, found):
+        compare(self, found)
+        os.truncate(path, 5000)
+
+    monkeypatch.setattr(FileTensors, "_compare", cut)
+    with pytest.raises(LoraError, match=r"in\.safetensors: was changed while it was read"):
+        tensors[key]
+    assert torch.isfinite(taken.sum())
+    monkeypatch.undo()
+    with pytest.raises(LoraError, match=r"in\.safetensors: was changed while it was read"):
+        tensors[key]
 
 
 @open_files_can_change
@@ -247,3 +270,27 @@ def test_runs_that_write_the_same_file_at_once_leave_one_of_theirs(tmp_path, mon
         found = load_file(out)["blocks.3.attn.lora_B.weight"]
         assert any(torch.equal(found, one) for one in expected)
         assert files_in(tmp_path) == {"in.safetensors", "out.safetensors"}
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["nameless", "named"])
+def test_of_files_that_are_to_replace_none_one_gets_the_name(tmp_path, monkeypatch, named):
+    if named:
+        monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+    files = [AtomicFile(tmp_path / "x", replace=False) for _ in range(4)]
+    placed = []
+
+    def place(number, file):
+        file.file.write(bytes([number]) * 100)
+        file.complete()
+        with contextlib.suppress(Occupied):
+            file.close(keep=True)
+            placed.append(number)
+
+    threads = [threading.Thread(target=place, args=one) for one in enumerate(files)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (winner,) = placed
+    assert (tmp_path / "x").read_bytes() == bytes([winner]) * 100
+    assert files_in(tmp_path) == {"x"}

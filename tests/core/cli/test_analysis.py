@@ -146,11 +146,11 @@ def test_top_blocks_for_machines(folder, capsys):
     [
         (["analyze", "none.safetensors"], 1, "no such file"),
         (["analyze", SAMPLE, "--sort-by", "size"], 1, "no such column"),
-        (["analyze", SAMPLE, "--chart", "a.jpg"], 1, "written as .png or .svg"),
-        (["analyze", SAMPLE, "--csv", "no/a.csv"], 1, "cannot be written"),
+        (["analyze", SAMPLE, "--chart", "a.jpg"], 1, "a .png or .svg file"),
+        (["analyze", SAMPLE, "--csv", "no/a.csv"], 1, "does not exist"),
         (["top-blocks", SAMPLE, "--threshold", "2"], 1, "must be above 0 and at most 1"),
-        (["top-blocks", SAMPLE, "--threshold", "1", "-o", "a.safetensors", "--rest", "b"], 1,
-         "there is no rest"),
+        (["top-blocks", SAMPLE, "--threshold", "1", "-o", "a.safetensors",
+          "--rest", "b.safetensors"], 1, "there is no rest"),
         (["top-blocks", SAMPLE, "--rest", "b.safetensors"], 2, "--rest needs -o"),
         (["top-blocks", SAMPLE, "--keep", "--remove"], 2, "not allowed with"),
         (["top-blocks", SAMPLE, "--trainer", "onetrainer"], 2, "invalid choice"),
@@ -169,7 +169,7 @@ def test_errors(folder, capsys, arguments, code, message):
 @pytest.mark.parametrize("command", ["analyze", "top-blocks"])
 def test_a_chart_that_cannot_be_written_is_refused_before_anything_is_read(command, capsys):
     assert main([command, "no such file", "--chart", "a.gif"]) == 1
-    assert "choose one of these endings" in capsys.readouterr().err
+    assert "call it a.png" in capsys.readouterr().err
 
 
 def test_a_negative_number_of_rows_is_a_mistake(capsys):

@@ -62,16 +62,18 @@ def keys(value, name=""):
 JSON_COMMANDS = {
     "info": "info A",
     "analyze": "analyze A",
-    "top-blocks": "top-blocks A -o O --rest R --threshold 0.5 --trainer kohya",
+    "top-blocks": "top-blocks A -o O.safetensors --force --rest R.safetensors --threshold 0.5 "
+    "--trainer kohya",
     "compare": "compare A B --suggest block",
     "distance": "distance A D",
-    "blend": "blend A B --layers -*modulation* -o O --verify",
-    "resize": "resize A --rank 2 -o O",
-    "select": "select A --layers double_blocks -o O --rest R",
-    "convert": "convert A --spelling generic -o O",
+    "blend": "blend A B --layers -*modulation* -o O.safetensors --force --verify",
+    "resize": "resize A --rank 2 -o O.safetensors --force",
+    "select": "select A --layers double_blocks -o O.safetensors --force --rest R.safetensors",
+    "convert": "convert A --spelling generic -o O.safetensors --force",
     "verify": "verify A --inputs A B --weights 1 0",
-    "metadata": "metadata A -o O --title x",
-    "recipe": "recipe M",
+    "metadata": "metadata A -o O.safetensors --force --title x",
+    "recipe": "recipe M.safetensors",
+    "methods": "methods",
 }
 
 
@@ -82,7 +84,10 @@ def write_files(where: Path) -> None:
     save(flux_file("diffusers", seed=1) | lora("x.y", pair=KOHYA, alpha=1), where / "B")
     (where / "D").mkdir()
     save(flux_file("diffusers", seed=1), where / "D/B.safetensors")
-    assert main(["blend", str(where / "A"), "--weights", "0.5", "-o", str(where / "M")]) == 0
+    assert (
+        main(["blend", str(where / "A"), "--weights", "0.5", "-o", str(where / "M.safetensors")])
+        == 0
+    )
 
 
 @pytest.fixture

@@ -169,8 +169,8 @@ def test_resize_limits(folder, capsys):
 
 
 def test_select_writes_both_parts(folder, capsys):
-    assert cli("select A --layers blocks.0 -o O --rest rest --json") == 0
+    assert cli("select A --layers blocks.0 -o O --rest rest.safetensors --json") == 0
     report = json.loads(capsys.readouterr().out)
     assert [row["module"] for row in report["kept"]["modules"]] == NAMES[:2]
     assert [row["module"] for row in report["rest"]["modules"]] == NAMES[2:]
-    assert_close(out() | dense(load_file("rest")), dense(FIRST), 1e-12)
+    assert_close(out() | dense(load_file("rest.safetensors")), dense(FIRST), 1e-12)

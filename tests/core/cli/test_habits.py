@@ -1,4 +1,7 @@
-"""What people write from habit: other tools' options and commands, units, commas, presets."""
+"""What people write from habit: other tools' options and commands, units, commas, presets.
+
+Also of parser.py: it is what answers them.
+"""
 
 import pytest
 import torch
@@ -61,7 +64,7 @@ def test_sizes_can_have_their_unit(folder, size):
 
 
 def test_a_rank_that_cuts_nothing_is_said(folder, capsys):
-    arguments = ["resize", "a.safetensors", "-o", "o.safetensors", "--rank"]
+    arguments = ["resize", "a.safetensors", "-o", "o.safetensors", "--force", "--rank"]
     assert main([*arguments, "64"]) == 0
     assert "nothing was cut: no layer has more ranks" in capsys.readouterr().out
     assert main([*arguments, "1"]) == 0
@@ -78,7 +81,7 @@ def test_block_weights_by_preset_and_file(tmp_path, capsys, monkeypatch):
     (tmp_path / "presets.txt").write_text("MINE: 1,1,0,0,0,0,0,0,0,0,0,1\n")
     for text, kept in (("lbw=OUTD", [2]), ("@presets.txt:MINE", [0, 3])):
         arguments = ["blend", "a.safetensors", "--block-weights", text, "-o", "o.safetensors"]
-        assert main([*arguments, "--verify"]) == 0, capsys.readouterr().err
+        assert main([*arguments, "--force", "--verify"]) == 0, capsys.readouterr().err
         assert set(dense(load_file("o.safetensors"))) == {names[i] for i in kept}
 
 

@@ -42,12 +42,12 @@ ERRORS = {
     "blend A B --balance softmax --temperature 0 -o O": "temperature",
     "blend A B --device cuda:77 -o O": "cuda:77",
     "blend A B -o A": "one of the inputs",
-    "blend A B -o missing/o": "missing",
+    "blend A B -o missing/o.safetensors": "missing",
     "blend A A --weights 1 -1 -o O": "removed every module",
     "resize A --energy 2 -o O": "energy",
     "resize A --rank 2 --max-rank 1 --min-rank 2 -o O": "maximum rank",
     "resize A --megabytes 0.0001 -o O": "budget",
-    "select A --layers * -o O --rest R": "no rest to write",
+    "select A --layers * -o O --rest R.safetensors": "no rest to write",
     "info .": "folder",
 }
 
@@ -106,7 +106,10 @@ def test_help_is_there_for_every_command(capsys, command):
 
 
 def test_a_name_with_a_null_character_is_an_error_of_one_line(folder, capsys):
-    for arguments in (["info", "a\0b"], ["resize", "a.safetensors", "--rank", "2", "-o", "a\0b"]):
+    for arguments in (
+        ["info", "a\0b"],
+        ["resize", "a.safetensors", "--rank", "2", "-o", "a\0b.safetensors"],
+    ):
         assert main(arguments) == 1
         assert capsys.readouterr().err.count("\n") == 1
 

@@ -44,7 +44,7 @@ def test_every_command_that_writes_takes_wishes(folder, command):
     manager = Manager("o.safetensors")
     assert (manager.title, manager.words) == ("My title", ["one", "two"])
     assert manager.metadata["key"] == "a=b" and "format" not in manager.metadata
-    run(f"{WRITING[command]} --metadata none")
+    run(f"{WRITING[command]} --metadata none --force")
     assert metadata("o.safetensors") == {}
 
 

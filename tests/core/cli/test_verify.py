@@ -27,8 +27,8 @@ def folder(tmp_path, monkeypatch):
 COMMANDS = [
     *ALL,
     "resize F --rank 2",
-    "select F --layers blocks.0 --rest R",
-    "top-blocks F --threshold 0.5 --rest R",
+    "select F --layers blocks.0 --rest R.safetensors",
+    "top-blocks F --threshold 0.5 --rest R.safetensors",
     "blend F B --weights 0.5 -0.7 --rank 3",
     "blend F B --rank full --layers -*mlp",
     "blend F B --rank full --block-weights *.mlp:2,0",
@@ -40,7 +40,7 @@ COMMANDS = [
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_written_file_is_verified(folder, capsys, command, dtype):
     save(lora_file(NAMES, seed=5), folder / "F")
-    assert cli(f"{command} --dtype {dtype} -o O --verify") == 0
+    assert cli(f"{command} --dtype {dtype} -o O --force --verify") == 0
     assert "verified: read again, relative error" in capsys.readouterr().out
 
 
@@ -49,11 +49,11 @@ def test_a_written_file_is_verified(folder, capsys, command, dtype):
 def test_files_in_another_spelling_are_verified(folder, command, spelling):
     for source in ("kohya", "diffusers"):
         save(flux_file(source), folder / "F")
-        assert cli(f"{command} --spelling {spelling} -o O --verify") == 0
+        assert cli(f"{command} --spelling {spelling} -o O --force --verify") == 0
 
 
 def test_the_report_for_machines_says_what_was_measured(folder, capsys):
-    assert cli("resize A --rank 2 --dtype bf16 -o O --verify --json") == 0
+    assert cli("resize A --rank 2 --dtype bf16 -o O --force --verify --json") == 0
     notes = json.loads(capsys.readouterr().out)["notes"]
     assert any(note.startswith("verified:") for note in notes)
 
@@ -103,16 +103,16 @@ def test_a_file_that_says_something_else_has_status_1(
 ):
     save(lora_file(NAMES) | {"odd": torch.ones(3)}, folder / "F")
     monkeypatch.setattr(common, "check", DAMAGE[problem])
-    assert cli(f"{command} -o O --verify") == 1
+    assert cli(f"{command} -o O --force --verify") == 1
     assert f"o.safetensors: {problem}" in capsys.readouterr().err
 
 
 def test_numbers_that_fp16_cannot_hold_are_reported(folder, capsys):
     faint = {key: t * 1e-4 for key, t in lora_file(["x"]).items()}
     save({key: t * 1e-4 for key, t in faint.items()} | lora_file(["y"]), folder / "F")
-    assert cli("convert F --dtype fp16 -o O --verify") == 0
+    assert cli("convert F --dtype fp16 -o O --force --verify") == 0
     assert "1 modules hold numbers too small for the format" in capsys.readouterr().out
-    assert cli("convert F --dtype bf16 -o O --verify") == 0
+    assert cli("convert F --dtype bf16 -o O --force --verify") == 0
     assert "too small" not in capsys.readouterr().out
 
 
@@ -133,5 +133,5 @@ def test_a_blend_in_memory_can_be_checked_too():
 
 def test_weights_that_depend_on_the_layer_cannot_be_verified(folder, capsys):
     with pytest.raises(SystemExit):
-        cli("blend A B --balance softmax -o O --verify")
+        cli("blend A B --balance softmax -o O --force --verify")
     assert "--verify" in capsys.readouterr().err

@@ -247,7 +247,7 @@ def test_layers_progress_and_cancelling():
     ("arguments", "message"),
     [
         ({"statistics": "everything"}, "'everything' is unknown; choose one of spectral, full"),
-        ({"svd_topk": 0}, "must be 1 or more"),
+        ({"svd_topk": 0}, "must be from 1 to"),
         ({"layers": "nothing"}, "matches no layer"),
         ({"device": "cuda:99"}, "cuda:99"),
     ],

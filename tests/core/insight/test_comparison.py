@@ -1,4 +1,7 @@
-"""Files against each other: figures against dense float64 ones, and a sentence for each case."""
+"""Files against each other: figures against dense float64 ones, and a sentence for each case.
+
+Also of comparison_words.py, meetings.py, neighbours.py: they are a comparison in parts.
+"""
 
 import math
 

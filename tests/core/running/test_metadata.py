@@ -208,7 +208,8 @@ def test_sd1_and_sd2_are_told_apart_by_the_width_of_their_text(tmp_path, width, 
 def test_flux_is_flux(tmp_path):
     names = ["lora_unet_double_blocks_18_img_mod_lin", "lora_unet_single_blocks_37_linear1"]
     path = save(
-        lora(names[0], (48, 8), pair=KOHYA) | lora(names[1], (56, 8), pair=KOHYA), tmp_path / "in"
+        lora(names[0], (18432, 3072), pair=KOHYA) | lora(names[1], (21504, 3072), pair=KOHYA),
+        tmp_path / "in",
     )
     assert Lora(path).recognition.confidence == "certain"
     assert Forge(EVERY_EDIT["resize"](path, Output(tmp_path / "out")).lora).version == "Flux"
@@ -424,7 +425,7 @@ def test_a_file_that_gets_its_first_entry_says_its_model_too(tmp_path):
 
 
 def test_a_header_that_nobody_reads_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(sinks, "LONGEST_HEADER", 100_000)
+    monkeypatch.setattr(sinks, "MOST_BYTES", 100_000)
     path = save(lora("x"), tmp_path / "in.safetensors")
     before = sorted(tmp_path.iterdir())
     for length, fits in ((45_000, True), (100_001, False)):
@@ -443,7 +444,7 @@ def test_a_header_that_nobody_reads_is_refused(tmp_path, monkeypatch):
 
 
 def test_a_state_dict_has_metadata_of_any_length(monkeypatch):
-    monkeypatch.setattr(sinks, "LONGEST_HEADER", 100)
+    monkeypatch.setattr(sinks, "MOST_BYTES", 100)
     told = StateDict(lora("x"), {"long": "x" * 1000})
     assert len(resize(told, RankRule("rank", 2)).lora.metadata["long"]) == 1000
 
