@@ -64,7 +64,8 @@ class Output:
         for module in first.modules.values():
             if module.dtype.is_floating_point:
                 counts[module.dtype] = counts.get(module.dtype, 0) + module.bytes
-        dtype = max(counts, key=lambda d: counts[d], default=torch.float32)
+        # Of two with as many bytes the wider one, whatever the order of the file.
+        dtype = max(counts, key=lambda d: (counts[d], d.itemsize, str(d)), default=torch.float32)
         return MATCHED.get(dtype, dtype)
 
     def check(self, loras: Iterable[Lora]) -> None:

@@ -110,13 +110,15 @@ def accounted(source: dict, result, report) -> None:
 
 @pytest.mark.slow
 @settings(max_examples=150, deadline=None)
-@given(file(), file(), st.sampled_from([None, 3]), st.sampled_from(["match", "kohya", "diffusers"]))
+@given(
+    file(), file(), st.sampled_from(["full", 3]), st.sampled_from(["match", "kohya", "diffusers"])
+)
 def test_random_files_of_any_mix_work_or_say_what_is_wrong(first, second, rank, spelling):
     weights, where = Blend(weights=(1.0, -0.5), rank=rank), Output(spelling=spelling)
     for edit in (
         lambda: select(first, ""),
         lambda: convert(first, Output(spelling=spelling)),
-        lambda: resize(first, RankRule("rank", rank or 2)),
+        lambda: resize(first, RankRule("rank", 3 if rank == "full" else rank)),
         lambda: blend(first, None, Blend(weights=(0.5,), rank=rank)),
         lambda: blend(first, second, weights, where),
     ):  # fmt: skip

@@ -22,7 +22,7 @@ def test_files_are_png_or_svg(tmp_path):
     assert b"<dc:date>" not in svg
     with pytest.raises(LoraError, match=r"written as \.png or \.svg"):
         save_chart(figure, tmp_path / "a.jpg")
-    with pytest.raises(LoraError, match="cannot be written"):
+    with pytest.raises(LoraError, match="does not exist; create it"):
         save_chart(figure, tmp_path / "missing" / "a.png")
 
 
