@@ -404,11 +404,11 @@ def test_a_module_too_large_for_the_gpu_is_computed_on_the_cpu_and_the_report_sa
     module_type = importlib.import_module(f"{package}.core.reading.lora").Module
     real, asked = module_type.update, []
 
-    def update(self: Any, device: torch.device, dtype: torch.dtype) -> Any:
+    def update(self: Any, device: torch.device, dtype: torch.dtype, **how: Any) -> Any:
         asked.append((self.canonical, device.type))
         if device.type == "cuda" and len(asked) == 2:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
-        return real(self, torch.device("cpu"), dtype)
+        return real(self, torch.device("cpu"), dtype, **how)
 
     monkeypatch.setattr(module_type, "update", update)
     blended, report = run(nodes["LoraAlloyBlend"], lora_1=lora(), weight_1=2.0, target_rank=EXACT)
