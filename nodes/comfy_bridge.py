@@ -32,7 +32,7 @@ Result = TypeVar("Result")
 LoraModel = Mapping[str, Tensor]  # what travels on LORA_MODEL wires
 
 log = logging.getLogger("lora-alloy")
-CPU = torch.device("cpu")
+HOST = torch.device("cpu")
 
 # What a file name means beyond a name: control characters; on Windows a drive or stream after a
 # colon, and a device in whatever folder and with whatever ending.
@@ -61,11 +61,11 @@ def _accelerators() -> list[torch.device]:
     return [d for d in everything() if d.type != "cpu" and memory.supports_fp64(d)]
 
 
-def choose_device(name: str) -> torch.device:
+def torch_device(name: str) -> torch.device:
     """The device behind a choice. Raises SettingError for one that this machine has not got."""
     if name == "auto":
         device: torch.device = memory.get_torch_device()
-        return device if device.type != "cpu" and memory.supports_fp64(device) else CPU
+        return device if device.type != "cpu" and memory.supports_fp64(device) else HOST
     if name not in device_options():
         raise SettingError(
             f"compute device {name!r} is not on this machine",
@@ -86,7 +86,7 @@ def compute(
     where they fit beside it. A module for which the memory runs out all the same is computed on
     the CPU, and the report says so.
     """
-    device = choose_device(device_name)
+    device = torch_device(device_name)
     if device.type != "cpu":
         memory.free_memory(_working_memory(loras, dtype), device)
     full: list[str] = []
@@ -99,7 +99,7 @@ def compute(
     return result, [note]
 
 
-def interruptible(device: torch.device = CPU, dtype: torch.dtype = torch.float32) -> Compute:
+def interruptible(device: torch.device = HOST, dtype: torch.dtype = torch.float32) -> Compute:
     """Compute settings that stop when the page's user says so, with a progress bar on the node."""
     bar = comfy.utils.ProgressBar(1)
 

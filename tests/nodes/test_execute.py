@@ -422,12 +422,12 @@ def test_a_module_too_large_for_the_gpu_is_computed_on_the_cpu_and_the_report_sa
 
 def test_devices_are_those_that_comfyui_has(bridge: Any, full_gpu: FakeMemory) -> None:
     assert bridge.device_options() == ["auto", "cpu", "cuda:0", "cuda:1"]
-    assert bridge.choose_device("auto") == torch.device("cuda:0")
-    assert bridge.choose_device("cuda:1") == torch.device("cuda:1")
+    assert bridge.torch_device("auto") == torch.device("cuda:0")
+    assert bridge.torch_device("cuda:1") == torch.device("cuda:1")
     with pytest.raises(ValueError, match="'cuda:7' is not on this machine; choose one of auto"):
-        bridge.choose_device("cuda:7")
+        bridge.torch_device("cuda:7")
     full_gpu.get_torch_device = lambda: torch.device("mps")  # type: ignore[method-assign]
-    assert bridge.choose_device("auto") == torch.device("cpu")
+    assert bridge.torch_device("auto") == torch.device("cpu")
 
 
 def test_interrupts_pass_through(bridge: Any) -> None:
