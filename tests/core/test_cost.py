@@ -11,6 +11,9 @@ from core import Output, RankRule, analyze_lora, convert, resize, select
 from tests.core.kinds import loha, lokr
 from tests.helpers import lora
 
+pytestmark = pytest.mark.slow
+
+
 ROOT = Path(__file__).parents[2]
 # What each file is, and what it may take in MB beyond what an empty run takes.
 COPIES = {

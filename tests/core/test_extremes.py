@@ -10,6 +10,9 @@ from tests import helpers
 from tests.core.kinds import EXACT, changes
 from tests.helpers import randn
 
+pytestmark = pytest.mark.slow
+
+
 NAME = "diffusion_model.a.b"
 UP, DOWN = f"{NAME}.lora_B.weight", f"{NAME}.lora_A.weight"
 # Of up and down: products that are ordinary, huge and tiny.

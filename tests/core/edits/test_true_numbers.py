@@ -11,6 +11,9 @@ from tests import helpers
 from tests.core.kinds import changes, loha, lokr
 from tests.helpers import error, lora, randn, same_bits
 
+pytestmark = pytest.mark.slow
+
+
 EPS = {"fp16": 2**-10, "bf16": 2**-7, "fp32": 2**-23}
 NAME = "diffusion_model.blocks.0.x"
 UP, DOWN = f"{NAME}.lora_B.weight", f"{NAME}.lora_A.weight"

@@ -16,6 +16,9 @@ from core.merging.stacks import Stacks
 from tests.core.updates import KINDS, dense, inputs
 from tests.helpers import error, randn
 
+pytestmark = pytest.mark.slow
+
+
 peft = pytest.importorskip("peft")
 merge_utils = pytest.importorskip("peft.utils.merge_utils")
 

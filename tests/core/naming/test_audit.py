@@ -7,6 +7,8 @@ from core.naming.family import Family
 from tests import audit
 from tests.key_maps import DIFFUSION_MODELS, TEXT_ENCODERS, models
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("model", models(DIFFUSION_MODELS))
 def test_nothing_is_wrong_with(model):
