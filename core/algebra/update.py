@@ -1,5 +1,6 @@
 """Updates, thin or whole, and what can be said of several of them."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from math import hypot
@@ -68,7 +69,7 @@ class Dense:
         return LowRank.of_matrix(self.matrix, self.shape)
 
 
-class Lazy(Dense):
+class Lazy(Dense, ABC):
     """An update whose entries are made when they are asked for, a few rows at a time or all.
 
     `thin` makes the same update as thin factors, where that is worth it.
@@ -81,9 +82,9 @@ class Lazy(Dense):
     def shape(self) -> tuple[int, ...]:
         return self.weight_shape
 
+    @abstractmethod
     def rows_of_matrix(self, start: int, stop: int) -> Tensor:
         """These rows of [out, in * kernel]."""
-        raise NotImplementedError
 
     @cached_property
     def values(self) -> Tensor:

@@ -14,6 +14,7 @@ from ..algebra.update import Dense, Update, inner, total
 from ..errors import SettingError
 from ..merging.even import Even, multipliers
 from ..merging.merge import Merge
+from ..merging.method import method_named
 from ..running.encoding import encode
 from ..running.layout import Target
 from ..running.report import Action, ModuleReport
@@ -193,8 +194,10 @@ class Mixture:
         seed = crc32(target.canonical.encode()) ^ settings.seed
         merge = Merge(settings.method, settings.parameters, seed)
         sums = [total(terms) for terms in parts.values()]
+        # What comes as factors is cut once, by the rule; tiles are cut while they are visited.
         limit = settings.ranks.limit([c.module.rank for c in target.contributions])
-        found = merge(sums, list(weight_of.values()), limit)
+        tiles = method_named(settings.method).needs == "tiles"
+        found = merge(sums, list(weight_of.values()), limit if tiles else None)
         strength = found.strength if settings.auto_strength else 1.0
         update = self.as_factors(target, found.update.scaled(strength))
         return update, found.norm * strength

@@ -8,6 +8,7 @@ import torch
 
 from ..algebra.common_space import CommonSpace
 from ..algebra.low_rank import LowRank
+from ..algebra.precision import eps
 from ..algebra.range_finder import leading
 from ..algebra.rank_rules import retained
 from ..algebra.update import Dense, Update
@@ -113,10 +114,9 @@ def automatic_strength(sizes: Sequence[float], norm: float) -> float:
 def cut(update: LowRank, rank: int | None) -> tuple[LowRank, float, float]:
     """The best update of this rank, the whole one's norm, and the error relative to that."""
     if update.rank <= min(rank or update.rank, *update.matrix_shape):
-        norm = update.frobenius_norm()
-        if norm > 1e-3 * update.magnitude():
-            # Nothing to cut, nothing that cancels: the factors side by side are exact.
-            return update.balanced(), norm, 0.0
+        steady = update.steady(eps(update.dtype))
+        if (norm := steady.frobenius_norm()) > 0:
+            return steady.balanced() if steady.roots is None else steady, norm, 0.0
     values = update.svd.values.tolist()
     norm, kept = hypot(*values), min(rank or len(values), len(values))
     return update.truncated(kept), norm, retained(values, kept, norm)[1]
