@@ -92,6 +92,7 @@ def test_reports_in_markdown_hold_no_markup_of_a_file():
     assert len({line.count("|") for line in table}) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Glyph")
 @pytest.mark.parametrize("name", CHARTS)
 def test_every_chart_can_be_drawn_of_every_name(tmp_path, name):
@@ -102,6 +103,7 @@ def test_every_chart_can_be_drawn_of_every_name(tmp_path, name):
     assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f]", text)
 
 
+@pytest.mark.slow
 def test_charts_in_threads_leave_the_settings_alone():
     table = analyze_lora(lora("blocks.0.attn") | lora("blocks.1.attn"))
     chart(table, "blocks")

@@ -149,6 +149,7 @@ def next_to(style: tuple[str, bool]) -> str:
     return DIFFUSERS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key_map", one_in(6, KEY_MAPS))
 @pytest.mark.parametrize("spelling", modules.SPELLINGS)
 def test_converted_files_have_the_names_that_trainers_write(key_map, spelling):

@@ -68,6 +68,7 @@ def test_a_suggestion_can_be_typed(files, capsys, by):
         assert effect == pytest.approx(level, abs=0.01)
 
 
+@pytest.mark.slow
 def test_charts_are_written(files, capsys):
     assert "written: two.png" in said(capsys, "compare", *files[:2], "--chart", "two.png")
     assert "written: all.svg" in said(capsys, "compare", *files, "--chart", "all.svg")

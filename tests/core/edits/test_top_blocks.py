@@ -148,6 +148,7 @@ def test_the_name_of_a_layer_is_no_pattern(name):
     assert same_bits({**kept.lora, **rest.lora}, state)
 
 
+@pytest.mark.slow
 def test_thousands_of_blocks_take_no_longer_each():
     pair = {".lora_B.weight": torch.ones(1, 1), ".lora_A.weight": torch.ones(1, 1)}
     state = {f"m.blocks.{i}.x{end}": t for i in range(4000) for end, t in pair.items()}

@@ -41,6 +41,7 @@ def test_the_same_table_gives_the_same_picture(kind):
     assert b"Software" not in png  # the version of matplotlib
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", one_in(6, SIZES))
 @pytest.mark.parametrize("kind", one_in(2, CHARTS))
 def test_every_chart_fits_and_its_labels_do_not_overlap(family, kind):

@@ -8,6 +8,7 @@ from tests.helpers import flux_file
 FILES = [flux_file(spelling, seed=i) for i, spelling in enumerate(("kohya", "diffusers", "kohya"))]
 
 
+@pytest.mark.slow
 def test_two_files_along_the_network():
     found = compare(FILES[:2])
     figure = comparison_chart(found)
@@ -20,6 +21,7 @@ def test_two_files_along_the_network():
     assert to_png(figure) == to_png(comparison_chart(compare(FILES[:2])))
 
 
+@pytest.mark.slow
 def test_more_files_are_a_heat_map():
     found = compare(FILES)
     axes, bar = comparison_chart(found).axes

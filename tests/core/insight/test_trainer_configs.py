@@ -178,6 +178,7 @@ def test_sd_scripts_for_unets(family):
     assert set(dims) == {0, 1}  # the rank of the file
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "block", "beyond"),
     [

@@ -207,6 +207,7 @@ def test_np_keeps_the_style_for_what_the_style_reads_and_orthogonal_both_ways():
     assert error(style.up.T @ merged, 0.7 * style.up.T @ dense(style)) < 1e-12
 
 
+@pytest.mark.slow
 def test_fifty_inputs_of_more_ranks_than_rows():
     updates = [LowRank.of(randn((30, 16), i), randn((16, 26), i), (30, 26)) for i in range(50)]
     expected = iso([dense(update) for update in updates], None, 2e-7)

@@ -34,6 +34,7 @@ def test_a_key_map_is_written_and_read():
     assert "alone - | @\n" in text and "b_0.3.weight 1 | =z_1 @\n" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "group, some",
     [

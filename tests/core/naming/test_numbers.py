@@ -56,6 +56,7 @@ def test_ranges_have_plain_numbers(strange):
     assert len(select(state, "double_blocks.01-2")[0].lora) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

@@ -60,6 +60,7 @@ def test_a_recipe_has_a_largest_size_and_says_where_it_ends(tmp_path, monkeypatc
     assert recipe["inputs"][0]["cut"] is True
 
 
+@pytest.mark.slow
 def test_a_file_blended_with_itself_does_not_double_for_ever(tmp_path):
     path = save(lora("x", (4, 4), rank=1), tmp_path / "a")
     for i in range(24):

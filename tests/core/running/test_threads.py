@@ -42,6 +42,7 @@ def number_of_a_new_thread() -> int:
         return pool.submit(torch.get_num_threads).result()
 
 
+@pytest.mark.slow
 def test_runs_begun_at_once_leave_the_number_of_threads_alone():
     before = number_of_a_new_thread(), torch.get_num_threads()
     for _ in range(5):
