@@ -46,6 +46,7 @@ from .insight.neighbours import Neighbour, neighbours
 from .insight.trainer_configs import TRAINERS, trainer_config
 
 # merging: how strongly each of several LoRAs counts
+from .merging.average import average_weights
 from .merging.balance import (
     Balance,
     balance,
@@ -132,6 +133,7 @@ __all__ = [
     "Wishes",
     "analyze_and_display",
     "analyze_lora",
+    "average_weights",
     "balance",
     "blend",
     "blend_and_convert_loras_streaming",

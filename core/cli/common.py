@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from ..edits.blend_settings import weights_by_name
 from ..edits.edit import Edited
 from ..edits.verify import check
 from ..quoting import terminal
@@ -125,9 +126,16 @@ def opened(path: str, options: argparse.Namespace) -> Lora:
 
 def weights_option(parser: Any, text: str) -> None:
     parser.add_argument(
-        "--weights", metavar="W", nargs="+", type=float_, default=[1.0],
-        help=f"{text}; one for each, or one for all (default 1)",
+        "--weights", metavar="W", nargs="+", type=_weight, default=[1.0],
+        help=f"{text}; one for each, or one for all (default 1), or by names, 'epoch*=0.25', of "
+        "which the last that fits counts",
     )  # fmt: skip
+
+
+def _weight(text: str) -> float | tuple[str, float]:
+    """A number, or PATTERN=NUMBER."""
+    pattern, equals, number = text.rpartition("=")
+    return (pattern, float_(number)) if equals else float_(number)
 
 
 def compute_options(parser: Any) -> None:
@@ -166,14 +174,20 @@ def print_json(value: object) -> None:
     print(json.dumps(json_ready(value), indent=1, allow_nan=False))
 
 
-def weights_for(options: argparse.Namespace, files: int) -> list[float]:
+def weights_for(options: argparse.Namespace, files: Sequence[str]) -> list[float]:
     """One weight for each file; a single one counts for all."""
-    given: list[float] = options.weights
-    if len(given) not in (1, files):
+    given: list[Any] = options.weights
+    by_name = [one for one in given if isinstance(one, tuple)]
+    if by_name and len(by_name) < len(given):
+        options.parser.error("--weights takes numbers or PATTERN=NUMBER, not some of both")
+    if by_name:
+        return weights_by_name(dict(by_name), files)
+    if len(given) not in (1, len(files)):
         options.parser.error(
-            f"{len(given)} weights for {files} file(s); give one for each, or one for all of them"
+            f"{len(given)} weights for {len(files)} file(s); give one for each, or one for all of "
+            "them"
         )
-    return given * (files if len(given) == 1 else 1)
+    return given * (len(files) if len(given) == 1 else 1)
 
 
 @contextmanager

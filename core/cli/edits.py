@@ -56,7 +56,7 @@ def _add_blend(commands: Any) -> None:
         "loras", metavar="A", nargs="+", help=".safetensors files for the same base model"
     )
     weights_option(parser, "strength of each file, of either sign")
-    _rule_options(parser, "auto, the largest of the files' ranks in each layer")
+    rule_options(parser, "auto, the largest of the files' ranks in each layer")
     parser.add_argument(
         "--method",
         choices=sorted(METHODS),
@@ -128,7 +128,7 @@ def _add_blend(commands: Any) -> None:
 def _add_resize(commands: Any) -> None:
     parser = add_command(commands, "resize", _resize, "Store a LoRA at lower ranks.")
     parser.add_argument("lora", metavar="A", help="a .safetensors file")
-    _rule_options(parser)
+    rule_options(parser)
     parser.add_argument(
         "--layers",
         default="",
@@ -140,7 +140,7 @@ def _add_resize(commands: Any) -> None:
     output_options(parser, required=False)
 
 
-def _rule_options(parser: argparse.ArgumentParser, default: str = "") -> None:
+def rule_options(parser: argparse.ArgumentParser, default: str = "") -> None:
     """The rules for how many ranks are kept; one of them has to be given without a default."""
     group = parser.add_argument_group(
         "how many ranks to keep" + (f" (default: {default})" * bool(default))
@@ -156,7 +156,7 @@ def _rule_options(parser: argparse.ArgumentParser, default: str = "") -> None:
     group.add_argument("--max-rank", type=int, metavar="N", help="default: no limit")
 
 
-def _rule(options: argparse.Namespace) -> RankRule:
+def chosen_rule(options: argparse.Namespace) -> RankRule:
     """The rule that the options ask for."""
     limits = options.min_rank, options.max_rank
     name = next((name for name in RULE_OPTIONS if getattr(options, name) is not None), "")
@@ -201,9 +201,10 @@ def _rank(text: str) -> int | str:
 def _blend(options: argparse.Namespace) -> None:
     if options.verify and options.balance != "none":
         options.parser.error("--verify knows fixed weights only, not those of --balance")
+    weights = weights_for(options, options.loras)
     settings = Blend(
-        weights_for(options, len(options.loras)),
-        _rule(options),
+        weights,
+        chosen_rule(options),
         options.method,
         _parameters(options),
         options.auto_strength,
@@ -221,7 +222,7 @@ def _blend(options: argparse.Namespace) -> None:
         loras = [opened(path, options) for path in options.loras]
         output = output_settings(options, options.output)
         edited = blend(loras, None, settings, output, compute)
-    verify_written(edited, loras, options, settings.weights, settings.block_weights)
+    verify_written(edited, loras, options, weights, settings.block_weights)
     show(edited.report, options)
 
 
@@ -279,7 +280,7 @@ def _balance(options: argparse.Namespace) -> Balance | Even | None:
 def _resize(options: argparse.Namespace) -> None:
     if options.output is None and not options.preview:
         options.parser.error("resize needs -o OUT, or --preview to only show the ranks")
-    rule = _rule(options)
+    rule = chosen_rule(options)
     if not options.preview:
         claim(options, [options.lora], (options.output, LORA))
     with computing(options, "resize") as compute:

@@ -13,7 +13,7 @@ from decimal import Decimal
 from ..errors import Cancelled, LoraError
 from ..running.threads import enough_memory
 from ..version import version
-from . import analysis, compare, demo, edits, metadata, reading, recipe
+from . import analysis, average, compare, demo, edits, metadata, reading, recipe
 from .parser import Parser
 from .streams import speaking
 
@@ -87,7 +87,7 @@ def build_parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"lora-alloy {version()}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (reading, analysis, compare, edits, metadata):
+    for group in (reading, analysis, compare, edits, average, metadata):
         group.add(commands)
     recipe.add(commands, main)
     demo.add(commands, main)

@@ -10,13 +10,14 @@ from typing import Any
 # What other tools call things.
 SYNONYMS = {
     **dict.fromkeys(("merge", "mix", "combine", "add", "concat"), "blend"),
+    **dict.fromkeys(("mean", "ema", "post-hoc-ema"), "average"),
     **dict.fromkeys(("shrink", "reduce", "compress", "svd"), "resize"),
     **dict.fromkeys(("extract", "filter", "split", "prune"), "select"),
     **dict.fromkeys(("rename", "translate"), "convert"),
     **dict.fromkeys(("show", "inspect", "list"), "info"),
     **dict.fromkeys(("check", "compare", "diff"), "verify"),
     **dict.fromkeys(("--new-rank", "--dim", "--network-dim", "--target-rank"), "--rank"),
-    **dict.fromkeys(("--ratios", "--ratio", "--strengths", "--strength"), "--weights"),
+    **dict.fromkeys(("--ratios", "--ratio", "--strengths"), "--weights"),
     **dict.fromkeys(("--save-to", "--out", "--output-path"), "--output"),
     **dict.fromkeys(("--save-precision", "--precision"), "--dtype"),
     **dict.fromkeys(("--lbw", "--block-vector"), "--block-weights"),

@@ -74,7 +74,7 @@ def _info(options: argparse.Namespace) -> None:
 
 
 def _verify(options: argparse.Namespace) -> None:
-    weights = weights_for(options, len(options.inputs))
+    weights = weights_for(options, options.inputs)
     with computing(options, "verify") as compute:
         inputs = [opened(path, options) for path in options.inputs]
         report = verify(

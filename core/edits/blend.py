@@ -53,7 +53,7 @@ def blend(
     given += [] if second is None else [second]
     inputs = open_together([Lora.of(source) for source in given])
     check_families(inputs)
-    weights = settings.weights_of(len(inputs))
+    weights = settings.weights_of([lora.name for lora in inputs])
     targets = lay_out(inputs, output.spelling_for(inputs[0]))
     others = {key for lora in inputs for key in lora.other}
     names = [target.canonical for target in targets]

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from fnmatch import fnmatchcase
 from math import isfinite
+from pathlib import PurePath
 from typing import Any
 
 from ..algebra.rank_rules import AUTO, FULL, RankRule
@@ -19,8 +21,10 @@ TRUNCATIONS = ("svd", "pca")
 class Blend:
     """The settings of a blend.
 
-    `weights` has one number for every LoRA, or one for all of them. `rank` says how many ranks the
-    result keeps: a number, a RankRule, "auto" (the largest of the inputs' ranks in each layer) or
+    `weights` has one number for every LoRA, or one for all of them, or is a mapping from patterns
+    of their names to numbers, such as {"epoch*": 0.25, "style*": 1.0}; the last that fits counts.
+    `rank` says how many ranks the result keeps: a number, a RankRule, "auto" (the largest of the
+    inputs' ranks in each layer) or
     "full" (everything, exactly). `method` is one of the merge methods, with its `parameters` where
     they are not to be its own; "sum", the plain weighted sum, is the only one for which a module of
     any kind can stay in its kind. `auto_strength` scales each layer so that it is as large as the
@@ -36,7 +40,7 @@ class Blend:
     >>> settings = core.Blend((0.8, 0.6), rank=16, block_weights="double_blocks: 0, 1")
     """
 
-    weights: Sequence[float] = (1.0,)
+    weights: Sequence[float] | Mapping[str, float] = (1.0,)
     rank: RankRule | int | str = AUTO
     method: str = "sum"
     parameters: Mapping[str, float | bool] = field(default_factory=dict)
@@ -55,7 +59,8 @@ class Blend:
         rank_rule(self.rank)
         Merge(self.method, self.parameters)
         one_of("truncation", self.truncation, TRUNCATIONS)
-        if not self.weights or not all(map(isfinite, self.weights)):
+        weights = self.weights.values() if isinstance(self.weights, Mapping) else self.weights
+        if not weights or not all(map(isfinite, weights)):
             raise SettingError(f"weights {self.weights} must be finite numbers", fix="1 is neutral")
         if self.oversampling < 0 or self.power_iterations < 0:
             raise SettingError(
@@ -72,14 +77,42 @@ class Blend:
     def ranks(self) -> RankRule:
         return rank_rule(self.rank)
 
-    def weights_of(self, count: int) -> list[float]:
-        """One weight for each of so many inputs."""
-        if len(self.weights) not in (1, count):
+    def weights_of(self, names: Sequence[str]) -> list[float]:
+        """One weight for each of the inputs with these names."""
+        if isinstance(self.weights, Mapping):
+            return weights_by_name(self.weights, names)
+        if len(self.weights) not in (1, len(names)):
             raise SettingError(
-                f"{len(self.weights)} weights for {count} LoRAs",
+                f"{len(self.weights)} weights for {len(names)} LoRAs",
                 fix="give one for each, or one for all of them",
             )
-        return list(self.weights) * (count if len(self.weights) == 1 else 1)
+        return list(self.weights) * (len(names) if len(self.weights) == 1 else 1)
+
+
+def weights_by_name(weights: Mapping[str, float], names: Sequence[str]) -> list[float]:
+    """For each name the weight of the last pattern that fits it, or it without folder or ending.
+
+    Raises SettingError for a name or a pattern that is left over.
+    """
+
+    def fits(name: str, pattern: str) -> bool:
+        bare = PurePath(name).name
+        forms = (name, bare, bare.removesuffix(".safetensors"))
+        return any(fnmatchcase(form, pattern) for form in forms)
+
+    found = [[p for p in weights if fits(name, p)] for name in names]
+    for name, patterns in zip(names, found, strict=True):
+        if not patterns:
+            raise SettingError(
+                "no pattern of the weights fits it", fix="add one, such as '*=1'", file=name
+            )
+    for pattern in weights:
+        if not any(pattern in patterns for patterns in found):
+            raise SettingError(
+                f"no file fits the pattern {pattern!r} of the weights",
+                fix=f"the files are {', '.join(names)}",
+            )
+    return [weights[patterns[-1]] for patterns in found]
 
 
 def rank_rule(rule: RankRule | int | str) -> RankRule:

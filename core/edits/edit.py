@@ -108,10 +108,14 @@ def prepared(
                 file=file_names(lora.name for lora in loras),
             )
         for key in report.carried:
-            owner = next(lora for lora in loras if key in lora.other)
-            writer.put({key: owner.tensors[key]})
+            writer.put({key: owner_of(key, loras).tensors[key]})
         report.notes += faint_notes(report.kept)
         yield Edited(writer.finish(), report)
+
+
+def owner_of(key: str, loras: Sequence[Lora]) -> Lora:
+    """The first file that has this tensor outside its modules."""
+    return next(lora for lora in loras if key in lora.other)
 
 
 def faint_notes(rows: Sequence[ModuleReport]) -> list[str]:
@@ -153,10 +157,10 @@ def account(
                 report.dropped[f"{lora.name}: {key}"] = "not selected"
             elif key not in report.carried:
                 report.carried[key] = reason
-            elif not same_bits(lora.tensors[key], loras[0].tensors[key]):
+            elif not same_bits(lora.tensors[key], owner_of(key, loras).tensors[key]):
                 raise MismatchError(
-                    "is in both files with different values and is not part of an adapter, so it "
-                    "cannot be added",
+                    "is in several files with different values and is not part of an adapter, so "
+                    "it cannot be added",
                     fix=f"leave it out with the layers selector: -{key}",
                     file=file_names(lora.name for lora in loras),
                     tensor=key,

@@ -13,7 +13,7 @@ from ..running.layout import Target, lay_out
 from ..running.report import Action, ModuleReport, Report
 from ..running.stream import Compute, stream
 from .block_weights import BlockRule, parse_block_weights
-from .edit import Edited, layers_of, same_bits
+from .edit import Edited, layers_of, owner_of, same_bits
 
 # What was read back is not what was computed: a disk, or a mistake of ours.
 AGAIN = "do not use this file: run again, and report it where that does not help"
@@ -123,7 +123,7 @@ def check(
                 module=row.module,
             )
     for key in edited.report.carried:
-        owner = next(lora for lora in loras if key in lora.other)
+        owner = owner_of(key, loras)
         if key not in written.tensors.info or not same_bits(
             written.tensors[key], owner.tensors[key]
         ):

@@ -144,11 +144,16 @@ class Report:
             f"{len(self.kept)} modules written, rank {self.rank_summary()}: "
             + ", ".join(f"{count} {action}" for action, count in actions.most_common())
         ]
-        if len(self.only_in) > 1:
+        if len(self.only_in) == 2:
             lines.append(
                 f"{self.matched} modules in both files, {self.only_in[0]} only in the first, "
                 f"{self.only_in[1]} only in the second"
             )
+        elif len(self.only_in) > 2:
+            alone = (
+                f"{sum(self.only_in)} in one alone" if any(self.only_in) else "none in one alone"
+            )
+            lines.append(f"{self.matched} modules in several of {len(self.only_in)} files, {alone}")
         before = sum(entry["bytes"] for entry in self.inputs)
         lines.append(
             f"size {megabytes(self.output_bytes)} (inputs {megabytes(before)}), relative error "

@@ -9,7 +9,7 @@ from torch import Tensor
 from ..adapters.full import NORM_BIAS
 from ..reading.lora import Lora
 from ..storage.atomic import Together
-from ..storage.files import StateDict, TensorInfo
+from ..storage.files import DictTensors, StateDict, TensorInfo
 from ..storage.sinks import DictSink, FileSink, header_bound
 from .layout import Target
 from .metadata import NONE, Facts, metadata_bound, output_metadata, wanted_hashes
@@ -42,6 +42,26 @@ def header_reserve(loras: Sequence[Lora], targets: Sequence[Target], report: Rep
             suffixes = [*only.adapter.suffixes.values(), ".alpha"]
         keys += [target.raw + suffix for suffix in suffixes]
     return header_bound(keys, metadata_bound(loras, report))
+
+
+def given_twice(loras: Sequence[Lora], hashes: Sequence[str | None]) -> list[str]:
+    """A note for each input that is another one again: the same bytes, or the same tensors."""
+    notes = []
+    for index, (lora, digest) in enumerate(zip(loras, hashes, strict=True)):
+        for earlier, other in zip(loras[:index], hashes, strict=False):
+            if digest == other if digest else _shared(lora, earlier):
+                again = "twice" if lora.name == earlier.name else f"again as {lora.name}"
+                notes.append(f"{earlier.name} is given {again}: both weights count")
+                break
+    return notes
+
+
+def _shared(one: Lora, other: Lora) -> bool:
+    """Whether two state dicts hold the very same tensors."""
+    mine, theirs = one.original, other.original
+    if not (isinstance(mine, DictTensors) and isinstance(theirs, DictTensors)):
+        return False
+    return mine.info.keys() == theirs.info.keys() and all(mine[k] is theirs[k] for k in mine.info)
 
 
 class Writer:
@@ -104,6 +124,7 @@ class Writer:
         hashes = [future.result() for future in self.hashes]
         for lora in self.loras:
             lora.tensors.check_unchanged()
+        self.report.notes += given_twice(self.loras, hashes)
         facts = Facts(
             self.loras,
             self.report,

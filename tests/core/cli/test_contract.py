@@ -67,6 +67,7 @@ JSON_COMMANDS = {
     "compare": "compare A B --suggest block",
     "distance": "distance A D",
     "blend": "blend A B --layers -*modulation* -o O.safetensors --force --verify",
+    "average": "average A B --decay 0.9 -o O.safetensors --force",
     "resize": "resize A --rank 2 -o O.safetensors --force",
     "select": "select A --layers double_blocks -o O.safetensors --force --rest R.safetensors",
     "convert": "convert A --spelling generic -o O.safetensors --force",

@@ -8,7 +8,7 @@ import torch
 from core import METHODS, Blend, LoraError, MismatchError, SettingError, blend
 from core.algebra.low_rank import LowRank
 from core.merging.merge import Merge
-from tests.helpers import best_error, dense, error, lora, lora_file
+from tests.helpers import best_error, dense, error, lora, lora_file, save
 
 NAMES = ["blocks.0.attn", "blocks.0.mlp", "blocks.1.attn"]
 
@@ -63,6 +63,34 @@ def test_a_third_file_for_another_model_is_named():
     odd = lora_file(["other.thing"], shape=(8, 8))
     with pytest.raises(MismatchError, match="share no module"):
         blend([*files(2), odd])
+
+
+def test_a_tensor_outside_modules_that_only_later_files_have_is_carried_once():
+    plain, *others = files(3)
+    extra = {"some.other_tensor": torch.arange(3.0)}
+    result = blend([plain, *(one | extra for one in others)]).lora
+    assert torch.equal(result["some.other_tensor"], extra["some.other_tensor"])
+    different = {"some.other_tensor": torch.zeros(3)}
+    with pytest.raises(MismatchError, match="in several files with different values"):
+        blend([plain, others[0] | extra, others[1] | different])
+
+
+def test_a_file_that_is_given_twice_counts_twice_and_is_noted(tmp_path):
+    one, other = files(2)
+    paths = [tmp_path / name for name in ("a.safetensors", "copy.safetensors")]
+    for path in paths:
+        save(one, path)
+    for sources, note in (
+        ([one, other, dict(one)], "state dict is given twice: both weights count"),
+        ([paths[0], other, paths[0]], "a.safetensors is given twice: both weights count"),
+        ([paths[0], other, paths[1]], "a.safetensors is given again as copy.safetensors"),
+    ):
+        edited = blend(sources, settings=Blend((0.5, 1.0, 0.25), "full"))
+        assert [text for text in edited.report.notes if text.startswith(note)]
+        exact = summed([one, other], [0.75, 1.0])
+        assert all(error(dense(edited.lora)[name], exact[name]) < 1e-6 for name in NAMES)
+    alike = {key: tensor.clone() for key, tensor in one.items()}
+    assert not blend([one, other]).report.notes and not blend([one, alike]).report.notes
 
 
 def test_block_weights_have_a_number_for_each_file():
