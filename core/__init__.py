@@ -68,8 +68,9 @@ from .running.stream import Compute, choose_device
 # reading: a file as modules
 from .reading.lora import Lora, Module, Reading
 
-# naming: what the model is called whose family is not known
+# naming: what the model is called whose family is not known, which layers
 from .naming.family import UNKNOWN
+from .naming.selectors import Selector
 
 # algebra: updates as thin factors or as matrices, and the rules for their ranks
 from .algebra.low_rank import LowRank
@@ -128,6 +129,7 @@ __all__ = [
     "RankRule",
     "Reading",
     "Report",
+    "Selector",
     "SettingError",
     "StateDict",
     "Wishes",

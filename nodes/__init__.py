@@ -1,5 +1,6 @@
 """The ComfyUI nodes, one file each. What they have in common:
 
+rows.py            the rows of LoRA Blend
 inputs.py          the sockets and widgets that several nodes share
 comfy_bridge.py    the only file that imports comfy.* and folder_paths
 fit.py             which parts of a LoRA fit a loaded model

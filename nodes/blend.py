@@ -1,4 +1,4 @@
-"""LoRA Blend: any number of LoRAs as one LoRA."""
+"""LoRA Blend: any number of LoRAs as one LoRA. What its text `rows` means says rows.py."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ from ..core import METHODS, TRUNCATIONS, Balance, Blend, Even, Output, SettingEr
 from ..core import balance as named_balance
 from . import comfy_bridge, inputs
 from .inputs import ADVANCED, BLEND_RULES, CATEGORY, options_of
-from .wires import edited, named
+from .rows import MOST_LORAS, block_weights_of, check_files, gather, parse_rows
+from .wires import edited
 
-MOST_LORAS = 50
 # The first is what a new node has.
 METHOD_NAMES = ["sum", *(name for name in METHODS if name != "sum")]
 # The widget's words -> the library's.
@@ -37,12 +37,16 @@ class LoraAlloyBlend(io.ComfyNode):
             description="Merges any number of LoRAs, each at its own strength, into a single LoRA "
             "of the rank you want. The result is the best approximation that this rank allows.",
             search_aliases=["lora alloy", "merge lora", "combine lora", "mix lora", "add lora",
-                            "lora block weight", "lora svd"],
+                            "lora block weight", "lora svd", "lora stack", "lora strength",
+                            "stack loras"],
             inputs=[
                 inputs.lora_input("lora_1", "The first LoRA. The result has its spelling, its "
-                                  "number format and its metadata."),
+                                  "number format and its metadata.", True),
                 inputs.lora_input("lora_2", "The second LoRA, for the same base model. Leave it "
                                   "out to scale, filter or resize the first alone.", True),
+                inputs.LoraStack.Input("lora_stack", optional=True,
+                                       tooltip="LoRAs by name and strength, as the stack nodes of "
+                                       "other packs make it. They follow those on wires."),
                 io.Autogrow.Input(
                     "more_loras",
                     optional=True,
@@ -57,18 +61,22 @@ class LoraAlloyBlend(io.ComfyNode):
                 io.Float.Input("weight_2", default=1.0, min=-100.0, max=100.0, step=0.01,
                                tooltip="The strength of the second LoRA in the result. May be "
                                "negative."),
-                io.String.Input("more_weights", default="1",
-                                tooltip="The strengths of the further LoRAs, in their order and "
-                                "separated by commas, such as '0.8, 0.5'. One number counts for "
-                                "all of them."),
+                io.String.Input("rows", default="", multiline=True,
+                                tooltip="What else there is to say of a LoRA, one a line: "
+                                "'lora_3: 0.8' is its weight, 'lora_1: 1 off' leaves it out, "
+                                "'styles/ink.safetensors: 0.5' takes a file of the loras folder "
+                                "without a wire. Lines that begin with a space belong to the LoRA "
+                                "above: its own block weights, such as ' double_blocks.0-9: 0'. The "
+                                "order of the lines is the order of the LoRAs."),
                 inputs.rank_rule("target_rank", BLEND_RULES),
                 inputs.layers("The layers that the result has."),
                 io.String.Input("block_weights", default="", multiline=True, advanced=True,
                                 tooltip="Extra factors for some layers, one line each: "
                                 "'pattern: factor 1, factor 2' with a factor for each LoRA, such "
                                 "as 'double_blocks.0-9: 1, 0'. They are multiplied onto the "
-                                "weights; the last line that fits a layer counts. Vectors and "
-                                "presets such as lbw=OUTD are read for SD1.5, SDXL and Flux."),
+                                "weights; the last line that fits a layer counts. Where a factor "
+                                "is left out, earlier lines count. Vectors and presets "
+                                "such as lbw=OUTD are read for SD1.5, SDXL and Flux."),
                 _method(),
                 _balance(),
                 io.Boolean.Input("auto_strength", default=False, advanced=True,
@@ -92,11 +100,26 @@ class LoraAlloyBlend(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
+    def validate_inputs(
+        cls, rows: str = "", layers: str = "", *, more_loras: Any = None, target_rank: Any = None,
+        method: Any = None, truncation: Any = None, balance: Any = None,
+    ) -> bool | str:  # fmt: skip
+        return inputs.problem_of(layers, lambda: check_files(parse_rows(rows or "")))
+
+    @classmethod
+    def fingerprint_inputs(cls, rows: str = "", **others: Any) -> str:
+        try:
+            files = [row.name for row in parse_rows(rows) if row.on and not row.socket]
+        except SettingError:
+            return ""  # The run says what is wrong with them.
+        return ", ".join(map(comfy_bridge.lora_fingerprint, files))
+
+    @classmethod
     def execute(
         cls,
-        lora_1: comfy_bridge.LoraModel,
         weight_1: float,
         weight_2: float,
+        rows: str,
         layers: str,
         block_weights: str,
         drop_near_zero: bool,
@@ -106,31 +129,35 @@ class LoraAlloyBlend(io.ComfyNode):
         compute_dtype: str,
         output_dtype: str,
         spelling: str,
-        more_weights: str,
+        lora_1: comfy_bridge.LoraModel | None = None,
         lora_2: comfy_bridge.LoraModel | None = None,
+        lora_stack: list[Any] | None = None,
         more_loras: dict[str, comfy_bridge.LoraModel | None] | None = None,
         target_rank: dict[str, Any] | None = None,
         method: dict[str, Any] | None = None,
         truncation: dict[str, Any] | None = None,
         balance: dict[str, Any] | None = None,
     ) -> io.NodeOutput:
-        loras, weights = [named(lora_1, "lora_1")], [weight_1]
-        if lora_2 is not None:
-            loras.append(named(lora_2, "lora_2"))
-            weights.append(weight_2)
-        further = {name: lora for name, lora in (more_loras or {}).items() if lora is not None}
-        loras += [named(lora, name) for name, lora in further.items()]
-        weights += numbers(more_weights, len(further))
+        sockets = {"lora_1": lora_1, "lora_2": lora_2, **(more_loras or {})}
+        parts, waiting = gather(sockets, lora_stack or [], parse_rows(rows))
+        on = [part for part in parts if part.row.on]
+        if not on:
+            raise SettingError(
+                "LoRA Blend: there is no LoRA that is on",
+                fix="connect one, or name a file of the loras folder in rows",
+            )
+        own = {"lora_1": weight_1, "lora_2": weight_2}
+        loras = [part.lora for part in on]
         merging = dict(options_of(method, "method", METHOD_NAMES))
         cutting = options_of(truncation, "truncation", list(TRUNCATIONS))
         settings = Blend(
-            weights=weights,
+            weights=[part.row.weight * own.get(part.row.name, 1.0) for part in on],
             rank=inputs.rank_rule_of(target_rank, "target_rank", BLEND_RULES),
             method=merging.pop("method"),
             parameters=merging,
             auto_strength=auto_strength,
             layers=layers,
-            block_weights=block_weights,
+            block_weights=block_weights_of(parts, block_weights),
             drop_near_zero=drop_near_zero,
             truncation=cutting["truncation"],
             oversampling=cutting.get("oversampling", 8),
@@ -146,21 +173,7 @@ class LoraAlloyBlend(io.ComfyNode):
             loras,
         )
         names = " and ".join(str(lora.name) for lora in loras)
-        return io.NodeOutput(*edited(cls, result, notes, f"blend of {names}"))
-
-
-def numbers(text: str, count: int) -> list[float]:
-    """A number for each of so many LoRAs, from `1, 0.5` or one number for all."""
-    try:
-        found = [float(word) for word in text.replace(",", " ").split()] or [1.0]
-    except ValueError:
-        found = []
-    if count and len(found) not in (1, count):
-        raise SettingError(
-            f"more_weights {text!r} for {count} further LoRAs",
-            fix="give one number for each, separated by commas, or one for all",
-        )
-    return found if len(found) == count else found * count
+        return io.NodeOutput(*edited(cls, result, [*waiting, *notes], f"blend of {names}"))
 
 
 def balance_of(widget: dict[str, Any] | None) -> Balance | Even | None:

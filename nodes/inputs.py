@@ -1,17 +1,20 @@
 """Sockets and widgets that several nodes share, so that they look and read the same everywhere."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from comfy_api.latest import io
 
-from ..core import DTYPE_CHOICES, SPELLING_CHOICES, RankRule, one_of
+from ..core import DTYPE_CHOICES, SPELLING_CHOICES, LoraError, RankRule, Selector, one_of
 from . import comfy_bridge
 
 CATEGORY = "LoRA Alloy"
 
 # ComfyUI's own type: a plain dict of tensors, what Train LoRA makes and Load LoRA Model takes.
 LoraModel = io.Custom("LORA_MODEL")
+# Of other packs: a list of (file in the loras folders, strength for the model, for the encoder).
+LoraStack = io.Custom("LORA_STACK")
 # The pandas DataFrame of Layer Analysis.
 Analysis = io.Custom("LORA_ANALYSIS")
 
@@ -47,6 +50,21 @@ def report_output() -> Any:
 
 def layers(effect: str) -> Any:
     return io.String.Input("layers", default="", tooltip=f"{effect} {LAYERS_TOOLTIP}")
+
+
+def problem_of(layers: str | None, *checks: Callable[[], Any]) -> bool | str:
+    """What a validate_inputs answers: True, or what is wrong with a selector or what a check says.
+
+    A text is None where a wire brings it. Dynamic inputs are keywords of a validate_inputs: what
+    it takes by position ComfyUI does not check itself, and repeats its answer for.
+    """
+    try:
+        Selector.parse(layers)
+        for check in checks:
+            check()
+    except LoraError as error:
+        return str(error)
+    return True
 
 
 def compute_device() -> Any:

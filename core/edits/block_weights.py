@@ -15,6 +15,7 @@ BlockRule = Callable[[str, Sequence[str]], Sequence[float]]
 def parse_block_weights(text: str, layers: Layers, count: int) -> BlockRule:
     """Lines with a number for each of `count` inputs, or one for all; the last match counts.
 
+    Where a number is left out, as in `pattern: , 0.5`, earlier lines count for that input.
     A line can also be a vector or the name of a preset (naming/block_vectors.py), alone or after
     `lbw=`, or one for each input with a slash between. Raises SettingError for a line that cannot
     be read or a pattern that means nothing; `layers.notes` has those that mean nothing here.
@@ -24,15 +25,16 @@ def parse_block_weights(text: str, layers: Layers, count: int) -> BlockRule:
         pattern, colon, numbers = line.rpartition(":")
         counts = lengths(layers.family)
         # As their files of presets have it, NAME:1,0,0,...
-        named = bool(colon) and len(numbers.split(",")) in counts
+        columns = numbers.split(",")
+        named = bool(colon) and len(columns) in counts and len(columns) != count
         if named or (counts and not colon) or line.lower().startswith("lbw="):
-            weights |= _vectors(numbers if named else line, layers, count)
+            _vectors(numbers if named else line, layers, count, weights)
             continue
         try:
-            values = [float(number) for number in numbers.split(",")]
+            values = [float(number) if number.strip() else None for number in columns]
         except ValueError:
             values = []
-        if not colon or len(values) not in (1, count):
+        if not colon or len(values) not in (1, count) or values == [None] * len(values):
             raise SettingError(
                 f"block weights line {line!r} cannot be read",
                 fix=f"it must read 'pattern: weight', with one number for each of {count} files or "
@@ -40,7 +42,7 @@ def parse_block_weights(text: str, layers: Layers, count: int) -> BlockRule:
             )
         values *= count if len(values) == 1 else 1
         for name in layers.matching(pattern.strip(), "block weights pattern"):
-            weights[name] = values
+            _weigh(weights, name, values)
 
     def rule(name: str, raws: Sequence[str]) -> Sequence[float]:
         return weights.get(name, [1.0] * count)
@@ -48,8 +50,14 @@ def parse_block_weights(text: str, layers: Layers, count: int) -> BlockRule:
     return rule
 
 
-def _vectors(line: str, layers: Layers, count: int) -> dict[str, list[float]]:
-    """Canonical name -> weights, of all layers that the vectors weigh."""
+def _weigh(weights: dict[str, list[float]], name: str, values: Sequence[float | None]) -> None:
+    """Give a layer these weights; where there is None it keeps what it has."""
+    before = weights.get(name, [1.0] * len(values))
+    weights[name] = [old if new is None else new for old, new in zip(before, values, strict=True)]
+
+
+def _vectors(line: str, layers: Layers, count: int, weights: dict[str, list[float]]) -> None:
+    """Give all layers that the vectors weigh their weights; an empty one says nothing."""
     specs = re.sub(r"(?i)^lbw=", "", line).split("/")
     if len(specs) not in (1, count):
         raise SettingError(
@@ -57,13 +65,13 @@ def _vectors(line: str, layers: Layers, count: int) -> dict[str, list[float]]:
             fix="give one for each file, with a slash between, or one for all",
         )
     known = len(layers.notes)
-    found: dict[str, list[float]] = {}
     for index, spec in enumerate(specs * (count if len(specs) == 1 else 1)):
+        if len(specs) > 1 and not spec.strip():
+            continue
         for pattern, weight in read_vector(spec, layers.family):
             for name in layers.matching(pattern):
-                found.setdefault(name, [1.0] * count)[index] = weight
+                _weigh(weights, name, [weight if i == index else None for i in range(count)])
     del layers.notes[known:]  # No file has all blocks.
-    return found
 
 
 def from_files(text: str) -> str:

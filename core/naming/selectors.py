@@ -43,19 +43,25 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
 
 @dataclass(frozen=True)
 class Selector:
-    """A parsed selector. `includes` and `excludes` hold the patterns as they were written."""
+    """A parsed selector. `includes` and `excludes` hold the patterns as they were written.
+
+    >>> core.Selector.parse("double_blocks.0-9, -*mod*")
+    Selector(includes=('double_blocks.0-9',), excludes=('*mod*',))
+    """
 
     includes: tuple[str, ...] = ()
     excludes: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, text: str | None) -> "Selector":
+        """The patterns of the text. Raises SettingError for what no file can make sense of."""
         patterns = [p.strip() for p in re.split(r"[,\n]", text or "") if p.strip()]
         if any(pattern in ("-", "- ") for pattern in patterns):
             raise SettingError(
                 f"selector {text!r}: a lone '-' excludes nothing", fix="write -pattern"
             )
-        return cls(
-            tuple(p for p in patterns if not p.startswith("-")),
-            tuple(p[1:].strip() for p in patterns if p.startswith("-")),
-        )
+        includes = tuple(p for p in patterns if not p.startswith("-"))
+        excludes = tuple(p[1:].strip() for p in patterns if p.startswith("-"))
+        for pattern in includes + excludes:
+            compile_pattern(pattern)
+        return cls(includes, excludes)

@@ -300,12 +300,12 @@ def four() -> Example:
     sockets = ["lora_1", "lora_2", "more_loras.lora_3", "more_loras.lora_4"]
     return Example("Four styles in one", [
         note("### Many styles, one LoRA\n\nConnect one and **LoRA Blend** has room for the next. "
-             "*More weights* are those of the third on. *even* lets no style drown the others, "
+             "*rows* has the weights of the third on. *even* lets no style drown the others, "
              "and *auto strength* keeps the stack from burning.", (340, 330)),
         *sdxl((0, 440)),
         *(load(name, file, (0, 600 + 150 * i)) for i, (name, file) in enumerate(loaded.items())),
         Spec("blend", "LoraAlloyBlend", (430, 50), (380, 620),
-             {"weight_1": 0.8, "weight_2": 0.8, "more_weights": "0.8, 0.5",
+             {"weight_1": 0.8, "weight_2": 0.8, "rows": "lora_3: 0.8\nlora_4: 0.5",
               "target_rank": "fixed rank", "target_rank.rank": 32, "balance": "even",
               "balance.strength": 0.5, "auto_strength": True},
              {socket: (name, "lora") for socket, name in zip(sockets, loaded, strict=True)}),

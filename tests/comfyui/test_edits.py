@@ -94,7 +94,7 @@ def test_four_loras_become_one(comfyui: Server) -> None:
         more = {f"more_loras.lora_{number}": lora for number, lora in enumerate(others, 3)}
         return graph.node(
             "LoraAlloyBlend", lora_1=first, lora_2=second, weight_1=0.8, weight_2=-0.5,
-            more_weights="0.6, 0.3", target_rank=EXACT, **more,
+            rows="0.6, 0.3", target_rank=EXACT, **more,
         )[0]  # fmt: skip
 
     pairs = list(zip(names, weights, strict=True))

@@ -59,3 +59,25 @@ def every_input(node: Any) -> list[tuple[str, str, dict[str, Any]]]:
                 for nested, (kind, inner) in choice["inputs"]["required"].items():
                     found.append((f"{name}.{nested}", kind, inner))
     return found
+
+
+def words(node: Any) -> dict[str, Any]:
+    """What a page shows of it in English, in the form of a translation.
+
+    The page looks inputs up by id; a dot inside an id would be a path.
+    """
+    schema = node.GET_SCHEMA()
+    inputs = {
+        path.replace(".", "_"): {"name": path.split(".")[-1], "tooltip": options["tooltip"]}
+        for path, _, options in every_input(node)
+    }
+    outputs = {
+        str(index): {"name": output.display_name, "tooltip": output.tooltip}
+        for index, output in enumerate(schema.outputs)
+    }
+    return {
+        "display_name": schema.display_name,
+        "description": schema.description,
+        "inputs": inputs,
+        "outputs": outputs,
+    }

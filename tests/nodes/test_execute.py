@@ -91,30 +91,6 @@ def test_blend_adds_with_alpha_and_sign(nodes: dict[str, Any]) -> None:
     assert all(t.is_contiguous() and t.device.type == "cpu" for t in blended.values())
 
 
-def test_four_loras_become_their_weighted_sum(nodes: dict[str, Any]) -> None:
-    loras = [lora(seed) for seed in range(1, 5)]
-    more = {"lora_3": loras[2], "lora_4": None, "lora_7": loras[3]}
-    given = {"lora_1": loras[0], "lora_2": loras[1], "more_loras": more, "target_rank": EXACT}
-    for text, further in (("0.6, -0.3", [0.6, -0.3]), ("0.5", [0.5, 0.5]), ("", [1.0, 1.0])):
-        blended, _ = run(
-            nodes["LoraAlloyBlend"], weight_1=0.8, weight_2=-0.5, more_weights=text, **given
-        )
-        for block in range(3):
-            pairs = zip([0.8, -0.5, *further], loras, strict=True)
-            exact = sum(weight * dense(tensors, block) for weight, tensors in pairs)
-            assert torch.allclose(dense(blended, block), exact, atol=1e-5)
-    recipe = json.loads(blended.metadata["lora_alloy"])
-    names = [f"the LoRA at lora_{number}" for number in (2, 3, 7)]
-    assert [entry["name"] for entry in recipe["inputs"]][1:] == names
-
-
-@pytest.mark.parametrize("text", ["1, 2, 3", "1, x"])
-def test_weights_that_do_not_fit_are_refused(nodes: dict[str, Any], text: str) -> None:
-    more = {"lora_3": lora(3), "lora_4": lora(4)}
-    with pytest.raises(ValueError, match=f"more_weights '{text}' for 2 further LoRAs"):
-        run(nodes["LoraAlloyBlend"], lora_1=lora(1), more_loras=more, more_weights=text)
-
-
 def test_a_method_has_its_parameters(nodes: dict[str, Any]) -> None:
     """Magnitude, on the dense matrices: the sum of the largest quarter of each."""
     loras = [lora(seed) for seed in range(1, 4)]

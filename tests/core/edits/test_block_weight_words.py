@@ -41,6 +41,20 @@ def test_a_vector_for_each_file_and_lines_after_it():
         weights("lbw=OUTD/INALL", 3)
 
 
+def test_where_a_number_is_left_out_earlier_lines_count():
+    found = weights("lbw=OUTD/INALL\ninput_blocks: , 3\nlbw=/NONE\n*.4: 7 ,", 2)
+    assert found == [[0, 0], [7, 0], [1, 0], [0, 0], [1, 0], [1, 3]]
+    for text in ("te:", "te: ,", "te: , ,"):
+        with pytest.raises(LoraError, match="cannot be read"):
+            weights(text, 2)
+
+
+def test_as_many_numbers_as_files_are_columns_even_where_a_vector_is_as_long():
+    line = ",".join(map(str, range(17)))
+    assert weights(f"te: {line}", 17)[4] == list(range(17))
+    assert weights(f"te: {line}", 1)[4] == [0]
+
+
 def test_a_blend_says_which_patterns_mean_nothing_here():
     file = lora_file(["lora_unet_single_blocks_0_linear2", "lora_unet_single_blocks_1_linear2"])
     text = "double_blocks: 0.5; single_blocks.0: 0.5"
