@@ -204,8 +204,8 @@ def test_inputs_may_be_read_only_and_stay_as_they_are(
 
 
 def test_what_is_no_lora_is_refused(nodes: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="lora_1: expected a LoRA, got a NoneType"):
-        run(nodes["LoraAlloyBlend"], lora_1=None)
+    with pytest.raises(ValueError, match="lora_1: expected a LoRA, got a str"):
+        run(nodes["LoraAlloyBlend"], lora_1="a.safetensors")
     with pytest.raises(ValueError, match="the LoRA at lora: no LoRA tensors in it"):
         run(nodes["LoraAlloySave"], lora={})
 

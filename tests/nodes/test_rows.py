@@ -1,4 +1,4 @@
-"""The rows of LoRA Blend: sockets, files and stacks, with weights and block weights of their own."""
+"""The rows of LoRA Blend: sockets, files and stacks, weights and block weights of their own."""
 
 from __future__ import annotations
 
