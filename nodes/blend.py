@@ -66,7 +66,7 @@ class LoraAlloyBlend(io.ComfyNode):
                                 "'lora_3: 0.8' is its weight, 'lora_1: 1 off' leaves it out, "
                                 "'styles/ink.safetensors: 0.5' takes a file of the loras folder "
                                 "without a wire. Lines that begin with a space belong to the LoRA "
-                                "above: its own block weights, such as ' double_blocks.0-9: 0'. The "
+                                "above: its own block weights, as in ' double_blocks.0-9: 0'. The "
                                 "order of the lines is the order of the LoRAs."),
                 inputs.rank_rule("target_rank", BLEND_RULES),
                 inputs.layers("The layers that the result has."),
