@@ -5,82 +5,12 @@ In the examples `core` is this package: `import core` in a clone, `from lora_all
 where it is installed.
 """
 
-# ruff: noqa: I001 - in the order of the floors, from the top
+from __future__ import annotations
 
-# edits: LoRA in, LoRA out
-from .edits.edit import Edited
-from .edits.blend import blend
-from .edits.blend_settings import TRUNCATIONS, Blend
-from .edits.resize import resize
-from .edits.select import select
-from .edits.convert import convert
-from .edits.top_blocks import top_blocks
-from .edits.save import save
-from .edits.verify import verify
-from .edits.notebook import blend_and_convert_loras_streaming
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-# insight: LoRA in, tables and pictures out
-from .insight.info import describe, summary
-from .insight.analysis import (
-    STATISTICS,
-    analyze_and_display,
-    analyze_lora,
-    csv_text,
-    sort_table,
-)
-from .insight.statistics import tensor_statistic, update_statistic
-from .insight.importance import (
-    ENERGY,
-    block_importance_from_energy,
-    block_importance_from_softmax,
-    explain,
-    importance_table,
-    top_blocks_by_threshold,
-)
-from .insight.choice import Choice, choose_blocks
-from .insight.charts import CHARTS, chart, rank_chart
-from .insight.comparison import SUGGESTIONS, Comparison, block_weights, compare
-from .insight.comparison_charts import comparison_chart
-from .insight.drawing import save_chart, to_png
-from .insight.neighbours import Neighbour, neighbours
-from .insight.trainer_configs import TRAINERS, trainer_config
-
-# merging: how strongly each of several LoRAs counts
-from .merging.average import average_weights
-from .merging.balance import (
-    Balance,
-    balance,
-    dyn_weights_margin_sigmoid,
-    dyn_weights_powerlaw,
-    dyn_weights_proportional,
-    dyn_weights_softmax,
-    softmax_spectral_weight_fn,
-)
-from .merging.even import Even
-from .merging.method import METHODS
-
-# running: where and how to compute, what is written, what is reported
-from .running.metadata import METADATA_CHOICES, Wishes
-from .running.output import DTYPE_CHOICES, SPELLING_CHOICES, Output
-from .running.report import Report, markdown_table, megabytes
-from .running.stream import Compute, choose_device
-
-# reading: a file as modules
-from .reading.lora import Lora, Module, Reading
-
-# naming: what the model is called whose family is not known, which layers
-from .naming.family import UNKNOWN
-from .naming.selectors import Selector
-
-# algebra: updates as thin factors or as matrices, and the rules for their ranks
-from .algebra.low_rank import LowRank
-from .algebra.rank_rules import RankRule
-from .algebra.update import Dense
-
-# storage: files and state dicts
-from .storage.files import StateDict, load
-
-# the ground: quoting, errors, the version, the files that are shipped
+# The ground, which everything stands on.
 from . import quoting
 from .errors import (
     Cancelled,
@@ -94,6 +24,133 @@ from .errors import (
 )
 from .shipped import samples
 from .version import version
+
+# Where everything else is, in the order of the floors: imported when it is asked for (PEP 562), so
+# that `import core` and what needs no arithmetic start at once.
+HOMES = {
+    # edits: LoRA in, LoRA out
+    "edits.edit": "Edited",
+    "edits.blend": "blend",
+    "edits.blend_settings": "TRUNCATIONS Blend",
+    "edits.resize": "resize",
+    "edits.select": "select",
+    "edits.convert": "convert",
+    "edits.top_blocks": "top_blocks",
+    "edits.save": "save",
+    "edits.verify": "verify",
+    "edits.notebook": "blend_and_convert_loras_streaming",
+    # insight: LoRA in, tables and pictures out
+    "insight.info": "describe summary",
+    "insight.analysis": "STATISTICS analyze_and_display analyze_lora csv_text sort_table",
+    "insight.statistics": "tensor_statistic update_statistic",
+    "insight.importance": (
+        "ENERGY block_importance_from_energy block_importance_from_softmax explain "
+        "importance_table top_blocks_by_threshold"
+    ),
+    "insight.choice": "Choice choose_blocks",
+    "insight.charts": "CHARTS chart rank_chart",
+    "insight.comparison": "SUGGESTIONS Comparison block_weights compare",
+    "insight.comparison_charts": "comparison_chart",
+    "insight.drawing": "save_chart to_png",
+    "insight.neighbours": "Neighbour neighbours",
+    "insight.trainer_configs": "TRAINERS trainer_config",
+    # merging: how strongly each of several LoRAs counts
+    "merging.average": "average_weights",
+    "merging.balance": (
+        "Balance balance dyn_weights_margin_sigmoid dyn_weights_powerlaw "
+        "dyn_weights_proportional dyn_weights_softmax softmax_spectral_weight_fn"
+    ),
+    "merging.even": "Even",
+    "merging.method": "METHODS",
+    # running: where and how to compute, what is written, what is reported
+    "running.metadata": "METADATA_CHOICES Wishes",
+    "running.output": "DTYPE_CHOICES SPELLING_CHOICES Output",
+    "running.report": "Report markdown_table megabytes",
+    "running.stream": "Compute choose_device",
+    # reading: a file as modules
+    "reading.lora": "Lora Module Reading",
+    # naming: what the model is called whose family is not known, which layers
+    "naming.family": "UNKNOWN",
+    "naming.selectors": "Selector",
+    # algebra: updates as thin factors or as matrices, and the rules for their ranks
+    "algebra.low_rank": "LowRank",
+    "algebra.rank_rules": "RankRule",
+    "algebra.update": "Dense",
+    # storage: files and state dicts
+    "storage.files": "StateDict load",
+}
+_HOME_OF = {name: module for module, names in HOMES.items() for name in names.split()}
+
+if TYPE_CHECKING:  # The same for type checkers and editors.
+    from .algebra.low_rank import LowRank
+    from .algebra.rank_rules import RankRule
+    from .algebra.update import Dense
+    from .edits.blend import blend
+    from .edits.blend_settings import TRUNCATIONS, Blend
+    from .edits.convert import convert
+    from .edits.edit import Edited
+    from .edits.notebook import blend_and_convert_loras_streaming
+    from .edits.resize import resize
+    from .edits.save import save
+    from .edits.select import select
+    from .edits.top_blocks import top_blocks
+    from .edits.verify import verify
+    from .insight.analysis import (
+        STATISTICS,
+        analyze_and_display,
+        analyze_lora,
+        csv_text,
+        sort_table,
+    )
+    from .insight.charts import CHARTS, chart, rank_chart
+    from .insight.choice import Choice, choose_blocks
+    from .insight.comparison import SUGGESTIONS, Comparison, block_weights, compare
+    from .insight.comparison_charts import comparison_chart
+    from .insight.drawing import save_chart, to_png
+    from .insight.importance import (
+        ENERGY,
+        block_importance_from_energy,
+        block_importance_from_softmax,
+        explain,
+        importance_table,
+        top_blocks_by_threshold,
+    )
+    from .insight.info import describe, summary
+    from .insight.neighbours import Neighbour, neighbours
+    from .insight.statistics import tensor_statistic, update_statistic
+    from .insight.trainer_configs import TRAINERS, trainer_config
+    from .merging.average import average_weights
+    from .merging.balance import (
+        Balance,
+        balance,
+        dyn_weights_margin_sigmoid,
+        dyn_weights_powerlaw,
+        dyn_weights_proportional,
+        dyn_weights_softmax,
+        softmax_spectral_weight_fn,
+    )
+    from .merging.even import Even
+    from .merging.method import METHODS
+    from .naming.family import UNKNOWN
+    from .naming.selectors import Selector
+    from .reading.lora import Lora, Module, Reading
+    from .running.metadata import METADATA_CHOICES, Wishes
+    from .running.output import DTYPE_CHOICES, SPELLING_CHOICES, Output
+    from .running.report import Report, markdown_table, megabytes
+    from .running.stream import Compute, choose_device
+    from .storage.files import StateDict, load
+else:
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOME_OF:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f".{_HOME_OF[name]}", __name__), name)
+        globals()[name] = value
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
+
 
 __all__ = [
     "CHARTS",

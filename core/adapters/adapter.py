@@ -1,21 +1,22 @@
 """The tensors of one module as they are stored, and the numbers in them."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import isfinite, nan
 
-import torch
-from torch import Tensor
-
 from ..algebra.low_rank import LowRank
 from ..algebra.precision import ordinary
 from ..algebra.update import Lazy, Update
+from ..deferred import Tensor, torch
 from ..errors import FileError, located
-from ..storage.files import TensorInfo
+from ..storage.dtypes import TensorInfo
+from ..storage.files import Tensors
 from .kind import DAMAGED, Dimensions, Kind
 
 # Of these every entry is one of float32, and torch can do with them what updates need.
-HANDY = (torch.float32, torch.float16, torch.bfloat16)
+HANDY = ("float32", "float16", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,11 @@ class Adapter:
                 alpha = scalar(read(key), key)
                 continue
             tensor = read(key).to(device)
-            stored = self.kind.factors and role in ("up", "down") and tensor.dtype in HANDY
+            stored = (
+                self.kind.factors
+                and role in ("up", "down")
+                and TensorInfo.of(tensor).dtype_name in HANDY
+            )
             tensor = roles[role] = tensor if stored else tensor.to(dtype)
             if not finite(tensor):
                 raise FileError("contains NaN or Inf", fix=DAMAGED, tensor=key)
@@ -96,11 +101,19 @@ class Adapter:
 
 
 def scalar(tensor: Tensor, key: str) -> float:
-    """The value of a stored alpha: 0-d or one element, of any dtype."""
-    if tensor.numel() != 1:
-        problem = f"must hold one number, its shape is {tuple(tensor.shape)}"
-        raise FileError(problem, fix=DAMAGED, tensor=key)
-    value = float(tensor.float())
+    """The value of an alpha: 0-d or one element, of any dtype."""
+    number = float(tensor.float()) if tensor.numel() == 1 else None
+    return _sound(number, tuple(tensor.shape), key)
+
+
+def stored_scalar(tensors: Tensors, key: str) -> float:
+    """The same, of a tensor that may not be read yet."""
+    return _sound(tensors.number(key), tensors.info[key].shape, key)
+
+
+def _sound(value: float | None, shape: tuple[int, ...], key: str) -> float:
+    if value is None:
+        raise FileError(f"must hold one number, its shape is {shape}", fix=DAMAGED, tensor=key)
     if value != value or abs(value) == float("inf"):
         problem = f"is {value}, so the scale of the layer is unknown"
         raise FileError(problem, fix=DAMAGED, tensor=key)

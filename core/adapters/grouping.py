@@ -8,7 +8,7 @@ from pathlib import Path
 from pkgutil import iter_modules
 
 from ..errors import FileError
-from ..storage.files import TensorInfo
+from ..storage.dtypes import TensorInfo
 from .adapter import Adapter
 from .base_dependent import BOFT, DORA, OFT
 from .kind import KINDS, Kind

@@ -1,13 +1,14 @@
 """What an adapter kind is: the suffixes of its tensors and the update they mean."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import NamedTuple
 
-from torch import Tensor
-
 from ..algebra.update import Update
+from ..deferred import Tensor
 
 # role -> tensor on the compute device, already in the compute dtype (but see `Kind.as_stored`)
 Roles = Mapping[str, Tensor]
@@ -69,7 +70,7 @@ class Kind:
     dimensions: Callable[[Shapes], Dimensions] = unknown
     needs_base: str = ""
     way_out: str = ""
-    modifies: "tuple[Kind, ...]" = ()
+    modifies: tuple[Kind, ...] = ()
     parameter: str = "weight"
     beside: str = ""
     precedence: int = 0

@@ -8,11 +8,11 @@ product of the rows o of both left factors, column i of the right one likewise (
 its rank is at most the product of both ranks.
 """
 
-import torch
-from torch import Tensor
+from __future__ import annotations
 
 from ..algebra.hadamard import Hadamard, Pair
 from ..algebra.low_rank import LowRank
+from ..deferred import Tensor, torch
 from ..errors import FileError
 from .kind import DAMAGED, Dimensions, Kind, Roles, Shapes, is_thin, product_dimensions, register
 

@@ -9,14 +9,14 @@ the products of both factors' singular values, its singular vectors the Kronecke
 (Horn and Johnson, Topics in Matrix Analysis, 4.2.15): milliseconds instead of most of a minute.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from math import prod
 
-import torch
-from torch import Tensor
-
 from ..algebra.kronecker import Kronecker, kron
 from ..algebra.low_rank import LowRank
+from ..deferred import Tensor, torch
 from ..errors import FileError
 from .kind import DAMAGED, Dimensions, Kind, Roles, Shapes, is_thin, product_dimensions, register
 from .loha import factors, sizes

@@ -1,9 +1,9 @@
 """LoRA and LoCon: dW = alpha / rank * up @ down, with an optional middle kernel (Tucker)."""
 
-import torch
-from torch import Tensor
+from __future__ import annotations
 
 from ..algebra.low_rank import LowRank
+from ..deferred import Tensor, torch
 from ..errors import FileError
 from .kind import DAMAGED, Dimensions, Kind, Roles, Shapes, register
 

@@ -15,16 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-import numpy as np
-import torch
-from torch import Tensor
+from ..deferred import Tensor, np, torch
 
 LOW_BITS = 17
 NUMBERS = 1 << LOW_BITS  # float32 numbers per bin
 BINS = 1 << 15
 ZERO = BINS // 2  # the bin of 0.0; the negative numbers are before it, with -0.0 in bin 0
 # Bins in the order of their numbers: negative floats are stored by magnitude.
-ASCENDING = np.concatenate([np.arange(ZERO)[::-1], np.arange(ZERO, BINS)])
 HELD_CODES = 1 << 22  # 16 MB
 
 
@@ -108,13 +105,14 @@ def smallest(tiles: Iterable[Tensor], counts: np.ndarray, ranks: Sequence[int]) 
 
     `counts` [BINS] are those of the same entries (`Scratch.counts`), visited once more here.
     """
-    ascending = counts[ASCENDING]
+    order = np.concatenate([np.arange(ZERO)[::-1], np.arange(ZERO, BINS)])
+    ascending = counts[order]
     until = ascending.cumsum()
     places = np.searchsorted(until, ranks, side="right")
     wanted, slots = np.unique(places, return_inverse=True)
     tally = Tally(len(wanted) * NUMBERS)
     slot_of = torch.full((BINS,), -1, dtype=torch.int32)
-    slot_of[ASCENDING[wanted]] = torch.arange(len(wanted), dtype=torch.int32)
+    slot_of[order[wanted]] = torch.arange(len(wanted), dtype=torch.int32)
     scratch = Scratch()
     for tile in tiles:
         slot_of = slot_of.to(tile.device)
@@ -123,7 +121,7 @@ def smallest(tiles: Iterable[Tensor], counts: np.ndarray, ranks: Sequence[int]) 
     before = until[wanted] - ascending[wanted]
     held = np.cumsum(ascending[wanted]) - ascending[wanted]
     codes = tally.smallest(np.asarray(ranks) - before[slots] + held[slots])
-    return dict(zip(ranks, numbers_of(codes, ASCENDING[wanted]), strict=True))
+    return dict(zip(ranks, numbers_of(codes, order[wanted]), strict=True))
 
 
 def _nonzero(mask: Tensor) -> Tensor:

@@ -14,13 +14,13 @@ The small matrices are float64. Where columns nearly depend on each other, C is 
 products are what keeps the digits of float32 factors.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
-import torch
-from torch import Tensor
-
+from ..deferred import Tensor, torch
 from ..errors import MismatchError
 from . import lapack
 from .cached import cached_property
@@ -46,7 +46,7 @@ class Basis:
     combination: Tensor
 
     @classmethod
-    def of(cls, tall: Tensor, nearly: float = NEARLY_ORTHOGONAL) -> "Basis":
+    def of(cls, tall: Tensor, nearly: float = NEARLY_ORTHOGONAL) -> Basis:
         for precise, limit in ((False, nearly), (True, INDEPENDENT)):
             (r,) = triangles((tall,), precise)
             units, scale = _units(r)
@@ -75,13 +75,13 @@ def rounding(dtype: torch.dtype) -> float:
     return torch.finfo(dtype).eps * (16 if dtype == torch.float64 else 1)
 
 
-def orthonormal(columns: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
+def orthonormal(columns: Tensor, dtype: torch.dtype) -> Tensor:
     """An orthonormal basis [n, r] of the columns [n, k], without what rounding to `dtype` made."""
     u, values, _ = lapack.svd(columns)
     return u[:, : _live(values, dtype)]
 
 
-def polar(matrix: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
+def polar(matrix: Tensor, dtype: torch.dtype) -> Tensor:
     """The nearest matrix with orthonormal columns, P Q^T of matrix = P S Q^T.
 
     Where columns coincide there are many: then the one that leaves out the directions of singular
@@ -109,7 +109,7 @@ class Directions:
     def rank(self) -> int:
         return len(self.values)
 
-    def leading(self, rank: int) -> "Directions":
+    def leading(self, rank: int) -> Directions:
         """The first so many."""
         return Directions(self.left[:, :rank], self.values[:rank], self.right[:, :rank])
 

@@ -4,11 +4,11 @@ In float32 such a matrix is the Cholesky factor of a Gram matrix whose error is 
 of the time of a QR; in float64 it comes from QR.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor
-
+from ..deferred import Tensor, torch
 from . import lapack
 from .precision import LARGE, SMALL
 
@@ -79,8 +79,8 @@ def triangles(factors: Sequence[Tensor], precise: bool = False) -> list[Tensor]:
 GRAM_ELEMENTS, GRAM_STRIP, GRAM_BATCH = 1 << 17, 64, 8
 
 
-def gram_matrix(tall: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
-    """tall^T tall [k, k] in float64 for tall [n, k], its products taken in `dtype`.
+def gram_matrix(tall: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """tall^T tall [k, k] in float64 for tall [n, k], its products taken in `dtype` (float64).
 
     In blocks of rows that stay in cache, added in float64, so that float32 rounding stays small; a
     few blocks at a time, so that no float64 copy of the factor exists. Only strips of the upper
@@ -95,7 +95,7 @@ def gram_matrix(tall: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
         parts.append(tall[None, count * rows :])
     gram = torch.zeros(k, k, dtype=torch.float64, device=tall.device)
     for part in parts:
-        blocks = part.to(dtype)
+        blocks = part.to(dtype or torch.float64)
         for start in range(0, k, GRAM_STRIP):
             stop = start + GRAM_STRIP
             products = blocks[:, :, start:stop].mT @ blocks[:, :, start:]

@@ -4,11 +4,12 @@ Their norms and distances take a few rows at a time: the factors of the whole, w
 many columns as both ranks multiplied.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import NamedTuple
 
-from torch import Tensor
-
+from ..deferred import Tensor
 from .low_rank import LowRank
 from .update import Lazy
 
@@ -42,12 +43,12 @@ class Hadamard(Lazy):
         product = one.mul_(other)
         return product if self.scale == 1.0 else product.mul_(self.scale)
 
-    def scaled(self, weight: float) -> "Hadamard":
+    def scaled(self, weight: float) -> Hadamard:
         thin = self.thin
         scaled = None if thin is None else lambda: thin().scaled(weight)
         return Hadamard(self.first, self.second, self.shape, self.scale * weight, scaled)
 
-    def reshaped(self, shape: tuple[int, ...]) -> "Hadamard":
+    def reshaped(self, shape: tuple[int, ...]) -> Hadamard:
         thin = self.thin
         reshaped = None if thin is None else lambda: thin().reshaped(shape)
         return Hadamard(self.first, self.second, shape, self.scale, reshaped)

@@ -5,12 +5,12 @@ Kronecker products of theirs (Horn and Johnson, Topics in Matrix Analysis, 4.2.1
 instead of most of a minute. Norms and inner products are products, too.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import replace
 
-import torch
-from torch import Tensor
-
+from ..deferred import Tensor, torch
 from . import lapack
 from .low_rank import LowRank, Svd
 from .update import Lazy, Update
@@ -37,14 +37,14 @@ class Kronecker(Lazy):
         first = self.first[above : -(-stop // height)]
         return kron(first, self.second)[start - above * height : stop - above * height]
 
-    def scaled(self, weight: float) -> "Kronecker":
+    def scaled(self, weight: float) -> Kronecker:
         if weight == 1.0:
             return self
         thin = self.thin
         scaled = None if thin is None else lambda: thin().scaled(weight)
         return Kronecker(self.first * weight, self.second, self.shape, scaled)
 
-    def reshaped(self, shape: tuple[int, ...]) -> "Kronecker":
+    def reshaped(self, shape: tuple[int, ...]) -> Kronecker:
         thin = self.thin
         reshaped = None if thin is None else lambda: thin().reshaped(shape)
         return Kronecker(self.first, self.second, shape, reshaped)

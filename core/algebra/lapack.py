@@ -5,12 +5,12 @@ the CPU, or through another routine. Raises torch.linalg.LinAlgError when all of
 where a matrix has NaN or Inf.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
-import torch
-from torch import Tensor
+from ..deferred import Tensor, torch
 
-LinAlgError = torch.linalg.LinAlgError  # type: ignore[attr-defined]
 Parts = tuple[Tensor, ...]
 
 
@@ -40,13 +40,13 @@ def _first_that_works(
 ) -> Parts:
     try:
         return fast(matrix)
-    except LinAlgError:
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
         if not torch.isfinite(matrix).all():
             raise
     precise = matrix.to("cpu", torch.float64)
     try:
         parts = fast(precise)
-    except LinAlgError:
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
         parts = other(precise)
     return tuple(part.to(matrix) for part in parts)
 

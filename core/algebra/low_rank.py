@@ -12,14 +12,14 @@ So neither Q nor the inverse of an R is ever formed: the singular directions tim
 factors times a k x k matrix. R is any matrix with R^T R = the Gram matrix of its factor (`gram`).
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from math import hypot, inf, isfinite, sqrt
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
-
+from ..deferred import Tensor, torch
 from ..errors import LoraError
 from . import lapack
 from .cached import cached_property
@@ -58,16 +58,16 @@ class LowRank:
     terms: tuple[Term, ...]
     shape: tuple[int, ...]
     dtype: torch.dtype
-    known: "Svd | None" = None
+    known: Svd | None = None
     roots: Tensor | None = None
 
     @classmethod
-    def of(cls, up: Tensor, down: Tensor, shape: tuple[int, ...], scale: float = 1.0) -> "LowRank":
+    def of(cls, up: Tensor, down: Tensor, shape: tuple[int, ...], scale: float = 1.0) -> LowRank:
         """scale * up @ down, computed in the dtype of `up`."""
         return cls((Term(up, down, scale),), shape, wide_enough(up.dtype, scale))
 
     @classmethod
-    def of_matrix(cls, matrix: Tensor, shape: tuple[int, ...]) -> "LowRank":
+    def of_matrix(cls, matrix: Tensor, shape: tuple[int, ...]) -> LowRank:
         """A matrix [out, in * kernel] as a product with an identity on its smaller side. Exact."""
         out, inner = matrix.shape
         identity = torch.eye(min(out, inner), dtype=matrix.dtype, device=matrix.device)
@@ -75,7 +75,7 @@ class LowRank:
         return cls.of(*factors, shape)
 
     @staticmethod
-    def sum(updates: Iterable["LowRank"]) -> "LowRank":
+    def sum(updates: Iterable[LowRank]) -> LowRank:
         """The exact sum: [up1 | up2 | ...] @ [down1; down2; ...], of rank k1 + k2 + ..."""
         updates = list(updates)
         if len(updates) == 1:
@@ -85,7 +85,7 @@ class LowRank:
         dtypes = {update.dtype for update in updates}
         return LowRank(terms, shape, dtypes.pop() if len(dtypes) == 1 else torch.float64)
 
-    def computed_in(self, dtype: torch.dtype) -> "LowRank":
+    def computed_in(self, dtype: torch.dtype) -> LowRank:
         """The same update with its factors in another dtype, float32 or float64."""
         return LowRank(self.terms, self.shape, wide_enough(dtype, *(t.scale for t in self.terms)))
 
@@ -124,14 +124,14 @@ class LowRank:
                 place.mul_(scale)
         return whole
 
-    def scaled(self, weight: float) -> "LowRank":
+    def scaled(self, weight: float) -> LowRank:
         """weight * dW."""
         if weight == 1.0:
             return self
         terms = tuple(term._replace(scale=term.scale * weight) for term in self.terms)
         return LowRank(terms, self.shape, wide_enough(self.dtype, *(t.scale for t in terms)))
 
-    def balanced(self) -> "LowRank":
+    def balanced(self) -> LowRank:
         """The same update with each column of `up` about as long as its row of `down`."""
         up, down = lengths(self.up), lengths(self.down.T)
         half = torch.where((up > 0) & (down > 0), (down.log2() - up.log2()) / 2, 0.0).round()
@@ -140,27 +140,27 @@ class LowRank:
         ratio = half.clamp(-limit, limit).exp2().to(self.up)
         return LowRank.of(self.up * ratio, self.down / ratio[:, None], self.shape)
 
-    def rows(self, start: int, stop: int) -> "LowRank":
+    def rows(self, start: int, stop: int) -> LowRank:
         """Rows [start, stop) of dW: rows of `up`, the same `down`."""
         return self._of_rows(lambda up: up[start:stop])
 
-    def padded(self, before: int, after: int) -> "LowRank":
+    def padded(self, before: int, after: int) -> LowRank:
         """dW with rows of zeros put before and after: a part of a fused weight as the whole."""
         return self._of_rows(lambda up: torch.nn.functional.pad(up, (0, 0, before, after)))
 
-    def rolled(self) -> "LowRank":
+    def rolled(self) -> LowRank:
         """dW with the two halves of its rows in the other order."""
         return self._of_rows(lambda up: up.roll(up.shape[0] // 2, 0))
 
-    def _of_rows(self, change: Callable[[Tensor], Tensor]) -> "LowRank":
+    def _of_rows(self, change: Callable[[Tensor], Tensor]) -> LowRank:
         terms = tuple(term._replace(up=change(term.up)) for term in self.terms)
         return LowRank(terms, (terms[0].up.shape[0], *self.shape[1:]), self.dtype)
 
-    def reshaped(self, shape: tuple[int, ...]) -> "LowRank":
+    def reshaped(self, shape: tuple[int, ...]) -> LowRank:
         """The same update of a weight of another shape with the same rows."""
         return replace(self, shape=shape)
 
-    def zero(self) -> "LowRank":
+    def zero(self) -> LowRank:
         """The zero update of the same weight, of rank 1: a file has at least that."""
         nothing = LowRank.of(self.up[:, :1] * 0, self.down[:1] * 0, self.shape)
         return replace(nothing, roots=torch.zeros(1))
@@ -181,7 +181,7 @@ class LowRank:
             block = self.up[start : start + height]
             yield torch.mm(block, self.down, out=memory[: len(block)])
 
-    def inner(self, other: "LowRank") -> float:
+    def inner(self, other: LowRank) -> float:
         """<dW, dW'> = trace((up^T up') (down' down^T)), accumulated in float64."""
         if other is self:
             return float((gram_matrix(self.up) * gram_matrix(self.down.T)).sum())
@@ -205,12 +205,12 @@ class LowRank:
         return max(self.singular_values.tolist(), default=0.0)
 
     @property
-    def thin(self) -> "LowRank":
+    def thin(self) -> LowRank:
         """The same update with no more columns than dW can have rank."""
         return self if self.rank <= min(self.matrix_shape) else self._multiplied_out
 
     @cached_property
-    def _multiplied_out(self) -> "LowRank":
+    def _multiplied_out(self) -> LowRank:
         exact = self if ordinary(torch.tensor(self.magnitude())) else self.precise()
         return LowRank.of_matrix(exact.dense(), self.shape)
 
@@ -220,11 +220,11 @@ class LowRank:
         return self.known.values if self.known else singular_values(self)
 
     @cached_property
-    def svd(self) -> "Svd":
+    def svd(self) -> Svd:
         """The exact singular value decomposition; computed once. See the module's text."""
         return self.known or decompose(self)
 
-    def truncated(self, rank: int) -> "LowRank":
+    def truncated(self, rank: int) -> LowRank:
         """The best update of at most this rank (Eckart and Young 1936), S split evenly."""
         thin, svd = self.thin, self.svd
         root = svd.values[:rank].rsqrt()
@@ -234,7 +234,7 @@ class LowRank:
         up, down = thin.up @ left.to(thin.up), right.to(thin.down) @ thin.down
         return replace(LowRank.of(up, down, self.shape), roots=1 / root)
 
-    def steady(self, precision: float) -> "LowRank":
+    def steady(self, precision: float) -> LowRank:
         """The same update in factors that survive rounding to this relative precision.
 
         Rounding moves each rank-one term by `precision` of its own size. Where terms cancel they
@@ -249,7 +249,7 @@ class LowRank:
         values = update.svd.values
         return update.truncated(len(values)) if len(values) else self.zero()
 
-    def precise(self) -> "LowRank":
+    def precise(self) -> LowRank:
         """The same update computed in float64, on a device that has it."""
         if self.up.device.type != "mps":
             return self.computed_in(torch.float64)
@@ -320,7 +320,7 @@ class Core:
     noise: float
 
     @classmethod
-    def of(cls, update: LowRank, precise: bool = False) -> "Core":
+    def of(cls, update: LowRank, precise: bool = False) -> Core:
         up, down = update.thin.up, update.thin.down
         r_up, r_down = triangles((up, down.T), precise)
         # What is below the rounding of the terms is not part of the update. A term is as large as

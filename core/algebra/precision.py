@@ -1,9 +1,10 @@
 """How many digits a dtype has, and which numbers are beyond its range."""
 
+from __future__ import annotations
+
 from math import inf
 
-import torch
-from torch import Tensor
+from ..deferred import Tensor, torch
 
 FEW = 4.0  # How many roundings of a dtype are few.
 LEAST = 1e-250  # Smaller squares have lost digits in float64.

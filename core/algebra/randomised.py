@@ -1,7 +1,8 @@
 """Truncation by random projection: the method `pca` of a blend."""
 
-import torch
+from __future__ import annotations
 
+from ..deferred import torch
 from .low_rank import LowRank
 
 

@@ -1,12 +1,12 @@
 """The leading part of a matrix that is only ever seen in tiles of whole rows."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import fsum, sqrt
 
-import torch
-from torch import Tensor
-
+from ..deferred import Tensor, torch
 from .low_rank import LowRank
 
 OVERSAMPLING, POWERS = 8, 2

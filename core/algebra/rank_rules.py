@@ -5,14 +5,14 @@ looks at all layers of a file at once. The names are those that users of kohya's
 and resize tools know.
 """
 
+from __future__ import annotations
+
 import heapq
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import fsum, inf, sqrt
 
-import torch
-from torch import Tensor
-
+from ..deferred import Tensor, torch
 from ..errors import SettingError, one_of
 
 

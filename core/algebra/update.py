@@ -1,13 +1,13 @@
 """Updates, thin or whole, and what can be said of several of them."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from math import hypot
 
-import torch
-from torch import Tensor
-
+from ..deferred import Tensor, torch
 from .cached import cached_property
 from .gram import length
 from .low_rank import TILE_ELEMENTS, LowRank
@@ -36,7 +36,7 @@ class Dense:
         """[out, in * kernel]; a vector is a column."""
         return self.values.flatten(1) if self.values.ndim > 1 else self.values.reshape(-1, 1)
 
-    def scaled(self, weight: float) -> "Dense":
+    def scaled(self, weight: float) -> Dense:
         return self if weight == 1.0 else Dense(self.values * weight)
 
     def frobenius_norm(self) -> float:
@@ -45,20 +45,20 @@ class Dense:
     def sum_of_entries(self) -> float:
         return float(self.values.sum(dtype=torch.float64))
 
-    def rows(self, start: int, stop: int) -> "Dense":
+    def rows(self, start: int, stop: int) -> Dense:
         return Dense(self.values.reshape(self.shape or (1,))[start:stop])
 
-    def padded(self, before: int, after: int) -> "Dense":
+    def padded(self, before: int, after: int) -> Dense:
         zeros = [self.values.new_zeros(n, *self.shape[1:]) for n in (before, after)]
         return Dense(torch.cat([zeros[0], self.values, zeros[1]]))
 
-    def reshaped(self, shape: tuple[int, ...]) -> "Dense":
+    def reshaped(self, shape: tuple[int, ...]) -> Dense:
         return replace(self, values=self.values.reshape(shape))
 
-    def rolled(self) -> "Dense":
+    def rolled(self) -> Dense:
         return Dense(self.values.roll(self.shape[0] // 2, 0)) if self.shape else self
 
-    def distance(self, other: "Update") -> float:
+    def distance(self, other: Update) -> float:
         """||dW - dW'|| to another update of the same weight."""
         theirs = other.values if isinstance(other, Dense) else other.dense()
         apart = self.values - theirs.reshape(self.shape)
@@ -101,7 +101,7 @@ class Lazy(Dense, ABC):
     def frobenius_norm(self) -> float:
         return hypot(*map(length, self.tiles()))
 
-    def distance(self, other: "Update") -> float:
+    def distance(self, other: Update) -> float:
         if not isinstance(other, Lazy):
             return super().distance(other)
         pairs = zip(self.tiles(), other.tiles(), strict=True)

@@ -1,5 +1,7 @@
 """What the commands share: options, progress bars, and how reports look on a terminal."""
 
+from __future__ import annotations
+
 import argparse
 import json
 import shutil
@@ -9,8 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import torch
-
+from ..deferred import torch
 from ..edits.blend_settings import weights_by_name
 from ..edits.edit import Edited
 from ..edits.verify import check

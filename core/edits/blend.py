@@ -26,7 +26,7 @@ def blend(
     second: Source | None = None,
     settings: Blend = Blend(),  # noqa: B008 - frozen
     output: Output = Output(),  # noqa: B008 - frozen
-    compute: Compute = Compute(),  # noqa: B008 - frozen
+    compute: Compute | None = None,
     block_rule: BlockRule | None = None,
     keep: Callable[[str, Sequence[str]], bool] | None = None,
 ) -> Edited:
@@ -49,6 +49,7 @@ def blend(
     >>> len(edited.report.modules), edited.report.relative_error < 1e-6
     (50, True)
     """
+    compute = compute or Compute()
     given: list[Any] = list(loras) if isinstance(loras, list | tuple) else [loras]
     given += [] if second is None else [second]
     inputs = open_together([Lora.of(source) for source in given])

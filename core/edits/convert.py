@@ -12,7 +12,7 @@ from .unchanged import unchanged
 def convert(
     lora: Source,
     output: Output,
-    compute: Compute = Compute(),  # noqa: B008 - frozen
+    compute: Compute | None = None,
 ) -> Edited:
     """Write a LoRA in another spelling or dtype; exact up to the dtype's rounding.
 
@@ -26,6 +26,7 @@ def convert(
     >>> sorted(edited.lora)[0]
     'lora_unet_double_blocks_0_img_attn_proj.alpha'
     """
+    compute = compute or Compute()
     source = Lora.of(lora)
     targets = lay_out([source], output.spelling_for(source))
     report = Report("convert", settings=output.recipe())

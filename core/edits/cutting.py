@@ -1,16 +1,16 @@
 """How much of an exact update is written: by a rank rule, in factors that survive the rounding."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import hypot, inf
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
-
 from ..algebra.low_rank import LowRank, Svd
 from ..algebra.precision import FEW, eps
 from ..algebra.rank_rules import RankRule, Spectrum, budget_ranks, retained
+from ..deferred import Tensor, torch
 from ..errors import SettingError, located
 from ..reading.inputs import file_names
 from ..reading.lora import Lora

@@ -1,14 +1,14 @@
 """What all edits share: running over the targets and accounting for every tensor."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
 from ..adapters.adapter import scalar
+from ..deferred import Tensor, torch
 from ..errors import MismatchError, SettingError
 from ..naming.family import UNKNOWN
 from ..naming.layers import Layers

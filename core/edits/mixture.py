@@ -1,16 +1,17 @@
 """One module of a blend: what counts in it, what can stay as it is, what is added and cut."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
 from zlib import crc32
 
-import torch
-
 from ..algebra import lapack
 from ..algebra.low_rank import LowRank
 from ..algebra.randomised import randomised
 from ..algebra.update import Dense, Update, inner, total
+from ..deferred import torch
 from ..errors import SettingError
 from ..merging.even import Even, multipliers
 from ..merging.merge import Merge

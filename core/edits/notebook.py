@@ -12,13 +12,14 @@ Where the notebook was wrong, and what is done instead:
   factors, a layer or two at a time.
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-import torch
-
 from ..algebra.rank_rules import FULL
+from ..deferred import torch
 from ..errors import SettingError
 from ..merging.balance import WeightRule
 from ..reading.lora import Source
@@ -39,7 +40,7 @@ def blend_and_convert_loras_streaming(
     w2: float = 1.0,
     target_rank: int | None = 32,
     compute_device: str | torch.device | None = None,
-    compute_dtype: torch.dtype = torch.float32,
+    compute_dtype: torch.dtype | None = None,
     include_bases: Collection[str] | None = None,
     drop_near_zero: bool = True,
     zero_tol: float = 1e-12,
@@ -86,7 +87,7 @@ def blend_and_convert_loras_streaming(
         lora2,
         settings,
         Output(output_path),
-        Compute(device, compute_dtype, progress),
+        Compute(device, compute_dtype or torch.float32, progress),
         _longest_prefix(block_rules, 1 if lora2 is None else 2) if block_rules else None,
         None if include_bases is None else _named(include_bases),
     )

@@ -1,13 +1,14 @@
 """Resize: fewer (or no more than necessary) ranks per module, by one of the rank rules."""
 
+from __future__ import annotations
+
 from dataclasses import asdict, replace
 from math import prod
-
-import torch
 
 from ..algebra.low_rank import LowRank
 from ..algebra.rank_rules import RankRule
 from ..algebra.update import Dense
+from ..deferred import torch
 from ..reading.lora import Lora, Source
 from ..running.encoding import encode
 from ..running.layout import Target, lay_out
@@ -24,7 +25,7 @@ def resize(
     rule: RankRule,
     layers: str = "",
     output: Output = Output(),  # noqa: B008 - frozen
-    compute: Compute = Compute(),  # noqa: B008 - frozen
+    compute: Compute | None = None,
     preview: bool = False,
 ) -> Edited:
     """Store every selected module at the rank that the rule gives; the others stay as they are.
@@ -45,6 +46,7 @@ def resize(
     >>> small.report.rank_summary(), round(small.report.relative_error, 2)
     ('1 to 6', 0.2)
     """
+    compute = compute or Compute()
     source = Lora.of(lora)
     targets = lay_out([source], output.spelling_for(source))
     known = layers_of([source], targets)

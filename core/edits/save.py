@@ -1,12 +1,13 @@
 """Save: a LoRA as a file, tensor by tensor, with the metadata that it is to have."""
 
+from __future__ import annotations
+
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
-
+from ..deferred import torch
 from ..errors import Cancelled, located
 from ..reading.lora import Lora, Source
 from ..running.encoding import cast
@@ -14,6 +15,7 @@ from ..running.metadata import HASHES, Wishes, described_file, new_hashes, wante
 from ..running.output import OUTPUT_DTYPES, Output
 from ..running.provenance import RECIPE
 from ..running.stream import Compute
+from ..storage.dtypes import TensorInfo
 from ..storage.files import FileTensors
 from ..storage.sinks import FileHashes, FileSink, check_metadata, header_bound
 
@@ -23,7 +25,7 @@ def save(
     path: str | os.PathLike[str],
     dtype: str = "match",
     metadata: Mapping[str, str] | None = None,
-    compute: Compute = Compute(),  # noqa: B008 - frozen
+    compute: Compute | None = None,
     wishes: Wishes = Wishes(),  # noqa: B008 - frozen
     replace: bool = True,
 ) -> Path:
@@ -41,6 +43,7 @@ def save(
     >>> core.save(character, "half.safetensors", "fp16").name
     'half.safetensors'
     """
+    compute = compute or Compute()
     output = Output(path, dtype, metadata=wishes, replace=replace)
     read = Lora.of(lora)
     output.check([read])
@@ -81,12 +84,12 @@ def _casts(lora: Lora, dtype: str) -> dict[str, torch.dtype]:
     """{key of a factor: the dtype that it is to have and does not}."""
     if dtype == "match":
         return {}
-    to = OUTPUT_DTYPES[dtype]
+    to = TensorInfo(OUTPUT_DTYPES[dtype], ())
     info = lora.tensors.info
     keys = [
         key
         for module in lora.modules.values()
         for role, key in module.adapter.keys.items()
-        if role != "alpha" and info[key].dtype.is_floating_point
+        if role != "alpha" and info[key].floating
     ]
-    return {key: to for key in keys if info[key].dtype != to}
+    return {key: to.dtype for key in keys if info[key].dtype_name != to.dtype_name}

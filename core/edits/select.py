@@ -20,7 +20,7 @@ def select(
     layers: str,
     output: Output = Output(),  # noqa: B008 - frozen
     rest: Output | None = None,
-    compute: Compute = Compute(),  # noqa: B008 - frozen
+    compute: Compute | None = None,
 ) -> tuple[Edited, Edited | None]:
     """(the selected modules, all others) as they stand, to the bit.
 
@@ -37,6 +37,7 @@ def select(
     >>> len(kept.report.modules) + len(others.report.modules)
     28
     """
+    compute = compute or Compute()
     source = Lora.of(lora)
     targets = lay_out([source], output.spelling_for(source))
     known = layers_of([source], targets, source.other)

@@ -34,7 +34,7 @@ def top_blocks(
     other_layers: str = KEEP,
     output: Output = Output(),  # noqa: B008 - frozen
     rest: Output | None = None,
-    compute: Compute = Compute(),  # noqa: B008 - frozen
+    compute: Compute | None = None,
 ) -> tuple[Edited, Edited | None]:
     """(the LoRA with only, or without, the chosen blocks; everything else where `rest` says how).
 
@@ -53,6 +53,7 @@ def top_blocks(
     >>> len(kept.report.modules), len(others.report.modules)
     (22, 6)
     """
+    compute = compute or Compute()
     for name, value in (("mode", mode), ("other_layers", other_layers)):
         one_of(name, value, (KEEP, REMOVE))
     if Selector.parse(always).excludes:

@@ -1,21 +1,21 @@
 """What an edit leaves as it is: a module copied to the bit, or written exactly in other words."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import replace
 from math import hypot
-
-import torch
-from torch import Tensor
 
 from ..adapters.adapter import Adapter
 from ..algebra.low_rank import LowRank
 from ..algebra.precision import FEW, eps
 from ..algebra.update import Dense, Update, distance, total
+from ..deferred import Tensor, torch
 from ..reading.lora import Module
 from ..running.encoding import Encoded, cast, encode, stored_tensors
 from ..running.layout import Target
 from ..running.report import Action, ModuleReport
-from ..running.stream import CPU, Compute
+from ..running.stream import Compute
 from ..storage.files import DictTensors
 from .edit import Outcome, same_bits
 
@@ -60,7 +60,7 @@ def copy(
             return None
     if weight != 1.0:
         scaled = next((adapter.keys[r] for r in adapter.kind.linear if r in adapter.keys), None)
-        if scaled is None or not module.tensors.info[scaled].dtype.is_floating_point:
+        if scaled is None or not module.tensors.info[scaled].floating:
             return None
     action: Action = "copied" if target.raw == module.raw else "converted"
     row = ModuleReport(target.canonical, action, [module.rank], module.rank)
@@ -169,7 +169,9 @@ def combined(
         return None
     parts = []
     for module, weight in zip(modules, weights, strict=True):
-        found, alpha = module.adapter.roles(module.tensors.__getitem__, CPU, torch.float64)
+        found, alpha = module.adapter.roles(
+            module.tensors.__getitem__, torch.device("cpu"), torch.float64
+        )
         parts.append((found, alpha, module.scale * weight))
     roles = kind.add(parts)
     if roles is None:
@@ -179,7 +181,7 @@ def combined(
     tensors = {keys[role]: cast(tensor, dtype, keys[role]) for role, tensor in roles.items()}
     adapter = Adapter(kind, keys, {role: suffixes[role] for role in roles})
     exact = kind.update(roles, None)
-    rounded = adapter.update(tensors.__getitem__, CPU, torch.float64)
+    rounded = adapter.update(tensors.__getitem__, torch.device("cpu"), torch.float64)
     ranks = [module.rank for module in modules]
     row = ModuleReport(target.canonical, "blended", ranks, modules[0].rank)
     return written(row, Encoded(tensors, distance(exact, rounded)), exact.frobenius_norm())

@@ -1,11 +1,12 @@
 """Verify: read a written file again and measure what it says against its inputs."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from math import sqrt
 
-import torch
-
 from ..algebra.update import Dense, Update, total
+from ..deferred import torch
 from ..errors import FileError, SettingError
 from ..reading.inputs import open_together
 from ..reading.lora import Lora, Source
@@ -24,13 +25,13 @@ def verify(
     inputs: Sequence[Source],
     weights: Sequence[float],
     block_weights: str = "",
-    compute: Compute = Compute(dtype=torch.float64),  # noqa: B008 - frozen
+    compute: Compute | None = None,
 ) -> Report:
     """The true error of a written file against the weighted sum of its inputs.
 
     `written` is a path, a state dict or a Lora, `inputs` a list of them, `weights` their weights
     (or one for all), `block_weights` the text that the blend had. `compute` says where and in which
-    dtype.
+    dtype (None: on the CPU, in float64).
 
     Per module ||written - exact|| / ||exact|| in the Frobenius norm, computed from the factors in
     `compute.dtype`, rounding of the output dtype and all else included; a module that the written
@@ -42,6 +43,7 @@ def verify(
     >>> core.verify(edited.lora, loras, [0.8, 0.6]).relative_error < 1e-6
     True
     """
+    compute = compute or Compute(dtype=torch.float64)
     if not inputs or len(weights) not in (1, len(inputs)):
         raise SettingError(
             f"{len(inputs)} inputs and {len(weights)} weights do not fit",
@@ -86,7 +88,7 @@ def check(
     inputs: Sequence[Source],
     weights: Sequence[float] = (1.0,),
     block_weights: str = "",
-    compute: Compute = Compute(dtype=torch.float64),  # noqa: B008 - frozen
+    compute: Compute | None = None,
 ) -> Report:
     """Read what an edit has just written: does it say what the edit's report says?
 
@@ -94,6 +96,7 @@ def check(
     rounding of its dtype, and no other; tensors outside modules have to be the inputs' to the bit.
     Returns what was measured. Raises FileError naming the first module or tensor that is wrong.
     """
+    compute = compute or Compute(dtype=torch.float64)
     loras = [Lora.of(source) for source in inputs]
     written = Lora(edited.lora, prefer=loras[0].family)
     measured = verify(written, loras, weights, block_weights, compute)

@@ -7,15 +7,14 @@ from dataclasses import replace
 from math import nan
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-import torch
-
 from ..algebra.low_rank import LowRank
+from ..deferred import torch
 from ..errors import LoraError, SettingError, one_of
 from ..naming.blocks import locate
 from ..naming.layers import Layers
 from ..quoting import csv as csv_cell
 from ..reading.lora import Lora, Module, Source
-from ..running.stream import CPU, Compute, choose_device, stream
+from ..running.stream import Compute, choose_device, stream
 from .elements import PERCENTILES, Entries
 from .statistics import (
     TENSOR_STATISTICS,
@@ -173,7 +172,7 @@ def analyze_lora(
         compute = Compute(chosen, dtype or torch.float32)
     if compute.device.type == "mps":
         # Apple's GPUs have no float64, in which spectra and sums are computed.
-        compute = replace(compute, device=CPU)
+        compute = replace(compute, device=torch.device("cpu"))
     lora = Lora.of(state_dict)
     known = Layers({n: [m.raw] for n, m in lora.modules.items()}, lora.family, lora.name)
     names = known.selected(layers)
@@ -203,7 +202,7 @@ def analyze_lora(
 def analyze_and_display(
     lora: Source,
     device: torch.device | str | None = None,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
     sort_by: str = "dW.svd.spectral_norm",
     ascending: bool = False,
 ) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from ..deferred import np
 from ..errors import FileError, one_of
 from ..naming.blocks import LAYER_TYPES, container_of, locate, network_order
 from ..quoting import chart as chart_text
@@ -140,7 +141,6 @@ def _blocks_chart(
 
 def _heat_map(df: pd.DataFrame, importance: str, temperature: float, threshold: float) -> Figure:
     """Block against module kind; the colour is the Frobenius norm of what is there."""
-    import numpy as np
 
     places = [locate(str(name)) for name in df["module"]]
     cells: dict[tuple[str, str], float] = {}

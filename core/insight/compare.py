@@ -4,14 +4,14 @@ Pure functions of small matrices: no files and no words. Figures of several weig
 file) come from sums of inner products: `Overlap` is additive, its ratios are not.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from math import sqrt
 
-import torch
-from torch import Tensor
-
 from ..algebra import lapack
 from ..algebra.common_space import CommonSpace, Directions, rounding
+from ..deferred import Tensor, torch
 
 LEADING = 4
 
@@ -32,7 +32,7 @@ class Overlap:
     second_in_columns: float = 0.0
     second_in_rows: float = 0.0
 
-    def __add__(self, other: "Overlap") -> "Overlap":
+    def __add__(self, other: Overlap) -> Overlap:
         pairs = zip(vars(self).values(), vars(other).values(), strict=True)
         return Overlap(*(mine + its for mine, its in pairs))
 
@@ -106,7 +106,9 @@ def _angles(one: Tensor, other: Tensor) -> list[float]:
     return torch.rad2deg(angles).tolist()
 
 
-def suggested_weights(inner: Tensor, levels: list[float], dtype: torch.dtype) -> list[float]:
+def suggested_weights(
+    inner: Tensor, levels: list[float], dtype: torch.dtype | None = None
+) -> list[float]:
     """Weights under which each input keeps its own effect at the asked level.
 
     The effect of input i in a sum S = sum_j w_j dW_j is its part of S, <S, dW_i> / |dW_i|^2. With
@@ -115,13 +117,14 @@ def suggested_weights(inner: Tensor, levels: list[float], dtype: torch.dtype) ->
         G w = diag(G) level,
 
     by least squares in units of each norm; the smallest weights where inputs of `dtype` depend on
-    each other: of two equal ones each gets half. A zero input gets its level.
+    each other: of two equal ones each gets half. It is bfloat16 by default: files that differ by
+    such a rounding only are one direction, not two. A zero input gets its level.
     """
     norms = inner.diagonal().clamp_min(0).sqrt()
     live = norms > 0
     sizes = norms[live]
     values, vectors = lapack.eigh(inner[live][:, live] / sizes / sizes[:, None])
-    kept = values > rounding(dtype) * len(sizes)
+    kept = values > rounding(dtype or torch.bfloat16) * len(sizes)
     vectors = vectors[:, kept]
     asked = torch.tensor(levels, dtype=inner.dtype)
     result = asked.clone()

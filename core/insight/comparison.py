@@ -11,23 +11,21 @@ from itertools import combinations
 from math import nan
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
 from ..algebra.cached import cached_property
 from ..algebra.common_space import FOR_FIGURES, CommonSpace
 from ..algebra.low_rank import TILE_ELEMENTS, LowRank
 from ..algebra.update import Dense, Update, inner, total
+from ..deferred import Tensor, torch
 from ..errors import SettingError, one_of
 from ..naming.blocks import locate, network_order
 from ..naming.layers import Layers
 from ..reading.inputs import check_families, file_names, open_together
 from ..reading.lora import Lora, Source
 from ..running.layout import Target, lay_out
-from ..running.stream import CPU, Compute, stream
+from ..running.stream import Compute, stream
 from .compare import Overlap, overlap, principal_angles, suggested_weights
 from .comparison_words import sentences
-from .meetings import ROUNDING, SHARES, Meeting, Pair, parts_of
+from .meetings import SHARES, Meeting, Pair, parts_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -170,9 +168,7 @@ class Comparison:
         for name in names:
             pattern = (locate(name).prefix if by == BLOCK else None) or "*"
             grams[pattern] = grams.get(pattern, 0) + self.grams[name]
-        return {
-            pattern: suggested_weights(gram, asked, ROUNDING) for pattern, gram in grams.items()
-        }
+        return {pattern: suggested_weights(gram, asked) for pattern, gram in grams.items()}
 
     @property
     def text(self) -> list[str]:
@@ -208,7 +204,7 @@ def compare(
     loras: Sequence[Source],
     layers: str = "",
     full: bool = False,
-    compute: Compute = Compute(),  # noqa: B008 - frozen
+    compute: Compute | None = None,
 ) -> Comparison:
     """Two or more files against each other, exact from the factors.
 
@@ -222,10 +218,11 @@ def compare(
     >>> round(found.pairs[0].overlap.cosine, 6)
     1.0
     """
+    compute = compute or Compute()
     if len(loras) < 2:
         raise SettingError(f"{len(loras)} LoRAs to compare", fix="give two or more")
     if compute.device.type == "mps":
-        compute = replace(compute, device=CPU)  # Apple's GPUs have no float64.
+        compute = replace(compute, device=torch.device("cpu"))  # Apple's GPUs have no float64.
     inputs = open_together([Lora.of(source) for source in loras])
     check_families(inputs)
     targets = lay_out(inputs, None)

@@ -7,7 +7,7 @@ from math import isnan, sqrt
 
 from ..naming.blocks import container_of, locate
 from .compare import suggested_weights
-from .meetings import ROUNDING, Pair, parts_of
+from .meetings import Pair, parts_of
 
 SAME = 0.999  # cosine from which two updates differ by little more than their strength
 TOUCHING = 0.1  # cosine of blocks of one kind that is worth a word
@@ -153,7 +153,7 @@ def _pull(part: Pair, where: str, a: str, b: str) -> str:
     """How they pull, the strengths to expect at weights of 1, and the weights that mend them."""
     cosine, effects = part.overlap.cosine, part.effects
     how = "in the same direction" if cosine > 0 else "against each other"
-    weights = suggested_weights(part.gram, [1.0, 1.0], ROUNDING)
+    weights = suggested_weights(part.gram, [1.0, 1.0])
     first, second = (f"{effect:.2g}" for effect in effects)
     expect = f"{first} times the strength"
     if first != second:

@@ -16,16 +16,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import floor, inf, isfinite, sqrt
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from ..adapters.kind import DAMAGED
 from ..algebra import bins
 from ..algebra.bins import BINS, ZERO, Scratch
 from ..algebra.cached import cached_property
 from ..algebra.low_rank import LowRank
 from ..algebra.update import Lazy, Update
+from ..deferred import Tensor, np, torch
 from ..errors import FileError
 
 TILE = 1 << 19  # entries: with what is computed from it, a tile stays in cache

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from math import ceil, exp
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from ..deferred import np
 from ..errors import FileError, SettingError, one_of
 from ..naming.blocks import container_of, locate, network_order
 from ..naming.numbers import number
@@ -202,7 +203,6 @@ def _importance(
     share_col: str,
     shares: Callable[[pd.Series[float]], pd.Series[float]],
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    import numpy as np
 
     for column in (layer_col, norm_col):
         if column not in df.columns:

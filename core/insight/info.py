@@ -52,7 +52,7 @@ def describe(lora: Lora) -> dict[str, Any]:
                 "rank": module.rank,
                 "alpha": module.alpha,
                 "shape": [module.out_features, module.in_features],
-                "dtype": str(module.dtype).removeprefix("torch."),
+                "dtype": module.info.dtype_name,
             }
             for module in lora.modules.values()
         ],

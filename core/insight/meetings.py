@@ -11,16 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import isnan, nan, sqrt
 
-import torch
-from torch import Tensor
-
 from ..algebra.cached import cached_property
+from ..deferred import Tensor, torch
 from ..naming.blocks import network_order
 from .compare import Overlap
 
 SHARES = ("first_in_columns", "first_in_rows", "second_in_columns", "second_in_rows")
-# Files that differ by their rounding only are one direction for a suggestion, not two.
-ROUNDING = torch.bfloat16
 
 
 @dataclass(frozen=True)

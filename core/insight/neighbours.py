@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from math import nan
 from pathlib import Path
 
-import torch
-
+from ..deferred import torch
 from ..errors import Cancelled, FileError, LoraError, MismatchError
 from ..reading.lora import Lora, Source
 from ..running.stream import Compute
@@ -48,7 +47,7 @@ class Neighbour:
 def neighbours(
     source: Source,
     folder: str | os.PathLike[str],
-    compute: Compute = Compute(),  # noqa: B008 - frozen
+    compute: Compute | None = None,
 ) -> list[Neighbour]:
     """Every other .safetensors file in and below the `folder`, from the nearest on.
 
@@ -61,6 +60,7 @@ def neighbours(
     >>> [near.relation for near in core.neighbours(style, ".")]
     ['copy']
     """
+    compute = compute or Compute()
     root = Path(folder)
     lora = Lora.of(source)
     own = lora.tensors.path

@@ -20,15 +20,13 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any, TypeVar
 
-import torch
-from torch import Tensor
-
 from ..algebra import lapack
 from ..algebra.cached import cached_property
 from ..algebra.gram import gram_matrix
 from ..algebra.kronecker import Kronecker
 from ..algebra.low_rank import LowRank, singular_values
 from ..algebra.update import Update
+from ..deferred import Tensor, torch
 from ..running.stream import out_of_memory
 from .elements import PERCENTILES, Entries
 

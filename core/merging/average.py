@@ -4,11 +4,12 @@ An average is a sum whose weights add up to 1, and nothing else: of updates, so 
 averaged one by one (the mean of products is not the product of means).
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from math import prod
 
-import numpy as np
-
+from ..deferred import np
 from ..errors import SettingError
 
 # A power of 0 weighs all of the training alike; its width is that of a uniform profile.

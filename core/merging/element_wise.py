@@ -4,14 +4,12 @@ What most of them share is *trimming*, which entries of an input take part, and 
 the inputs count at an entry. Densities are shares of the entries of one weight.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from math import inf
 
-import numpy as np
-import torch
-from torch import Tensor
-from torch.nn.functional import hardshrink
-
+from ..deferred import Tensor, np, torch
 from .method import Parameter, method
 from .stacks import Stacks
 
@@ -127,8 +125,8 @@ def between(stacks: Stacks, first: int, end: int) -> Visit:
             for entries, (most, under) in zip(stack, bounds, strict=True):
                 # hardshrink leaves what is larger than its bound: ten times as fast as a mask.
                 if first:
-                    entries -= hardshrink(entries, most)
-                entries.copy_(hardshrink(entries, under))
+                    entries -= torch.nn.functional.hardshrink(entries, most)
+                entries.copy_(torch.nn.functional.hardshrink(entries, under))
             yield stack
 
     return visit

@@ -1,12 +1,12 @@
 """Even strength: several LoRAs of which none drowns the others."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp, log, sqrt
 
-import torch
-from torch import Tensor
-
+from ..deferred import Tensor, torch
 from ..errors import SettingError
 
 

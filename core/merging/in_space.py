@@ -5,15 +5,15 @@ min(out, in) singular directions, the live ones are taken, those above rounding:
 the others.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from math import acos, ceil, cos, inf, sin, sqrt
-
-import torch
-from torch import Tensor
 
 from ..algebra.common_space import CommonSpace, orthonormal, polar
 from ..algebra.low_rank import LowRank
 from ..algebra.update import Update, total
+from ..deferred import Tensor, torch
 from ..errors import SettingError
 from .element_wise import DENSITY, combined, elect_switch, largest
 from .method import Parameter, method

@@ -1,10 +1,10 @@
 """Merge: one update of any number of updates of one weight, by any method, at any rank."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import hypot, isfinite
-
-import torch
 
 from ..algebra.common_space import CommonSpace
 from ..algebra.low_rank import LowRank
@@ -12,6 +12,7 @@ from ..algebra.precision import eps
 from ..algebra.range_finder import leading
 from ..algebra.rank_rules import retained
 from ..algebra.update import Dense, Update
+from ..deferred import torch
 from ..errors import SettingError
 from . import element_wise, in_space  # noqa: F401 - they register their methods
 from .method import Method, method_named

@@ -1,14 +1,13 @@
 """The entries of several updates of one weight, a tile of whole rows of each at a time."""
 
-from collections.abc import Iterator, Sequence
+from __future__ import annotations
 
-import numpy as np
-import torch
-from torch import Tensor
+from collections.abc import Iterator, Sequence
 
 from ..algebra import bins
 from ..algebra.low_rank import TILE_ELEMENTS, LowRank
 from ..algebra.update import Update
+from ..deferred import Tensor, np, torch
 from ..errors import MismatchError
 
 

@@ -6,12 +6,13 @@ of them; a part of the file alone it would not know, nor read. So files are rena
 when they are opened, and what is written has names that need no renaming.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 
-import torch
-from torch import Tensor
-
-from ..storage.files import TensorInfo, Tensors
+from ..deferred import Tensor, torch
+from ..storage.dtypes import TensorInfo
+from ..storage.files import Tensors
 
 PREFIX = "diffusion_model."
 USO = {
@@ -35,7 +36,7 @@ class Renamed(Tensors):
         self, tensors: Tensors, dialect: str, names: Mapping[str, str], made: Mapping[str, Tensor]
     ) -> None:
         info = {new: tensors.info[old] for new, old in names.items()}
-        info |= {key: TensorInfo(t.dtype, tuple(t.shape)) for key, t in made.items()}
+        info |= {key: TensorInfo.of(t) for key, t in made.items()}
         super().__init__(tensors.name, tensors.path, info, tensors.metadata)
         self.dialect = dialect
         self.tensors = tensors

@@ -1,19 +1,19 @@
 """A LoRA: ordered modules with their adapters, the other tensors, and the metadata."""
 
+from __future__ import annotations
+
 import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import torch
-from torch import Tensor
-
-from ..adapters.adapter import Adapter, scalar
+from ..adapters.adapter import Adapter, stored_scalar
 from ..adapters.grouping import DROPPED, group
 from ..adapters.kind import Dimensions
 from ..adapters.lora import SUFFIX_PAIRS
 from ..algebra.cached import cached_property
 from ..algebra.update import Update
+from ..deferred import Tensor, torch
 from ..errors import FileError, located
 from ..naming.family import UNKNOWN, Family
 from ..naming.recognition import Recognition, recognise
@@ -27,6 +27,7 @@ from ..naming.spelling import (
     split_prefix,
     standard_spelling,
 )
+from ..storage.dtypes import TensorInfo
 from ..storage.files import Tensors, open_tensors
 from .dialects import Renamed, translated
 from .peft_scale import PeftSettings
@@ -93,10 +94,15 @@ class Module:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The dtype of the stored factors (of the first one, up where there is one)."""
+        """The dtype of the stored factors, of the first one."""
+        return self.info.dtype
+
+    @property
+    def info(self) -> TensorInfo:
+        """What the header says of the first factor, up where there is one."""
         keys = self.adapter.keys
         key = keys.get("up") or next(key for role, key in keys.items() if role != "alpha")
-        return self.tensors.info[key].dtype
+        return self.tensors.info[key]
 
     @property
     def bytes(self) -> int:
@@ -116,7 +122,7 @@ class Module:
     def alpha(self) -> float | None:
         key = self.adapter.keys.get("alpha")
         with located(file=self.tensors.name, module=self.canonical):
-            return None if key is None else scalar(self.tensors[key], key)
+            return None if key is None else stored_scalar(self.tensors, key)
 
     @property
     def out_features(self) -> int:
@@ -212,7 +218,7 @@ class Lora:
         self.notes = [*self._notes(), *_scale_notes(scales, settings, reading)]
 
     @classmethod
-    def of(cls, source: "Source") -> "Lora":
+    def of(cls, source: Source) -> Lora:
         """The source itself where it is a LoRA that was opened with its own settings."""
         return source if isinstance(source, Lora) else cls(source)
 

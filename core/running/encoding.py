@@ -1,13 +1,13 @@
 """Update -> tensors: a module's numbers in the output's spelling and dtype."""
 
+from __future__ import annotations
+
 from math import copysign, isfinite
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
-
 from ..adapters.adapter import finite
 from ..algebra.update import Dense, Update
+from ..deferred import Tensor, torch
 from ..errors import FileError, SettingError, located
 from ..reading.lora import Module
 from .layout import Target

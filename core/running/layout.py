@@ -6,15 +6,16 @@ that overlaps a piece of it contributes the rows they share, zeros elsewhere. Bo
 exact: a part is rows of `up` with the same `down`, a whole is the sum of its padded parts.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import NamedTuple
 
-import torch
-
 from ..algebra.cached import cached_property
 from ..algebra.update import Update
+from ..deferred import torch
 from ..errors import MismatchError, SettingError
 from ..naming.family import Family, swapped
 from ..naming.spelling import (

@@ -16,7 +16,7 @@ from typing import Any
 from ..errors import SettingError, one_of
 from ..reading.lora import Lora
 from ..reading.peft_scale import KEY as PEFT
-from ..storage.files import TensorInfo
+from ..storage.dtypes import TensorInfo
 from ..storage.sinks import FileHashes
 from .provenance import RECIPE, read_recipe, recipe, stem, title_of
 from .report import Report

@@ -1,27 +1,26 @@
 """Where an edit's result goes and how it is written: the settings that all edits share."""
 
+from __future__ import annotations
+
 import os
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
+from ..deferred import torch
 from ..errors import FileError, one_of
 from ..naming.spelling import SPELLINGS, Spelling, standard_spelling
 from ..reading.lora import Lora
 from ..storage.atomic import occupied, real_target, same_file
+from ..storage.dtypes import TensorInfo
 from .metadata import Wishes
 
-OUTPUT_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+OUTPUT_DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 DTYPE_CHOICES = ("match", *OUTPUT_DTYPES)
 SPELLING_CHOICES = ("match", *SPELLINGS)
 # Writing fp8 factors again would cost 3 % of error each time.
-MATCHED = {
-    torch.float8_e4m3fn: torch.bfloat16,
-    torch.float8_e5m2: torch.bfloat16,
-    torch.float64: torch.float32,
-}
+MATCHED = {"float8_e4m3fn": "bfloat16", "float8_e5m2": "bfloat16", "float64": "float32"}
 
 
 @dataclass(frozen=True)
@@ -58,15 +57,20 @@ class Output:
         return standard_spelling(self.spelling, lora.family)
 
     def dtype_for(self, first: Lora) -> torch.dtype:
+        found: torch.dtype = getattr(torch, self._dtype_name(first))
+        return found
+
+    def _dtype_name(self, first: Lora) -> str:
         if self.dtype != "match":
             return OUTPUT_DTYPES[self.dtype]
-        counts: dict[torch.dtype, int] = {}
+        counts: Counter[TensorInfo] = Counter()
         for module in first.modules.values():
-            if module.dtype.is_floating_point:
-                counts[module.dtype] = counts.get(module.dtype, 0) + module.bytes
+            if module.info.floating:
+                counts[module.info._replace(shape=())] += module.bytes
         # Of two with as many bytes the wider one, whatever the order of the file.
-        dtype = max(counts, key=lambda d: (counts[d], d.itemsize, str(d)), default=torch.float32)
-        return MATCHED.get(dtype, dtype)
+        most = max(counts, key=lambda one: (counts[one], one.item_bytes, one), default=None)
+        name = most.dtype_name if most else "float32"
+        return MATCHED.get(name, name)
 
     def check(self, loras: Iterable[Lora]) -> None:
         """Raises FileError where no file can be written, or it would replace an input."""

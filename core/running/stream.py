@@ -7,23 +7,22 @@ not depend on the number of cores. Results come in order; in memory are at most 
 module per worker and the results of two.
 """
 
+from __future__ import annotations
+
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-import torch
-
-from ..algebra.lapack import LinAlgError
+from ..deferred import torch
 from ..errors import Cancelled, LoraError, SettingError, located
 from .threads import enough_memory, single_thread_pool
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-CPU = torch.device("cpu")
 # One moves tensors or decomposes a core matrix on the CPU while the device computes for the other.
 CUDA_WORKERS = 2
 # Modules under way for each worker: a large one does not keep the others waiting for their turn.
@@ -45,8 +44,8 @@ class Compute:
     >>> exact = core.Compute(core.choose_device("cpu"), torch.float64, workers=2)
     """
 
-    device: torch.device = CPU
-    dtype: torch.dtype = torch.float32
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    dtype: torch.dtype = field(default_factory=lambda: torch.float32)
     progress: Callable[[int, int, str], None] | None = None
     cancelled: Callable[[], bool] | None = None
     workers: int | None = None
@@ -106,8 +105,8 @@ def stream(
                 # Here the exception is gone, and with it the tensors that its frames held.
                 if compute.fell_back:
                     compute.fell_back(name(item))
-                return function(item, replace(compute, device=CPU))
-        except LinAlgError as error:
+                return function(item, replace(compute, device=torch.device("cpu")))
+        except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
             raise LoraError(
                 f"its singular values cannot be computed ({error})",
                 fix="try smaller weights, or compute in float64",

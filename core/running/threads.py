@@ -1,13 +1,14 @@
 """Threads and memory, of which a machine can have less than is asked for."""
 
+from __future__ import annotations
+
 import contextlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from threading import Event, Lock
 from typing import Any
 
-import torch
-
+from ..deferred import torch
 from ..errors import LoraError
 
 # What the system's and the libraries' errors say where there is no memory: numpy, torch, the loader

@@ -1,15 +1,17 @@
 """The tensors of an edit, module by module, into a state dict or a file."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from ..adapters.full import NORM_BIAS
+from ..deferred import Tensor
 from ..reading.lora import Lora
 from ..storage.atomic import Together
-from ..storage.files import DictTensors, StateDict, TensorInfo
+from ..storage.dtypes import TensorInfo
+from ..storage.files import DictTensors, StateDict
 from ..storage.sinks import DictSink, FileSink, header_bound
 from .layout import Target
 from .metadata import NONE, Facts, metadata_bound, output_metadata, wanted_hashes
@@ -113,7 +115,7 @@ class Writer:
 
     def _put(self, key: str, tensor: Tensor) -> None:
         self.sink.put(key, tensor)
-        self.written[key] = TensorInfo(tensor.dtype, tuple(tensor.shape))
+        self.written[key] = TensorInfo.of(tensor)
         self.report.output_bytes += tensor.numel() * tensor.element_size()
 
     def finish(self) -> StateDict | Path:
@@ -137,7 +139,7 @@ class Writer:
         self.sink.finish(lambda found: output_metadata(facts, found))
         return self.sink.result if isinstance(self.sink, DictSink) else self.sink.path
 
-    def __enter__(self) -> "Writer":
+    def __enter__(self) -> Writer:
         self.sink.__enter__()
         return self
 

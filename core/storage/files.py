@@ -4,6 +4,8 @@ Reading opens the header only, and what is not asked for is never read. Tensors 
 mapped: a map of a file that another program cuts ends the process (SIGBUS), in a graph the server.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import os
@@ -12,44 +14,20 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
+from ..deferred import Tensor, torch
 from ..errors import FileError, SettingError, located
+from .dtypes import CODES, STORED_DTYPES, TensorInfo, number_of
 from .headers import checked, header_of, state_of
 
-STORED_DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-}
-DTYPE_NAMES = {dtype: name for name, dtype in STORED_DTYPES.items()}
 # Torch computes with no more.
 MOST_DIMENSIONS = 64
 # Read at once: a system call takes no more than 2 GB.
 PIECE = 1 << 26
 PICKLES = {".pt", ".pth", ".ckpt", ".bin", ".pkl"}
-
-
-class TensorInfo(NamedTuple):
-    dtype: torch.dtype
-    shape: tuple[int, ...]
-
-    @property
-    def bytes(self) -> int:
-        return self.dtype.itemsize * int(torch.Size(self.shape).numel())
 
 
 class Tensors:
@@ -69,6 +47,10 @@ class Tensors:
 
     def __getitem__(self, key: str) -> Tensor:
         raise KeyError(key)
+
+    def number(self, key: str) -> float | None:
+        """The number in a tensor of one element; None for others."""
+        return float(self[key].float()) if prod(self.info[key].shape) == 1 else None
 
     def sha256(self) -> str | None:
         """The hash of the file's bytes; None for a state dict, which has no file."""
@@ -111,7 +93,7 @@ class FileTensors(Tensors):
         try:
             header = header_of(given)
             with checked(given, header, self.state.size) as path:
-                handle: Any = safe_open(path, framework="pt")
+                handle: Any = safe_open(path, framework="np")
             entries = json.loads(header[8:])
             metadata = dict(handle.metadata() or {})
             info = {}
@@ -155,13 +137,27 @@ class FileTensors(Tensors):
 
     def __getitem__(self, key: str) -> Tensor:
         assert self.path is not None
-        dtype, shape = info = self.info[key]
+        info = self.info[key]
         try:
             data = torch.empty(info.bytes, dtype=torch.uint8)
         except RuntimeError as error:
             problem, fix = "does not fit into the free memory", "close other programs"
             raise FileError(problem, fix=fix, file=str(self.path), tensor=key) from error
-        rest = data.numpy().data
+        self._fill(data.numpy().data, key)
+        return data.view(info.dtype).reshape(info.shape)
+
+    def number(self, key: str) -> float | None:
+        info = self.info[key]
+        if prod(info.shape) != 1 or info.dtype_name not in CODES:
+            return super().number(key)
+        # Without torch: alphas are all that is read of a file in order to describe it.
+        data = bytearray(info.bytes)
+        self._fill(memoryview(data), key)
+        return number_of(data, info.dtype_name)
+
+    def _fill(self, rest: memoryview, key: str) -> None:
+        """Read the bytes of a tensor into a buffer of their size."""
+        assert self.path is not None
         # Opened anew: the numbers come from the very file whose state is compared.
         with self._readable(), open(self.path, "rb", buffering=0) as file:
             self._compare(os.fstat(file.fileno()))
@@ -170,7 +166,6 @@ class FileTensors(Tensors):
                 rest = rest[size:]
             if rest:
                 raise self._changed()
-        return data.view(dtype).reshape(shape)
 
     def check_unchanged(self) -> None:
         assert self.path is not None
@@ -240,7 +235,7 @@ class DictTensors(Tensors):
                 )
             if problem := _unusual(tensor):
                 raise SettingError(f"is {problem}", fix="pass plain numbers", tensor=key)
-            info[key] = TensorInfo(tensor.dtype, tuple(tensor.shape))
+            info[key] = TensorInfo.of(tensor)
         metadata = getattr(state_dict, "metadata", None)
         items = metadata.items() if isinstance(metadata, Mapping) else ()
         # A file can only hold text there; other people's dicts hold anything.
@@ -267,7 +262,7 @@ def _unusual(tensor: Tensor) -> str:
     return "complex" if tensor.is_complex() else ""
 
 
-def open_tensors(source: "str | os.PathLike[str] | Mapping[str, Tensor] | Tensors") -> Tensors:
+def open_tensors(source: str | os.PathLike[str] | Mapping[str, Tensor] | Tensors) -> Tensors:
     """A path or a state dict as lazy tensors. Raises SettingError for what is neither."""
     if isinstance(source, Tensors):
         return source

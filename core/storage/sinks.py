@@ -4,6 +4,8 @@ A file has no name while it is written and gets the target's at the end: a faile
 killed run leaves nothing behind.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import os
@@ -12,13 +14,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
-import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
+from ..deferred import Tensor, torch
 from ..errors import FileError, SettingError
 from .atomic import AtomicFile
-from .files import DTYPE_NAMES, StateDict, TensorInfo
+from .dtypes import DTYPE_NAMES, TensorInfo
+from .files import StateDict
 from .headers import MOST_BYTES
 
 METADATA = "__metadata__"
@@ -96,7 +98,7 @@ class DictSink:
         found = metadata(None) if callable(metadata) else metadata
         self.result.metadata = dict(found) if self.keep else {}
 
-    def __enter__(self) -> "DictSink":
+    def __enter__(self) -> DictSink:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -142,7 +144,7 @@ class FileSink:
 
     def put(self, key: str, tensor: Tensor) -> None:
         tensor = tensor.detach().cpu().contiguous()
-        info = TensorInfo(tensor.dtype, tuple(tensor.shape))
+        info = TensorInfo.of(tensor)
         if key in self.entries:
             raise FileError(
                 "would be written twice", fix="give it two names", file=str(self.path), tensor=key
@@ -152,7 +154,7 @@ class FileSink:
             raise FileError(
                 problem, fix="give it another", file=str(self.path), tensor=ascii(key)[1:-1]
             )
-        if info.dtype not in DTYPE_NAMES:
+        if info.dtype_name not in DTYPE_NAMES:
             raise FileError(
                 f"is {info.dtype}, which cannot be written",
                 fix="make it fp32, fp16 or bf16",
@@ -180,7 +182,7 @@ class FileSink:
         no file can hold, FileError for a header that no program would read.
         """
         # Wide items first: each then starts at a multiple of its own item size.
-        for key in sorted(self.unaligned, key=lambda k: -self.entries[k].dtype.itemsize):
+        for key in sorted(self.unaligned, key=lambda k: -self.entries[k].item_bytes):
             self._append(key, self.unaligned[key])
         with self.target.errors():
             found, text = self._header(metadata)
@@ -202,7 +204,7 @@ class FileSink:
         for key in sorted(self.offsets, key=self.offsets.__getitem__):
             info, start = self.entries[key], self.offsets[key]
             header[key] = {
-                "dtype": DTYPE_NAMES[info.dtype],
+                "dtype": DTYPE_NAMES[info.dtype_name],
                 "shape": list(info.shape),
                 "data_offsets": [start, start + info.bytes],
             }
@@ -230,7 +232,7 @@ class FileSink:
         """Raises FileError where a reader would not find in the file what was put into it."""
         named = self.target.temporary or f"/proc/self/fd/{self.file.fileno()}"
         try:
-            handle: Any = safe_open(str(named), framework="pt")
+            handle: Any = safe_open(str(named), framework="np")
             found = set(handle.keys()) == self.entries.keys()
             if not found or (handle.metadata() or {}) != dict(metadata):
                 raise SafetensorError("it holds something else")
@@ -251,7 +253,7 @@ class FileSink:
             self.file.seek(8 + old + start + shift)
             self.file.write(data)
 
-    def __enter__(self) -> "FileSink":
+    def __enter__(self) -> FileSink:
         return self
 
     def __exit__(

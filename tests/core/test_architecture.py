@@ -16,7 +16,7 @@ SOURCES = sorted(path for path in CORE.rglob("*.py"))
 # From the ground up. A file imports from its own floor and from those below it, never from above.
 FLOORS = (
     "quoting",
-    "errors version shipped",
+    "errors version shipped deferred",
     "storage algebra",  # side by side: bytes and matrices know nothing of each other
     "naming",
     "adapters",
@@ -145,6 +145,14 @@ def test_core_knows_nothing_of_comfyui():
         assert packages - set(sys.stdlib_module_names) <= ALLOWED, path
 
 
+def test_torch_and_numpy_are_imported_when_they_are_used():
+    """By core/deferred.py: what needs no arithmetic starts without them."""
+    for path in SOURCES:
+        if path.name != "deferred.py":
+            packages = {package for name, package in imports(path) if name is None}
+            assert not packages & {"torch", "numpy"}, f"{path}: from ..deferred import torch, np"
+
+
 def test_sources_are_ascii_and_short():
     for path in SOURCES:
         text = path.read_bytes()
@@ -160,10 +168,13 @@ def modules_after(statement: str) -> set[str]:
 
 
 @pytest.mark.slow
-def test_importing_core_loads_no_pandas_no_matplotlib_and_no_comfyui():
-    loaded = modules_after("import core, core.cli.main")
-    assert "core.cli.main" in loaded
-    assert not loaded & {"pandas", "matplotlib", *FOREIGN}
+def test_importing_everything_loads_no_package_that_takes_its_time():
+    """Of every file by itself: some are imported only where they are needed."""
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in SOURCES]
+    names = [name.removesuffix(".__init__") for name in names if not name.endswith("__main__")]
+    loaded = modules_after("import " + ", ".join(names))
+    assert set(names) <= loaded
+    assert not loaded & {"torch", "numpy", "pandas", "matplotlib", *FOREIGN}
 
 
 def listed(name: str) -> list[str]:

@@ -146,3 +146,21 @@ def test_python_m_core_is_the_command_line(folder):
     result = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert result.returncode == 1 and result.stdout == ""
     assert result.stderr.startswith("lora-alloy: ") and "Traceback" not in result.stderr
+
+
+@pytest.mark.slow
+def test_what_needs_no_arithmetic_imports_no_torch():
+    code = (
+        "import contextlib, io, sys\nfrom core.cli.main import main\n"
+        "style = 'core/samples/style_diffusers.safetensors'\n"
+        "for words in (['--help'], ['blend', '--wrong'], ['info', style, '--json'],"
+        " ['info', style], ['metadata', style]):\n"
+        "    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()),"
+        " contextlib.redirect_stderr(io.StringIO()):\n"
+        "        main(words)\n"
+        "    print(words[0], {'torch', 'pandas'} & set(sys.modules))\n"
+    )
+    run = [sys.executable, "-c", code]
+    result = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
+    lines = result.stdout.splitlines()
+    assert len(lines) == 5 and all(line.endswith("set()") for line in lines), result.stdout
