@@ -8,9 +8,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from core.cli.main import main
+from tests.core.cli.commands import FIRST, NAMES, SECOND, cli, out
 from tests.helpers import (
-    KOHYA,
     assert_close,
     best_error,
     dense,
@@ -18,33 +17,12 @@ from tests.helpers import (
     files_in,
     flux_dense,
     flux_file,
-    lora_file,
     save,
     weighted,
 )
 from tests.marks import one_in
 
-NAMES = ["blocks.0.attn", "blocks.0.mlp", "blocks.1.attn"]
-FIRST, SECOND = lora_file(NAMES, seed=1), lora_file(NAMES, KOHYA, alpha=2.0, seed=2)
 ROOT = Path(__file__).parents[3]
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    save(FIRST, tmp_path / "a.safetensors", {"title": "first"})
-    save(SECOND, tmp_path / "b.safetensors")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def cli(text: str, *more: str) -> int:
-    """`A` and `B` in the text stand for the two files, `O` for the output."""
-    names = {"A": "a.safetensors", "B": "b.safetensors", "O": "o.safetensors"}
-    return main([names.get(word, word) for word in text.split()] + list(more))
-
-
-def out() -> dict[str, torch.Tensor]:
-    return dense(load_file("o.safetensors"))
 
 
 @pytest.mark.parametrize(

@@ -3,32 +3,9 @@
 import json
 
 import pytest
-import torch
-from safetensors.torch import load_file
 
-from core.cli.main import main
-from tests.helpers import KOHYA, dense, flux_file, lora, lora_file, save
-
-NAMES = ["blocks.0.attn", "blocks.0.mlp", "blocks.1.attn"]
-FIRST, SECOND = lora_file(NAMES, seed=1), lora_file(NAMES, KOHYA, alpha=2.0, seed=2)
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    save(FIRST, tmp_path / "a.safetensors", {"title": "first"})
-    save(SECOND, tmp_path / "b.safetensors")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def cli(text: str, *more: str) -> int:
-    """`A` and `B` in the text stand for the two files, `O` for the output."""
-    names = {"A": "a.safetensors", "B": "b.safetensors", "O": "o.safetensors"}
-    return main([names.get(word, word) for word in text.split()] + list(more))
-
-
-def out() -> dict[str, torch.Tensor]:
-    return dense(load_file("o.safetensors"))
+from tests.core.cli.commands import FIRST, NAMES, cli
+from tests.helpers import KOHYA, flux_file, lora, lora_file, save
 
 
 @pytest.mark.parametrize("weights, right", [("0.5 0.25", True), ("0.5 0.3", False)])
