@@ -5,6 +5,7 @@ that core is measured against another way to compute the same thing.
 """
 
 import math
+import re
 import zlib
 
 import torch
@@ -109,12 +110,40 @@ def dense(tensors) -> dict[str, Tensor]:
                 mat2 = mat2.transpose(0, 1).flatten(1) @ mid.transpose(0, 1).flatten(1)
                 mat2 = mat2.reshape(shape).transpose(0, 1)
             result[raw] = scale * (mat1.flatten(1) @ mat2.flatten(1))
+    for raw in dict.fromkeys(re.sub(r"\.(hada|lokr)_\w+$", "", key) for key in values):
+        parts = {
+            key: values[key] for key in values if key.startswith((f"{raw}.hada", f"{raw}.lokr"))
+        }
+        if parts:
+            result[raw] = _hada_or_lokr(raw, parts, values.get(raw + ".alpha")).flatten(1)
     for endings, suffix in ((DIFFERENCES, ""), (BIASES, ".bias")):
         for key, value in values.items():
             for ending in endings:
                 if key.endswith(ending):
                     result[key.removesuffix(ending) + suffix] = value.reshape(value.shape[0], -1)
     return result
+
+
+def _hada_or_lokr(raw: str, parts: dict[str, Tensor], alpha: Tensor | None) -> Tensor:
+    """LyCORIS' LoHa and LoKr, as comfy/weight_adapter/loha.py and lokr.py have them."""
+    found = {key.removeprefix(raw + "."): tensor for key, tensor in parts.items()}
+
+    def product(name: str, middle: str) -> Tensor:
+        a, b = found[f"{name}_a"], found[f"{name}_b"]
+        if middle in found:
+            return torch.einsum("ij...,ip,jr->pr...", found[middle], a, b)
+        return a @ b
+
+    if "hada_w1_a" in found:
+        scale = 1.0 if alpha is None else float(alpha) / found["hada_w1_b"].shape[0]
+        return scale * product("hada_w1", "hada_t1") * product("hada_w2", "hada_t2")
+    whole = {w: found.get(w) for w in ("lokr_w1", "lokr_w2")}
+    one = product("lokr_w1", "") if whole["lokr_w1"] is None else whole["lokr_w1"]
+    two = product("lokr_w2", "lokr_t2") if whole["lokr_w2"] is None else whole["lokr_w2"]
+    # ComfyUI takes the rank from w2's factors, or from w1's where only w1 has some.
+    ranks = [found[f"{w}_b"].shape[0] for w in ("lokr_w2", "lokr_w1") if whole[w] is None]
+    scale = 1.0 if alpha is None or not ranks else float(alpha) / ranks[0]
+    return scale * torch.kron(one.reshape(*one.shape, *[1] * (two.ndim - 2)), two.contiguous())
 
 
 def weighted(first, second, w1: float, w2: float) -> dict[str, Tensor]:

@@ -55,7 +55,9 @@ def fold_mid(mid: Tensor, down: Tensor) -> Tensor:
 
     folded[a, i, kernel] = sum over b of mid[a, b, kernel] * down[b, i].
     """
-    if mid.shape[1:2] != down.shape[:1]:
+    rank, inner = down.shape[:2]
+    # ComfyUI multiplies no others.
+    if mid.shape[:2] != (rank, rank) or down.numel() != rank * inner:
         problem = f"mid {tuple(mid.shape)} and down {tuple(down.shape)} do not fit"
         raise FileError(problem, fix=DAMAGED)
     return torch.einsum("ab...,bi->ai...", mid, down.flatten(1).to(mid))

@@ -7,6 +7,7 @@ from dataclasses import replace
 from math import hypot
 
 from ..adapters.adapter import Adapter
+from ..algebra.gram import length
 from ..algebra.low_rank import LowRank
 from ..algebra.precision import FEW, eps
 from ..algebra.update import Dense, Update, distance, total
@@ -68,16 +69,19 @@ def copy(
     tensors = stored_tensors(module, target.raw, dtype, weight)
     if weight != 1.0:
         row.action = "scaled"
+    pairs = [
+        (module.tensors[key], tensors[target.raw + adapter.suffixes[role]])
+        for role, key in adapter.keys.items()
+        if role != "alpha"
+    ]
+    moved = [pair for pair in pairs if not same_bits(*pair)]
     if adapter.kind.update is None:
+        if moved:
+            row.relative_error = row.rounding = hypot(*(_moved(*pair) for pair in moved))
+            row.note = f"{adapter.kind.name}: the error is that of its tensors"
         return row, tensors
     # It tells damaged tensors; nothing is multiplied out before it is asked for.
     exact = module.update(compute.device, compute.dtype, lazy=True).scaled(weight)
-    moved = [
-        role
-        for role, key in adapter.keys.items()
-        if role != "alpha"
-        and not same_bits(tensors[target.raw + adapter.suffixes[role]], module.tensors[key])
-    ]
     if moved:
         rounded = _as_written(module, target, tensors, compute)
         row.norm = exact.frobenius_norm()
@@ -90,6 +94,12 @@ def copy(
     elif with_norm:
         row.norm = exact.frobenius_norm()
     return row, tensors
+
+
+def _moved(old: Tensor, new: Tensor) -> float:
+    """How far a tensor is from what it was, relative to its size."""
+    size = length(old.double())
+    return length(new.double() - old.double()) / size if size > 0 else 0.0
 
 
 def _as_written(

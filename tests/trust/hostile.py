@@ -78,6 +78,7 @@ SIZES = {
 }  # fmt: skip
 RARE_DTYPES = ["U16", "U32", "U64", "C64", "F8_E8M0", "F4", "F6_E2M3", "Q4", "", "f32", 7, None]
 NUMBERS = [0.0, -0.0, math.nan, math.inf, -math.inf, -1.0, 1e-45, 3.4e38, -3.4e38, 1e30, 65504.0]
+POWERS = [4, 8, 12, 19, 25, 29]
 INTEGERS = [-1, 0, 1, 2, 7, 2**31, 2**32, 2**53, 2**63 - 1, 2**63, 2**64 - 1, 2**64, 10**40]
 DEEP = "[" * 5000 + "]" * 5000
 ODD_JSON = [
@@ -89,10 +90,16 @@ ODD_JSON = [
     '{"lora_alpha": 8, "alpha_pattern": {"' + "(.*)*" * 12 + '$x": 1}}',
     '{"lora_alpha": 8, "alpha_pattern": {"' + "(a|_|.)" * 40 + '=": 1}}',
     '{"inputs": [{"name": 1}], "version": [], "operation": {}}', '{"inputs": 3}', "{}" * 4000,
-    "\ud800",
+    "\ud800", *INJECTIONS,
+    '{"1_\\u001b[2J": {"=1+1": 1, "\\r": 1e400, "[[a|https://b.c]]": "x"}}',
+    '{"operation": "blend", "settings": {"weights": [1], "rank": "' + "9" * 400 + '", "layers": '
+    '"\\u001b[2J", "block_weights": "@/dev/zero:x", "output": "/etc/passwd"}, "inputs": '
+    '[{"name": "../../\\u001b[31m$(x)`y`.safetensors", "sha256": "\\r", "trigger": "|"}]}',
 ]  # fmt: skip
 METADATA_KEYS = [
-    *["lora_adapter_metadata"] * 6, "lora_alloy", "ss_network_dim", "ss_network_alpha",
+    *["lora_adapter_metadata"] * 6, *["lora_alloy"] * 4, "ss_tag_frequency", "ss_output_name",
+    "modelspec.trigger_phrase", "modelspec.merged_from", "ss_training_comment", "ss_network_dim",
+    "ss_network_alpha",
     "ss_base_model_version", "modelspec.architecture", "modelspec.title", "sshs_model_hash",
     "format", "", "x" * 3000,
 ]  # fmt: skip
@@ -112,7 +119,10 @@ def file(chance: random.Random) -> bytes:
         sizes = {dimension: chance.choice(choices) for dimension, choices in few}
         kernel = chance.choice([()] * 4 + [(1, 1), (3, 3)])
         dtype = chance.choice(list(SIZES)[:4]) if not odd() else chance.choice(list(SIZES))
+        # Factors far apart in size, whose product may be as any other.
+        power = chance.choice(POWERS) if odd() else 0
         for suffix in suffixes:
+            power = -power
             if odd():
                 continue  # A tensor that is missing.
             shape = [sizes.get(n, n) for n in SHAPES.get(suffix, (2, 2))]
@@ -122,7 +132,8 @@ def file(chance: random.Random) -> bytes:
                 shape += [1, 1]
             elif suffix.endswith(("_mid.weight", "_t1", "_t2")):
                 shape += kernel or (1, 1)
-            entries.append(_entry(chance, raw + suffix, shape, dtype, data, odd, wrong))
+            size = 1.0 if suffix == ".alpha" else 10.0**power
+            entries.append(_entry(chance, raw + suffix, shape, dtype, data, odd, wrong, size))
     if odd():
         entries.append(_entry(chance, chance.choice(ODD_NAMES), [3], "F32", data, odd, wrong))
     text = _header(chance, entries, odd)
@@ -148,15 +159,16 @@ def _entry(
     data: bytearray,
     odd: Callable[[], bool],
     wrong: float,
+    size: float = 1.0,
 ) -> tuple[str, object]:
-    """One line of the header, its numbers appended to the data."""
+    """One line of the header, its numbers, of about this size, appended to the data."""
     if odd():
         shape = [chance.choice([0, 1, 2, 3, 5]) for _ in range(chance.choice([0, 1, 2, 3, 4, 6]))]
     if odd():
         shape = [1] * chance.choice([7, 30, 63, 64, 65, 200, 1000]) + shape[-1:]
     count = math.prod(shape)
     # Hypothesis draws from all numbers there are.
-    values = [max(-1e9, min(chance.gauss(0, 1), 1e9)) for _ in range(count)]
+    values = [max(-1e9, min(chance.gauss(0, 1), 1e9)) * size for _ in range(count)]
     if key.endswith(".alpha") and chance.random() < 4 * wrong:
         values = [chance.choice(NUMBERS)] * count
     elif odd() and values:

@@ -20,69 +20,18 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from safetensors import safe_open
 
-from core import (
-    Blend,
-    Compute,
-    Lora,
-    LoraError,
-    Output,
-    RankRule,
-    Reading,
-    SettingError,
-    analyze_lora,
-    blend,
-    choose_blocks,
-    convert,
-    resize,
-    select,
-    top_blocks,
-    verify,
-)
+from core import Lora, LoraError, SettingError
 from core.insight.info import describe, summary
 from core.reading.dialects import translated
 from core.storage.files import open_tensors
 from tests.helpers import flux_file, save
 from tests.trust import hostile
-
-QUIET = Compute(workers=1)
-BY_PCA, TO_SIZE = Blend((2.0,), 2, truncation="pca"), RankRule("megabytes", 0.002)
-ACTIONS: dict[str, Callable[[Path, Path], object]] = {
-    "blend": lambda path, other: blend(path, other, Blend((0.5, -1.0), 2), compute=QUIET),
-    "blend exactly": lambda path, other: blend(other, path, Blend(rank="full"), compute=QUIET),
-    "blend one": lambda path, other: blend(path, None, Blend((0.5,), 3), compute=QUIET),
-    "blend by pca": lambda path, other: blend(path, None, BY_PCA, compute=QUIET),
-    "resize": lambda path, other: resize(path, RankRule("rank", 2), compute=QUIET),
-    "resize by energy": lambda path, other: resize(path, RankRule("energy", 0.9), compute=QUIET),
-    "resize to a size": lambda path, other: resize(path, TO_SIZE, compute=QUIET),
-    "resize at the knee": lambda path, other: resize(
-        path, RankRule("knee", 0.0), output=Output(dtype="fp16"), compute=QUIET
-    ),
-    "select": lambda path, other: select(path, "*", rest=None, compute=QUIET),
-    "select blocks": lambda path, other: select(
-        path, "*blocks*", Output(dtype="bf16"), rest=Output(), compute=QUIET
-    ),
-    "to kohya": lambda path, other: convert(path, Output(spelling="kohya"), compute=QUIET),
-    "to diffusers": lambda path, other: convert(path, Output(spelling="diffusers"), compute=QUIET),
-    "to generic": lambda path, other: convert(path, Output(None, "fp16", "generic"), compute=QUIET),
-    "as JSON": lambda path, other: json.dumps(
-        resize(path, RankRule("sv_ratio", float("inf")), compute=QUIET).report.as_dict(),
-        allow_nan=False,
-    ),
-    "into a file": lambda path, other: Lora(
-        convert(path, Output(path.with_name("out.safetensors")), compute=QUIET).lora
-    ),
-    "analyze": lambda path, other: analyze_lora(path, compute=QUIET, return_df=False),
-    "top blocks": lambda path, other: top_blocks(path, choose_blocks(path, compute=QUIET)),
-    "verify": lambda path, other: verify(path, [path, other], [1.0, 0.0], compute=QUIET),
-    "as diffusers reads": lambda path, other: resize(
-        Lora(path, reading=Reading(True, True)), RankRule("rank", 2), compute=QUIET
-    ),
-}  # fmt: skip
+from tests.trust.actions import ACTIONS
 
 # Errors about the file as a whole; all others have to name a tensor or module.
 OF_THE_WHOLE = re.compile(

@@ -304,3 +304,12 @@ def test_a_lokr_with_t2_says_that_comfyui_fails_on_it():
     assert any("ComfyUI 0.33 fails" in note for note in Lora(path).notes)
     report = blend(path, path).report
     assert sum("ComfyUI 0.33 fails" in row.note for row in report.modules) == 1
+
+
+@pytest.mark.parametrize(
+    "down, mid", [((2, 3), (4, 2, 3, 3)), ((2, 3), (2, 4, 3, 3)), ((2, 3, 3, 3), (2, 2, 3, 3))]
+)
+def test_a_middle_kernel_that_comfyui_cannot_multiply_is_refused(down, mid):
+    tensors = {"x.lora_up.weight": randn((5, mid[0])), "x.lora_down.weight": randn(down)}
+    with pytest.raises(LoraError, match=r"module x: .*mid .* do not fit"):
+        changes(tensors | {"x.lora_mid.weight": randn(mid)})

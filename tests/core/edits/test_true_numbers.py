@@ -196,3 +196,16 @@ def test_no_file_drowns_the_other(times, strength, left, whole_file):
         assert float(result.norm()) == pytest.approx(
             float((first[name] + second[name]).norm()), rel=1e-3
         )
+
+
+@pytest.mark.parametrize("more", ["dora_scale", "oft_blocks"])
+def test_the_rounding_of_what_needs_the_base_model_is_in_the_report(more):
+    """What it changes in the weight is not known; that it rounds its tensors is."""
+    if more == "oft_blocks":
+        state = {f"{NAME}.oft_blocks": randn((2, 4, 4))}
+    else:
+        state = lora(NAME, (16, 12)) | {f"{NAME}.dora_scale": randn((16, 1))}
+    (row,) = convert(state, Output(dtype="bf16")).report.modules
+    assert 1e-4 < row.relative_error == row.rounding < 3 * EPS["bf16"]
+    assert "the error is that of its tensors" in row.note
+    assert convert(state, Output(dtype="fp32")).report.modules[0].relative_error == 0.0
