@@ -18,7 +18,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from .apply_lora import LoraAlloyApply
 from .blend import LoraAlloyBlend
-from .comfy_bridge import log
+from .comfy_bridge import log, name_errors
 from .compare import LoraAlloyCompare
 from .layer_analysis import LoraAlloyLayerAnalysis
 from .load_lora import LoraAlloyLoad
@@ -49,6 +49,7 @@ class LoraAlloyExtension(ComfyExtension):
 
 
 async def comfy_entrypoint() -> LoraAlloyExtension:
+    name_errors()
     missing = [name for name in IMPORTED_LATE if find_spec(name) is None]
     if missing:
         requirements = Path(__file__).parents[1] / "requirements.txt"

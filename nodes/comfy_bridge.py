@@ -26,7 +26,7 @@ from comfy.cli_args import args
 from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
 
-from ..core import Compute, FileError, SettingError, StateDict, load, quoting
+from ..core import Compute, FileError, LoraError, SettingError, StateDict, load, quoting
 
 Result = TypeVar("Result")
 LoraModel = Mapping[str, Tensor]  # what travels on LORA_MODEL wires
@@ -152,23 +152,36 @@ def lora_fingerprint(name: str) -> str:
     return f"{found.st_mtime_ns} {found.st_size}"
 
 
+def existing_lora(name: str) -> str:
+    """The file of that name in the lora folders. Raises FileError where it is gone."""
+    path = lora_path(name)
+    if path is None:
+        problem = "not in the lora folders any more"
+        raise FileError(problem, fix="press R and choose again", file=name)
+    return path
+
+
 def load_lora(name: str) -> StateDict:
     """A file of the lora folders with its metadata, read into memory.
 
     Raises FileError for a file that is gone or that is not safetensors.
     """
-    path = lora_path(name)
-    if path is None:
-        problem = "not in the lora folders any more"
-        raise FileError(problem, fix="press R and choose again", file=name)
-    return load(path, name)
+    return load(existing_lora(name), name)
 
 
-def new_output_path(prefix: str) -> Path:
-    """The next free path <prefix>_00001_.safetensors in ComfyUI's output folder.
+def name_in_lora_folders(path: Path) -> str | None:
+    """What loaders call a file; None where it is in none of the lora folders."""
+    for folder in map(Path, folder_paths.get_folder_paths("loras")):
+        if path.resolve().is_relative_to(folder.resolve()):
+            return str(path.resolve().relative_to(folder.resolve()))
+    return None
 
-    Raises SettingError for a prefix that leads out of that folder, or that a file cannot have on
-    every system: workflows travel.
+
+def checked_prefix(prefix: str) -> str:
+    """A prefix of files in ComfyUI's output folder.
+
+    Raises SettingError for one that leads out of that folder, or that a file cannot have on every
+    system: workflows travel.
     """
     output = folder_paths.get_output_directory()
     # ComfyUI takes `..` out before it follows links: so does this.
@@ -180,7 +193,23 @@ def new_output_path(prefix: str) -> Path:
                 f"filename prefix {prefix!r} must name a file inside ComfyUI's output folder",
                 fix="choose one such as loras/alloy, without colons and names of devices",
             )
-        folder, name, counter, _, _ = folder_paths.get_save_image_path(inner, output)
+        os.stat(target.with_name(target.name + "_00001_.safetensors"))
+    except FileNotFoundError:
+        pass  # Nothing is there, and the name is one that the system takes.
+    except (OSError, UnicodeError) as error:
+        problem = f"filename prefix {prefix!r} cannot be used ({error})"
+        raise SettingError(problem, fix="choose another") from error
+    return inner
+
+
+def new_output_path(prefix: str) -> Path:
+    """The next free path <prefix>_00001_.safetensors in ComfyUI's output folder.
+
+    The prefix is a checked one. Raises SettingError where the system does not take it.
+    """
+    output = folder_paths.get_output_directory()
+    try:
+        folder, name, counter, _, _ = folder_paths.get_save_image_path(prefix, output)
     except (OSError, UnicodeError) as error:
         problem = f"filename prefix {prefix!r} cannot be used ({error})"
         raise SettingError(problem, fix="choose another") from error
@@ -260,6 +289,14 @@ def apply_lora(
 def blocked(reason: str) -> Any:
     """An output that must not be used: whatever is connected to it fails with this reason."""
     return ExecutionBlocker(reason)
+
+
+def name_errors(kind: type[LoraError] = LoraError) -> None:
+    """Let the page say `LoRA Alloy` before the sentence of an error, where it shows the type."""
+    # ComfyUI writes the module and a dot in front, except for Python's own.
+    kind.__module__, kind.__qualname__ = "builtins", "LoRA Alloy"
+    for one in kind.__subclasses__():
+        name_errors(one)
 
 
 def show_on_node(node: Any, text: str) -> None:

@@ -71,6 +71,10 @@ class LoraAlloyCompare(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
+    def validate_inputs(cls, layers: str = "") -> bool | str:
+        return inputs.problem_of(layers)
+
+    @classmethod
     def execute(
         cls,
         lora_1: comfy_bridge.LoraModel,

@@ -4,7 +4,7 @@ from comfy_api.latest import io
 
 from ..core import Lora, Output, Reading, StateDict, convert, quoting, summary
 from . import comfy_bridge
-from .inputs import CATEGORY, lora_output
+from .inputs import CATEGORY, lora_output, problem_of
 
 
 class LoraAlloyLoad(io.ComfyNode):
@@ -53,6 +53,10 @@ class LoraAlloyLoad(io.ComfyNode):
                 ),
             ],
         )
+
+    @classmethod
+    def validate_inputs(cls, lora_name: str | None = None) -> bool | str:
+        return problem_of("", lambda: lora_name and Lora(comfy_bridge.existing_lora(lora_name)))
 
     @classmethod
     def fingerprint_inputs(

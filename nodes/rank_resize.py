@@ -48,6 +48,10 @@ class LoraAlloyRankResize(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
+    def validate_inputs(cls, layers: str = "", *, rule: Any = None) -> bool | str:
+        return inputs.problem_of(layers)
+
+    @classmethod
     def execute(
         cls,
         lora: comfy_bridge.LoraModel,

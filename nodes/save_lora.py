@@ -16,8 +16,11 @@ from ..core import (
     save,
 )
 from . import comfy_bridge, inputs
+from .file_names import resolved
 from .inputs import CATEGORY
 from .wires import named
+
+OUTSIDE = "Save LoRA: a stack names files of the loras folders; begin filename_prefix with loras/"
 
 
 class LoraAlloySave(io.ComfyNode):
@@ -39,7 +42,9 @@ class LoraAlloySave(io.ComfyNode):
                 inputs.lora_input(tooltip="The LoRA to save."),
                 io.String.Input("filename_prefix", default="loras/alloy",
                                 tooltip="Folder and name inside ComfyUI's output folder; a number "
-                                "is added. Keep loras/ in front, so that loaders find the file."),
+                                "is added. Keep loras/ in front, so that loaders find the file. "
+                                "%date:yyyy-MM-dd% is the day, %KSampler.seed% what a node's "
+                                "widget says."),
                 io.String.Input("title", default="",
                                 tooltip="What the file calls itself in LoRA managers "
                                 "(modelspec.title). Empty: its own title, or the file's name."),
@@ -63,9 +68,20 @@ class LoraAlloySave(io.ComfyNode):
             outputs=[
                 io.String.Output("path", display_name="path",
                                  tooltip="The path of the file that was written."),
+                inputs.LoraStack.Output("lora_stack", display_name="lora_stack",
+                                        tooltip="The file at strength 1, for nodes of other packs "
+                                        "that apply a stack of LoRAs."),
             ],
             hidden=[io.Hidden.unique_id],
         )  # fmt: skip
+
+    @classmethod
+    def validate_inputs(cls, filename_prefix: str = "", metadata: str = "") -> bool | str:
+        return inputs.problem_of(
+            "",
+            lambda: comfy_bridge.checked_prefix(resolved(filename_prefix or "x", {})),
+            lambda: wishes_of("", "", "keep", metadata or ""),
+        )
 
     @classmethod
     def execute(
@@ -81,9 +97,13 @@ class LoraAlloySave(io.ComfyNode):
         source = named(lora, "lora")
         wishes = wishes_of(title, trigger_words, keep_metadata, metadata)
         entries = source.metadata | comfy_bridge.workflow_metadata(cls.hidden)
-        path = _save_as_next(filename_prefix, source, dtype, entries, wishes)
+        prompt = getattr(cls.hidden, "prompt", None) or {}
+        prefix = comfy_bridge.checked_prefix(resolved(filename_prefix, prompt))
+        path = _save_as_next(prefix, source, dtype, entries, wishes)
         comfy_bridge.show_on_node(cls, f"saved as {path.name}, {megabytes(path.stat().st_size)}")
-        return io.NodeOutput(str(path), ui={"text": [str(path)]})
+        name = comfy_bridge.name_in_lora_folders(path)
+        stack = [(name, 1.0, 1.0)] if name else comfy_bridge.blocked(OUTSIDE)
+        return io.NodeOutput(str(path), stack, ui={"text": [str(path)]})
 
 
 def _save_as_next(

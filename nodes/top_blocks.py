@@ -27,7 +27,7 @@ from .pictures import image_of
 from .wires import named
 
 # The widget's words -> the library's.
-IMPORTANCES = {"softmax": "softmax", "energy share": "energy"}
+IMPORTANCES = {"energy share": "energy", "softmax": "softmax"}
 
 
 class LoraAlloyTopBlocks(io.ComfyNode):
@@ -46,25 +46,25 @@ class LoraAlloyTopBlocks(io.ComfyNode):
             inputs=[
                 inputs.lora_input(tooltip="The LoRA to take apart."),
                 Analysis.Input("analysis", optional=True,
-                               tooltip="From LoRA Layer Analysis of this LoRA; without it the "
-                               "LoRA is measured here."),
+                               tooltip="From LoRA Layer Analysis of all layers of this LoRA; "
+                               "without it the LoRA is measured here."),
                 io.Float.Input("threshold", default=0.9, min=0.01, max=1.0, step=0.01,
                                tooltip="How much of the whole importance the chosen blocks hold "
                                "together."),
                 io.DynamicCombo.Input(
                     "importance",
                     options=[
+                        io.DynamicCombo.Option("energy share", []),
                         io.DynamicCombo.Option("softmax", [
                             io.Float.Input("temperature", default=1.0, min=0.01, max=1000.0,
                                            step=0.01,
                                            tooltip="Higher spreads the importance over more "
                                            "blocks. Raise it where one block takes all."),
                         ]),
-                        io.DynamicCombo.Option("energy share", []),
                     ],
-                    tooltip="How important a block is. softmax: of the layers' largest singular "
-                    "values, which favours few strong layers. energy share: its part of the sum "
-                    "of all squared singular values.",
+                    tooltip="How important a block is. energy share: its part of the sum of all "
+                    "squared singular values. softmax: of the layers' largest singular values, "
+                    "which collapses to few layers where a LoRA is strong.",
                 ),
                 io.Combo.Input("mode", options=["keep", "remove"], default="keep",
                                tooltip="keep: the LoRA keeps only the top blocks. remove: it "
@@ -82,8 +82,8 @@ class LoraAlloyTopBlocks(io.ComfyNode):
                 inputs.lora_output("rest", "Everything that lora has not; both applied together "
                                    "are the original."),
                 io.String.Output("blocks", display_name="blocks",
-                                 tooltip="The top blocks, as text that fits the layers inputs of "
-                                 "the other nodes."),
+                                 tooltip="The top blocks, such as double_blocks.13-18, as text "
+                                 "that fits the layers inputs of the other nodes."),
                 io.String.Output("trainer_config", display_name="trainer_config",
                                  tooltip="Settings for ai-toolkit, kohya, diffusion-pipe and PEFT "
                                  "that train only the top blocks."),
@@ -92,6 +92,10 @@ class LoraAlloyTopBlocks(io.ComfyNode):
                                 "the node, too."),
             ],
         )  # fmt: skip
+
+    @classmethod
+    def validate_inputs(cls, always: str = "", *, importance: Any = None) -> bool | str:
+        return inputs.problem_of(always)
 
     @classmethod
     def execute(

@@ -12,7 +12,7 @@ from ..insight.analysis import STATISTICS, analyze_lora, csv_text, sort_table
 from ..insight.charts import CHARTS, chart
 from ..insight.choice import Choice, choose_blocks
 from ..insight.drawing import save_chart, shorten
-from ..insight.importance import IMPORTANCES, SOFTMAX, explain, importance_table
+from ..insight.importance import ENERGY, IMPORTANCES, explain, importance_table
 from ..insight.trainer_configs import TRAINERS, trainer_config
 from ..storage.atomic import write_file
 from .common import (
@@ -101,8 +101,8 @@ def _add_top_blocks(commands: Any) -> None:
     parser.add_argument(
         "--importance",
         choices=IMPORTANCES,
-        default=SOFTMAX,
-        help="softmax of spectral norms, or share of the energy (default softmax)",
+        default=ENERGY,
+        help="share of the energy, or softmax of spectral norms (default energy)",
     )
     parser.add_argument(
         "--temperature", type=float_, default=1.0, help="of the softmax (default 1)"

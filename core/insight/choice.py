@@ -6,11 +6,13 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..naming.blocks import locate
-from ..reading.lora import Source
+from ..errors import MismatchError
+from ..naming.blocks import locate, network_order
+from ..naming.selectors import compressed
+from ..reading.lora import Lora, Source
 from ..running.stream import Compute
 from .analysis import analyze_lora
-from .importance import SOFTMAX, explain, importance_table, up_to
+from .importance import ENERGY, FROBENIUS_NORM, explain, importance_table, up_to
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,10 +43,11 @@ class Choice:
 
     @property
     def selector(self) -> str:
-        """The blocks as a selector of layers, most important first."""
+        """The blocks as a selector of layers, in the network's order."""
         places = map(locate, self.analysis["module"])
         spelled = {place.block: place.prefix for place in places}
-        return ", ".join(spelled[block] or block for block in self.blocks)
+        ordered = sorted(self.blocks, key=network_order)
+        return ", ".join(compressed(spelled[block] or block for block in ordered))
 
     @property
     def text(self) -> list[str]:
@@ -55,23 +58,59 @@ class Choice:
 def choose_blocks(
     lora: Source,
     threshold: float = 0.9,
-    importance: str = SOFTMAX,
+    importance: str = ENERGY,
     temperature: float = 1.0,
     analysis: pd.DataFrame | None = None,
     compute: Compute | None = None,
 ) -> Choice:
     """The smallest set of blocks whose importance reaches the `threshold`.
 
-    `lora` is a path, a state dict or a Lora. `importance` is softmax (of the layers' spectral norms
-    over `temperature`) or energy. `analysis` saves measuring again; it must be of this LoRA or one
-    with the same blocks. `compute` says where and how to measure. Raises SettingError for an
-    unknown importance and a threshold outside (0, 1], FileError where nothing was measured.
+    `lora` is a path, a state dict or a Lora. `importance` is energy or softmax (of the layers'
+    spectral norms over `temperature`). `analysis` saves measuring again; it must be of all layers
+    of this LoRA. `compute` says where and how to measure. Raises SettingError for an unknown
+    importance and a threshold outside (0, 1], MismatchError for an analysis of another LoRA,
+    FileError where nothing was measured.
 
     >>> core.choose_blocks(core.samples()[1], 0.8, "energy").blocks
     ('double_blocks.1', 'double_blocks.0', 'single_blocks.0', 'single_blocks.2')
     """
+    compute = compute or Compute()
     if analysis is None:
-        analysis = analyze_lora(lora, statistics="norms", compute=compute or Compute())
+        analysis = analyze_lora(lora, statistics="norms", compute=compute)
+    else:
+        _check_same(Lora.of(lora), analysis, compute)
     table = importance_table(analysis, importance, temperature)
     chosen = tuple(str(block) for block in up_to(table, threshold)["block"])
     return Choice(chosen, table, analysis, threshold, importance, temperature)
+
+
+PROBES = 8  # modules whose norms are compared
+
+
+def _check_same(lora: Lora, analysis: pd.DataFrame, compute: Compute) -> None:
+    """Raises MismatchError where the table is not one of all layers of this LoRA.
+
+    LoRAs for one model have the same layers, so some of the norms are measured again.
+    """
+    modules = lora.modules
+    strange = [name for name in analysis["module"] if name not in modules]
+    if strange or len(analysis) < len(modules):
+        raise MismatchError(
+            f"the analysis has {len(analysis) - len(strange)} of its {len(modules)} layers"
+            + (f" and others, such as {strange[0]}" if strange else "")
+            + ": it is of another LoRA or of a part of this one",
+            fix="leave it out, or analyse all layers of this one",
+            file=lora.name,
+        )
+    norms = dict(zip(analysis["module"], analysis[FROBENIUS_NORM], strict=True))
+    known = [name for name, norm in norms.items() if norm == norm]
+    for name in known[:: -(-len(known) // PROBES)] if known else []:
+        norm = modules[name].update(compute.device, compute.dtype).frobenius_norm()
+        if abs(norm - norms[name]) > 1e-3 * max(norm, norms[name]):
+            raise MismatchError(
+                f"the analysis is of another LoRA: there the layer has the size "
+                f"{norms[name]:.4g}, here {norm:.4g}",
+                fix="leave it out, or analyse this one",
+                file=lora.name,
+                module=name,
+            )

@@ -8,6 +8,7 @@ a pattern can be says `layers.py`.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..errors import SettingError
@@ -39,6 +40,26 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
     middle = "".join(f"(?=(?P<g{i}>.*?{piece}))(?P=g{i})" for i, piece in enumerate(rest[:-1]))
     last = "".join(f".*{piece}" for piece in rest[-1:])
     return re.compile(first + middle + last + r"(?:\..*)?", re.DOTALL | re.IGNORECASE)
+
+
+def compressed(names: Iterable[str]) -> list[str]:
+    """Patterns for names, in their order: those that count on are a range.
+
+    `a.1`, `a.2`, `a.3`, `b.3` become `a.1-3`, `b.3`.
+    """
+    runs: list[tuple[str, int | None, int | None]] = []  # name before the number, first, last
+    for name in names:
+        stem, _, last = name.rpartition(".")
+        count = number(last) if stem and (last == "0" or not last.startswith("0")) else None
+        before, first, end = runs[-1] if runs else ("", None, None)
+        if count is not None and before == stem and end is not None and count == end + 1:
+            runs[-1] = (stem, first, count)
+        else:
+            runs.append((name if count is None else stem, count, count))
+    return [
+        stem if first is None else f"{stem}.{first}" + (f"-{end}" if end != first else "")
+        for stem, first, end in runs
+    ]
 
 
 @dataclass(frozen=True)

@@ -304,6 +304,10 @@ class StateDict(dict[str, Tensor]):
         self.metadata = dict(metadata or {})
         self.name = name
 
+    def __repr__(self) -> str:
+        """In a line: programs put what they work on into their messages, ComfyUI each input."""
+        return f"<LoRA {self.name or 'state dict'}: {len(self)} tensors>"
+
 
 def load(path: str | os.PathLike[str], name: str | None = None) -> StateDict:
     """A file as a state dict with its metadata, read into memory.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import json
 import mmap
 import sys
+import time
 from math import prod
 from pathlib import Path
 from types import SimpleNamespace
@@ -298,6 +300,7 @@ def test_save_stays_in_the_output_folder(nodes: dict[str, Any], folders: Path, p
     before = sorted(folders.rglob("*"))
     with pytest.raises(ValueError, match=r"filename prefix .*such as loras/alloy|choose a"):
         run(nodes["LoraAlloySave"], lora=lora(), filename_prefix=prefix)
+    assert str(nodes["LoraAlloySave"].validate_inputs(prefix or " ")).startswith("filename prefix ")
     assert sorted(folders.rglob("*")) == before
 
 
@@ -318,6 +321,73 @@ def test_save_takes_any_other_name(nodes: dict[str, Any], folders: Path, prefix:
     assert path.resolve().is_relative_to((folders / "output").resolve()) and path.is_file()
     written = [file for file in folders.rglob("*") if file.is_file()]
     assert [file.resolve() for file in written] == [path.resolve()]
+
+
+def test_tokens_of_a_name_are_those_of_comfyui(
+    nodes: dict[str, Any], folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompt = {
+        "1": {"class_type": "KSampler", "inputs": {"seed": 7, "model": ["2", 0]}},
+        "2": {"class_type": "X", "inputs": {"name": "a/b:c"}, "_meta": {"title": "My node"}},
+    }
+    hidden = SimpleNamespace(unique_id="9", prompt=prompt, extra_pnginfo=None)
+    monkeypatch.setattr(nodes["LoraAlloySave"], "hidden", hidden)
+    now = time.struct_time((2026, 3, 5, 7, 8, 9, 0, 0, 0))
+    monkeypatch.setattr(time, "localtime", lambda: now)
+    for prefix, name in (
+        ("%date:yyyy-MM-dd%", "2026-03-05"),
+        ("%date:yy/M/d%/%date:hh-mm-ss%", "26/3/5/07-08-09"),
+        ("%year%%month%%day%-%hour%", "20260305-07"),
+        ("%KSampler.seed% %My node.name%", "7 a_b_c"),
+        ("%KSampler.model%%none.x%%width%", "%KSampler.model%%none.x%0"),
+    ):
+        assert nodes["LoraAlloySave"].validate_inputs(prefix) is True
+        path = run(nodes["LoraAlloySave"], lora=lora(), filename_prefix=prefix)[0]
+        assert path == str(folders / f"output/{name}_00001_.safetensors")
+
+
+def test_a_saved_file_is_a_stack(nodes: dict[str, Any], folders: Path) -> None:
+    """Other packs' nodes find it by this name, as ours do."""
+    _, stack = run(nodes["LoraAlloySave"], lora=lora(), filename_prefix="loras/sub/x")
+    assert stack == [("sub/x_00001_.safetensors", 1.0, 1.0)]
+    blended, _ = run(nodes["LoraAlloyBlend"], lora_stack=stack, target_rank=EXACT)
+    assert torch.equal(dense(blended, 0), dense(lora(), 0))
+    _, stack = run(nodes["LoraAlloySave"], lora=lora(), filename_prefix="x")
+    assert "begin filename_prefix with loras/" in stack.message
+
+
+def test_what_can_be_known_is_said_before_the_run(nodes: dict[str, Any], folders: Path) -> None:
+    for name, texts in (
+        ("LoraAlloyBlend", ("", "double_blocks.9-0")),
+        ("LoraAlloyRankResize", ("double_blocks.9-0",)),
+        ("LoraAlloyTopBlocks", ("-",)),
+        ("LoraAlloyCompare", ("a.5-1",)),
+        ("LoraAlloySave", ("x", "no colon")),
+        ("LoraAlloySave", ("../x", "")),
+        ("LoraAlloyLoad", ("gone.safetensors",)),
+    ):
+        answer = nodes[name].validate_inputs(*texts)
+        assert isinstance(answer, str) and ";" in answer, name
+        harmless = ["x" if name == "LoraAlloySave" else "", *[""] * (len(texts) - 1)]
+        if name != "LoraAlloyLoad":
+            assert nodes[name].validate_inputs(*harmless) is True, name
+            assert nodes[name].validate_inputs(*[None] * len(texts)) is True, name  # wires
+    save_file(lora(), folders / "loras/here.safetensors")
+    assert nodes["LoraAlloyLoad"].validate_inputs("here.safetensors") is True
+    (folders / "loras/here.safetensors").write_bytes(b"no file")
+    assert "not a readable" in nodes["LoraAlloyLoad"].validate_inputs("here.safetensors")
+
+
+def test_errors_are_called_after_the_product(pack: Any) -> None:
+    """What ComfyUI sends of a failed node: its exception's type, and each input as text."""
+    import execution
+
+    core = importlib.import_module("alloy_pack.core")
+    asyncio.run(pack.comfy_entrypoint())
+    for kind in (core.LoraError, core.SettingError, core.EmptyRest, core.FileError):
+        assert execution.full_type_name(kind) == "LoRA Alloy"
+    sent = execution.format_value(core.StateDict(lora(), name="style.safetensors"))
+    assert sent == "<LoRA style.safetensors: 9 tensors>"
 
 
 @pytest.mark.parametrize(

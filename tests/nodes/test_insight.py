@@ -66,7 +66,7 @@ def test_top_blocks_without_a_rest_or_without_anything(
     with pytest.raises(ValueError, match="the LoRA at lora: nothing is left of it"):
         run(node, lora=lora(), threshold=1.0, mode="remove")
     other = run(nodes["LoraAlloyLayerAnalysis"], lora=lora(blocks=5))[0]
-    with pytest.raises(ValueError, match="the analysis is of another LoRA"):
+    with pytest.raises(ValueError, match="it is of another LoRA or of a part"):
         run(node, lora=lora(blocks=2), analysis=other, threshold=1.0)
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from core import LoraError
 from core.naming.layers import Layers
-from core.naming.selectors import compile_pattern
+from core.naming.selectors import Selector, compile_pattern, compressed
 from tests.trust.readers import limited
 
 NAMES = [
@@ -123,3 +123,28 @@ def test_no_pattern_takes_forever(pattern):
     names = ["a" * 3000, "a." * 1500, "1." * 1500, ".".join("aaaaaaaaa1" * 300)]
     with limited(60), pytest.raises(LoraError, match="matches no layer"):
         Layers(names).selected(pattern)
+
+
+@given(
+    st.lists(st.sampled_from(["a", "b.0", "b", "a.x", "a.01"]), max_size=3),
+    st.sets(st.integers(0, 12)),
+)
+def test_compressed_names_mean_the_same_names(stems, numbers):
+    names = list(dict.fromkeys(f"{stem}.{n}" for stem in stems for n in sorted(numbers))) + stems
+    patterns = compressed(names)
+    wanted = {f"{stem}.{n}" for stem in ["a", "b.0", "b", "a.x", "a.01"] for n in range(14)}
+    found = {name for name in wanted if any(compile_pattern(p).fullmatch(name) for p in patterns)}
+    exact = {name for name in wanted if any(name == n or name.startswith(f"{n}.") for n in names)}
+    assert found == exact and len(patterns) <= len(names)
+
+
+def test_neighbouring_numbers_become_a_range():
+    assert compressed(["a.1", "a.2", "a.3", "b.4", "b.6", "mid", "7", "8"]) == [
+        "a.1-3", "b.4", "b.6", "mid", "7", "8"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["a.9-0", "a, -b.5-1", "a.0-99999", "-"])
+def test_what_no_file_can_make_sense_of_is_refused_without_one(text):
+    with pytest.raises(LoraError):
+        Selector.parse(text)
