@@ -12,7 +12,8 @@ from dataclasses import replace
 
 from ..deferred import Tensor, torch
 from . import lapack
-from .low_rank import LowRank, Svd
+from .decomposition import Svd
+from .low_rank import LowRank
 from .update import Lazy, Update
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from math import hypot, inf
 from typing import NamedTuple
 
-from ..algebra.low_rank import LowRank, Svd
+from ..algebra.decomposition import Svd
+from ..algebra.low_rank import LowRank
 from ..algebra.precision import FEW, eps
 from ..algebra.rank_rules import RankRule, Spectrum, budget_ranks, retained
 from ..deferred import Tensor, torch

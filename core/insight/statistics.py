@@ -22,9 +22,10 @@ from typing import Any, TypeVar
 
 from ..algebra import lapack
 from ..algebra.cached import cached_property
+from ..algebra.decomposition import singular_values
 from ..algebra.gram import gram_matrix
 from ..algebra.kronecker import Kronecker
-from ..algebra.low_rank import LowRank, singular_values
+from ..algebra.low_rank import LowRank
 from ..algebra.update import Update
 from ..deferred import Tensor, torch
 from ..running.stream import out_of_memory

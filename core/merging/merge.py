@@ -9,14 +9,14 @@ from math import hypot, isfinite
 from ..algebra.common_space import CommonSpace
 from ..algebra.low_rank import LowRank
 from ..algebra.precision import eps
-from ..algebra.range_finder import leading
+from ..algebra.range_finder import Tiles, leading
 from ..algebra.rank_rules import retained
 from ..algebra.update import Dense, Update
 from ..deferred import torch
 from ..errors import SettingError
 from . import element_wise, in_space  # noqa: F401 - they register their methods
-from .method import Method, method_named
-from .stacks import Stacks
+from .method import method_named
+from .stacks import Stacks, matrix_shape
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,18 @@ class Merged:
     """What a merge made of a weight.
 
     `norm` is that of the method's result (Frobenius), `error` what the rank has cost, relative to
-    it, and `strength` the automatic strength, by which nothing is scaled yet.
+    it, and `sizes` are the norms of all w_i dW_i.
     """
 
     update: Update
     norm: float
     error: float
-    strength: float
+    sizes: list[float]
+
+    @property
+    def strength(self) -> float:
+        """The automatic strength, by which nothing is scaled yet."""
+        return automatic_strength(self.sizes, self.norm)
 
 
 @dataclass(frozen=True)
@@ -58,49 +63,65 @@ class Merge:
         one alone is its own merge under any method.
         Raises SettingError where weights and updates differ in number or are not finite.
         """
+        sizes, inputs, counting = self._counting(updates, weights)
+        shape = max((update.shape for update in inputs), key=len)
+        full = all(isinstance(update, Dense) for update in inputs)
+        made = self._made(inputs, counting)
+        if not isinstance(made, Update):
+            if rank is not None and not full:
+                out, _ = matrix_shape(inputs[0])
+                like = next(iter(made()))
+                found = leading(made, (out, *shape[1:]), rank, self.seed, like)
+                return Merged(found.update, found.norm, found.error / (found.norm or 1.0), sizes)
+            made = Dense(torch.cat(list(made())))
+        if full or (rank is None and isinstance(made, Dense)):
+            values = made.values if isinstance(made, Dense) else made.dense()
+            whole = Dense(values.reshape(shape))
+            return Merged(whole, whole.frobenius_norm(), 0.0, sizes)
+        return Merged(*cut(made.low_rank() if isinstance(made, Dense) else made, rank), sizes)
+
+    def norms(
+        self, updates: Sequence[Update], weights: Sequence[float]
+    ) -> tuple[list[float], float]:
+        """The norms of all w_i dW_i and of their merge, of which nothing is cut."""
+        sizes, inputs, counting = self._counting(updates, weights)
+        made = self._made(inputs, counting)
+        if isinstance(made, Update):
+            return sizes, made.frobenius_norm()
+        return sizes, hypot(*(Dense(tile).frobenius_norm() for tile in made()))
+
+    def _counting(
+        self, updates: Sequence[Update], weights: Sequence[float]
+    ) -> tuple[list[float], list[Update], list[float]]:
+        """The norms of all w_i dW_i, and what counts: the updates that are not zero, or the first,
+        with their weights."""
         if len(updates) != len(weights) or not updates:
             raise SettingError(
                 f"{len(weights)} weights for {len(updates)} updates", fix="give one for each"
             )
         if not all(map(isfinite, weights)):
             raise SettingError(f"weights {list(weights)} must be finite", fix="1 is neutral")
-        pairs = zip(updates, weights, strict=True)
+        pairs = list(zip(updates, weights, strict=True))
         sizes = [abs(weight) * update.frobenius_norm() for update, weight in pairs]
-        live = [index for index, size in enumerate(sizes) if size != 0] or [0]
-        method = method_named(self.method if len(live) > 1 else "sum")
-        inputs = [updates[i] for i in live]
-        result, norm, error = self._run(method, inputs, [weights[i] for i in live], rank)
-        return Merged(result, norm, error, automatic_strength(sizes, norm))
+        live = [pair for pair, size in zip(pairs, sizes, strict=True) if size != 0] or pairs[:1]
+        return sizes, [update for update, _ in live], [weight for _, weight in live]
 
-    def _run(
-        self, method: Method, updates: list[Update], weights: list[float], rank: int | None
-    ) -> tuple[Update, float, float]:
+    def _made(self, updates: list[Update], weights: list[float]) -> Update | Tiles:
+        """What the method makes of w_i dW_i: an update, or a function that visits its tiles."""
+        method = method_named(self.method if len(updates) > 1 else "sum")
         parameters = method.checked(self.parameters) if method.name == self.method else {}
-        shape = max((update.shape for update in updates), key=len)
-        full = all(isinstance(update, Dense) for update in updates)
         scaled = [update.scaled(weight) for update, weight in zip(updates, weights, strict=True)]
         if method.needs == "tiles":
-            stacks = Stacks(scaled, self.seed)
-            tiles = method.function(stacks, **parameters)
-            if rank is None or full:
-                values = torch.cat(list(tiles()))
-                return _uncut(Dense(values.reshape(shape)))
-            size = (stacks.out, *shape[1:])
-            found = leading(tiles, size, rank, self.seed, next(iter(stacks))[0])
-            return found.update, found.norm, found.error / (found.norm or 1.0)
+            tiles: Tiles = method.function(Stacks(scaled, self.seed), **parameters)
+            return tiles
+        result: Update
         if method.needs == "updates":
-            result: Update = method.function(scaled, **parameters)
+            result = method.function(scaled, **parameters)
         else:
             factors = [u if isinstance(u, LowRank) else u.low_rank() for u in updates]
             shares = [abs(weight) for weight in weights]
             result = method.function(CommonSpace(factors, weights), shares, **parameters)
-        if full and isinstance(result, LowRank):
-            return _uncut(Dense(result.dense().reshape(shape)))
-        if isinstance(result, Dense):
-            if full or rank is None:
-                return _uncut(result)
-            result = result.low_rank()
-        return cut(result, rank)
+        return result
 
 
 def automatic_strength(sizes: Sequence[float], norm: float) -> float:
@@ -109,7 +130,7 @@ def automatic_strength(sizes: Sequence[float], norm: float) -> float:
     From Frobenius norms of one weight, or of a file: roots of sums of squares. 1.0 where a norm is
     zero.
     """
-    return max(sizes) / norm if norm > 0 else 1.0
+    return max(sizes, default=0.0) / norm if norm > 0 else 1.0
 
 
 def cut(update: LowRank, rank: int | None) -> tuple[LowRank, float, float]:
@@ -121,7 +142,3 @@ def cut(update: LowRank, rank: int | None) -> tuple[LowRank, float, float]:
     values = update.svd.values.tolist()
     norm, kept = hypot(*values), min(rank or len(values), len(values))
     return update.truncated(kept), norm, retained(values, kept, norm)[1]
-
-
-def _uncut(update: Dense) -> tuple[Dense, float, float]:
-    return update, update.frobenius_norm(), 0.0
