@@ -31,7 +31,7 @@ HOMES = {
     # edits: LoRA in, LoRA out
     "edits.edit": "Edited",
     "edits.blend": "blend",
-    "edits.blend_settings": "TRUNCATIONS Blend",
+    "edits.blend_settings": "STRENGTHS TRUNCATIONS Blend",
     "edits.resize": "resize",
     "edits.select": "select",
     "edits.convert": "convert",

@@ -155,7 +155,7 @@ class LoraAlloyBlend(io.ComfyNode):
             rank=inputs.rank_rule_of(target_rank, "target_rank", BLEND_RULES),
             method=merging.pop("method"),
             parameters=merging,
-            auto_strength=auto_strength,
+            strength="auto" if auto_strength else "none",
             layers=layers,
             block_weights=block_weights_of(parts, block_weights),
             drop_near_zero=drop_near_zero,

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..algebra.rank_rules import AUTO, FULL, RankRule
 from ..edits.blend import blend
-from ..edits.blend_settings import TRUNCATIONS, Blend
+from ..edits.blend_settings import AS_IT_IS, STRENGTHS, TRUNCATIONS, Blend
 from ..edits.block_weights import from_files
 from ..edits.convert import convert
 from ..edits.resize import resize
@@ -73,9 +73,11 @@ def _add_blend(commands: Any) -> None:
         help="a parameter of the method; can be given several times",
     )
     parser.add_argument(
-        "--auto-strength",
-        action="store_true",
-        help="scale each layer so that it is as large as the largest of its inputs",
+        "--strength",
+        choices=STRENGTHS,
+        default=AS_IT_IS,
+        help="auto scales each layer to be as large as the largest of its inputs, auto-file all "
+        "layers by one factor; the report says how large the result is in any case",
     )
     parser.add_argument(
         "--truncation",
@@ -207,7 +209,7 @@ def _blend(options: argparse.Namespace) -> None:
         chosen_rule(options),
         options.method,
         _parameters(options),
-        options.auto_strength,
+        options.strength,
         options.layers,
         from_files(options.block_weights),
         not options.keep_zero,

@@ -14,7 +14,7 @@ from ..running.layout import lay_out
 from ..running.output import Output
 from ..running.report import Report
 from ..running.stream import Compute
-from .blend_settings import Blend, recipe_of
+from .blend_settings import PER_FILE, Blend, recipe_of
 from .block_weights import BlockRule, parse_block_weights
 from .cutting import Budget
 from .edit import Edited, layers_of, raw_names, run
@@ -83,6 +83,8 @@ def blend(
     job = Mixture(settings, weights, rule, dtype)
     if isinstance(settings.balance, Even) and settings.balance.whole_file:
         job = replace(job, weights=job.evened(kept, compute))
+    if settings.strength == PER_FILE:
+        job = replace(job, strength=job.whole_strength(kept, compute))
     others_chosen = others & chosen if settings.layers or keep is not None else None
     if settings.ranks.budget:
         budget = Budget(inputs, kept, dtype, job.exact, lambda *args: job.module(*args)[1])

@@ -15,6 +15,8 @@ from ..merging.merge import Merge
 from ..running.output import Output
 
 TRUNCATIONS = ("svd", "pca")
+# As large as the largest input: nothing, each layer, or the whole file by one factor.
+AS_IT_IS, PER_LAYER, PER_FILE = STRENGTHS = ("none", "auto", "auto-file")
 
 
 @dataclass(frozen=True)
@@ -24,13 +26,13 @@ class Blend:
     `weights` has one number for every LoRA, or one for all of them, or is a mapping from patterns
     of their names to numbers, such as {"epoch*": 0.25, "style*": 1.0}; the last that fits counts.
     `rank` says how many ranks the result keeps: a number, a RankRule, "auto" (the largest of the
-    inputs' ranks in each layer) or
-    "full" (everything, exactly). `method` is one of the merge methods, with its `parameters` where
-    they are not to be its own; "sum", the plain weighted sum, is the only one for which a module of
-    any kind can stay in its kind. `auto_strength` scales each layer so that it is as large as the
-    largest of its inputs. `truncation` is svd (exact) or pca (randomised where a rank is given,
-    with `oversampling` and `power_iterations`; Halko, Martinsson and Tropp 2011); `seed` is for all
-    that draws at random. `layers` selects the modules of the result.
+    inputs' ranks in each layer) or "full" (everything, exactly). `method` is one of the merge
+    methods, with its `parameters` where they are not to be its own; "sum", the plain weighted sum,
+    is the only one for which a module of any kind can stay in its kind. `strength` "auto" scales
+    each layer so that it is as large as the largest of its inputs, "auto-file" all of them by one
+    factor. `truncation` is svd (exact) or pca (randomised where a rank is given, with
+    `oversampling` and `power_iterations`; Halko, Martinsson and Tropp 2011); `seed` is for all that
+    draws at random. `layers` selects the modules of the result.
     `block_weights` is text, one `pattern: w1, w2, ...` per line, multiplied onto the weights; the
     last line that matches a module counts. `balance` weighs the files anew in every module: a
     Balance, an Even, or a function of (module, norm 1, norm 2).
@@ -44,7 +46,7 @@ class Blend:
     rank: RankRule | int | str = AUTO
     method: str = "sum"
     parameters: Mapping[str, float | bool] = field(default_factory=dict)
-    auto_strength: bool = False
+    strength: str = AS_IT_IS
     layers: str = ""
     block_weights: str = ""
     drop_near_zero: bool = True
@@ -58,6 +60,7 @@ class Blend:
     def __post_init__(self) -> None:
         rank_rule(self.rank)
         Merge(self.method, self.parameters)
+        one_of("strength", self.strength, STRENGTHS)
         one_of("truncation", self.truncation, TRUNCATIONS)
         weights = self.weights.values() if isinstance(self.weights, Mapping) else self.weights
         if not weights or not all(map(isfinite, weights)):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from math import isfinite
+from math import hypot, isfinite
+from typing import NamedTuple
 from zlib import crc32
 
 from ..algebra import lapack
@@ -14,62 +16,93 @@ from ..algebra.update import Dense, Update, inner, total
 from ..deferred import torch
 from ..errors import SettingError
 from ..merging.even import Even, multipliers
-from ..merging.merge import Merge
+from ..merging.merge import Merge, automatic_strength
 from ..merging.method import method_named
 from ..running.encoding import encode
 from ..running.layout import Target
 from ..running.report import Action, ModuleReport
 from ..running.stream import Compute, stream
-from .blend_settings import Blend
+from .blend_settings import PER_LAYER, Blend
 from .block_weights import BlockRule
 from .cutting import Planned, cut
 from .edit import Outcome, raw_names
 from .unchanged import combined, copy, notes_of, written
 
 
+class Mixed(NamedTuple):
+    """The merge of a module's inputs: `sizes` gives the norms of the inputs in it, best asked when
+    the update was decomposed; `norm` is its own where that is known, and `strength` what has scaled
+    it."""
+
+    update: Update
+    sizes: Callable[[], list[float]]
+    norm: float | None = None
+    strength: float = 1.0
+
+
 @dataclass(frozen=True)
 class Mixture:
-    """What the modules of one blend have in common. `planned` are the ranks of a budget."""
+    """What the modules of one blend have in common.
+
+    `planned` are the ranks of a budget, `strength` is the automatic one of the whole file.
+    """
 
     settings: Blend
     weights: Sequence[float]
     rule: BlockRule
     dtype: torch.dtype
     planned: dict[str, Planned] = field(default_factory=dict)
+    strength: float = 1.0
 
     def module(self, target: Target, compute: Compute) -> Outcome:
         """One module of the result."""
-        name, settings = target.canonical, self.settings
         ranks = [c.module.rank for c in target.contributions]
         mixed = self.mixed(target, compute)
         if mixed is None:
-            return ModuleReport(name, "dropped", ranks, note="its weight is zero"), {}
+            zero = "its weight is zero"
+            return ModuleReport(target.canonical, "dropped", ranks, note=zero), {}
         target, weights, updates = mixed
-        if stays := self.stays(target, weights, compute):
-            return stays
-        update, norm = self.merged(target, weights, updates, compute)
-        action: Action = "blended" if len(target.contributions) > 1 else "scaled"
+        row, tensors = self.stays(target, weights, compute) or self.made(
+            target, weights, updates, compute
+        )
+        row.ranks, row.inputs = ranks, sorted({c.input for c in target.contributions})
+        row.sizes = [size / self.strength for size in row.sizes]
+        row.strength *= self.strength
+        return row, tensors
+
+    def made(
+        self,
+        target: Target,
+        weights: Sequence[float],
+        updates: Sequence[Update] | None,
+        compute: Compute,
+    ) -> Outcome:
+        """A module that is computed anew: merged, cut, encoded."""
+        name, settings = target.canonical, self.settings
         source = target.contributions[0].module
+        stored = [c.module.rank for c in target.contributions]
+        merged = self.merged(target, weights, updates, compute)
+        update = merged.update
+        action: Action = "blended" if len(target.contributions) > 1 else "scaled"
+        dropped: Outcome = ModuleReport(name, "dropped", stored, note="zero"), {}
+        row = ModuleReport(name, action, stored, strength=merged.strength)
         if isinstance(update, Dense):
-            row = ModuleReport(name, action, ranks, note=grown(target))
             largest = float(update.values.abs().max()) if update.values.numel() else 0.0
             if self.is_zero(largest):
-                return ModuleReport(name, "dropped", ranks, note="zero"), {}
+                return dropped
+            row.note, row.sizes = grown(target), merged.sizes()
             row.note = notes_of(row, target)
             return written(row, encode(update, target, self.dtype, source), update.frobenius_norm())
-        stored = [c.module.rank for c in target.contributions]
         estimate = self.sketched(update, settings.ranks.limit(stored))
-        norm = norm if estimate is update else update.frobenius_norm()
+        norm = merged.norm if estimate is update else update.frobenius_norm()
         planned = self.planned.get(name)
         result = cut(estimate, settings.ranks, stored, self.dtype, planned, norm)
         if self.is_zero(result.largest):
-            return ModuleReport(name, "dropped", ranks, note="zero"), {}
+            return dropped
+        row.rank, row.sizes = max(result.update.rank, 1), merged.sizes()
         if not result.update.rank:
-            row = ModuleReport(name, action, ranks, 1)
             return written(row, encode(update.zero(), target, self.dtype, source), 0.0)
-        row = ModuleReport(
-            name, action, ranks, result.update.rank, None, result.energy, result.error
-        )
+        row.retained_energy, row.relative_error = result.energy, result.error
         if settings.ranks.name == "rank" and result.update.rank < settings.ranks.value:
             row.note = f"has rank {row.rank} only"
         row.note = notes_of(row, target)
@@ -81,7 +114,7 @@ class Mixture:
         if mixed is None or self.stays(*mixed[:2], compute):
             return None
         target, weights, updates = mixed
-        update, _ = self.merged(target, weights, updates, compute)
+        update = self.merged(target, weights, updates, compute).update
         return None if isinstance(update, Dense) else update
 
     def mixed(
@@ -92,7 +125,7 @@ class Mixture:
         None where nothing counts.
         """
         multipliers = self.rule(target.canonical, raw_names(target))
-        weights = [w * m for w, m in zip(self.weights, multipliers, strict=True)]
+        weights = [self.strength * w * m for w, m in zip(self.weights, multipliers, strict=True)]
         updates = None
         if self.settings.balance is not None and not self.whole_file:
             updates = target.updates(compute.device, compute.dtype)
@@ -154,10 +187,14 @@ class Mixture:
         ranks = self.settings.ranks
         stored = [c.module.rank for c in target.contributions]
         only = target.only
-        if only is None and self.settings.method != "sum":
-            return None
         if only is None:
-            return combined(target, weights, self.dtype, compute) if ranks.keeps_all else None
+            if self.settings.method != "sum" or self.per_layer or not ranks.keeps_all:
+                return None
+            found = combined(target, weights, self.dtype, compute)
+            if found:
+                updates = target.updates(compute.device, compute.dtype)
+                found[0].sizes = sizes_of(*by_input(target, updates, weights))
+            return found
         limit = ranks.limit(stored)
         fits = ranks.keeps_all or only.rank is None
         if limit is not None and only.rank is not None:
@@ -165,10 +202,16 @@ class Mixture:
         found = copy(target, self.dtype, compute, weight=weights[0]) if fits else None
         if found and weights[0] != 1.0 and self.is_zero(found[0].norm or 0.0):
             return ModuleReport(target.canonical, "dropped", stored, note="zero"), {}
+        if found and found[0].norm is not None:
+            found[0].sizes = [found[0].norm]
         return found
 
     def is_zero(self, size: float) -> bool:
         return self.settings.drop_near_zero and size <= self.settings.zero_tolerance
+
+    @property
+    def per_layer(self) -> bool:
+        return self.settings.strength == PER_LAYER
 
     def merged(
         self,
@@ -176,46 +219,60 @@ class Mixture:
         weights: Sequence[float],
         updates: Sequence[Update] | None,
         compute: Compute,
-    ) -> tuple[Update, float | None]:
-        """What the method makes of the inputs, and its norm where it was cut already."""
+    ) -> Mixed:
+        """What the method makes of the inputs."""
         settings = self.settings
-        several = len({c.input for c in target.contributions}) > 1
-        if not several or (settings.method == "sum" and not settings.auto_strength):
-            return self.added(target, weights, updates, compute), None
         if updates is None:
             updates = target.updates(compute.device, compute.dtype)
-        parts: dict[int, list[Update]] = {}
-        weight_of: dict[int, float] = {}
-        for contribution, update, weight in zip(
-            target.contributions, updates, weights, strict=True
-        ):
-            parts.setdefault(contribution.input, []).append(update)
-            weight_of[contribution.input] = weight
-        # Equal seeds draw equal masks: every module has its own.
-        seed = crc32(target.canonical.encode()) ^ settings.seed
-        merge = Merge(settings.method, settings.parameters, seed)
-        sums = [total(terms) for terms in parts.values()]
+        several = len({c.input for c in target.contributions}) > 1
+        if not several or (settings.method == "sum" and not self.per_layer):
+            return self.added(target, weights, updates)
         # What comes as factors is cut once, by the rule; tiles are cut while they are visited.
         limit = settings.ranks.limit([c.module.rank for c in target.contributions])
         tiles = method_named(settings.method).needs == "tiles"
-        found = merge(sums, list(weight_of.values()), limit if tiles else None)
-        strength = found.strength if settings.auto_strength else 1.0
+        inputs = by_input(target, updates, weights)
+        found = self.merge(target)(*inputs, limit if tiles else None)
+        strength = found.strength if self.per_layer else 1.0
         update = self.as_factors(target, found.update.scaled(strength))
-        return update, found.norm * strength
+        return Mixed(update, lambda: found.sizes, found.norm * strength, strength)
 
-    def added(
-        self,
-        target: Target,
-        weights: Sequence[float],
-        updates: Sequence[Update] | None,
-        compute: Compute,
-    ) -> Update:
+    def merge(self, target: Target) -> Merge:
+        # Equal seeds draw equal masks: every module has its own.
+        seed = crc32(target.canonical.encode()) ^ self.settings.seed
+        return Merge(self.settings.method, self.settings.parameters, seed)
+
+    def added(self, target: Target, weights: Sequence[float], updates: Sequence[Update]) -> Mixed:
         """The exact weighted sum."""
-        if updates is None:
-            updates = target.updates(compute.device, compute.dtype)
-        return self.as_factors(
-            target, total([u.scaled(w) for u, w in zip(updates, weights, strict=True)])
-        )
+        terms = [update.scaled(weight) for update, weight in zip(updates, weights, strict=True)]
+        whole = total(terms)
+        if not isinstance(whole, LowRank):
+            inputs = by_input(target, updates, weights)
+            return Mixed(self.as_factors(target, whole), lambda: sizes_of(*inputs))
+        ranks: Counter[int] = Counter()
+        for contribution, term in zip(target.contributions, terms, strict=True):
+            ranks[contribution.input] += term.rank if isinstance(term, LowRank) else 0
+        return Mixed(whole, lambda: whole.norms(list(ranks.values())))
+
+    def whole_strength(self, targets: Sequence[Target], compute: Compute) -> float:
+        """The automatic strength of all modules as one vector."""
+
+        def norms(target: Target, compute: Compute) -> tuple[dict[int, float], float]:
+            mixed = self.mixed(target, compute)
+            if mixed is None:
+                return {}, 0.0
+            target, weights, updates = mixed
+            if updates is None:
+                updates = target.updates(compute.device, compute.dtype)
+            sizes, norm = self.merge(target).norms(*by_input(target, updates, weights))
+            inputs = dict.fromkeys(c.input for c in target.contributions)
+            return dict(zip(inputs, sizes, strict=True)), norm
+
+        quiet = replace(compute, progress=None)
+        found = list(stream(targets, lambda t: t.canonical, norms, quiet, lambda t: t.file))
+        files = [
+            hypot(*(sizes.get(i, 0.0) for sizes, _ in found)) for i in range(len(self.weights))
+        ]
+        return automatic_strength(files, hypot(*(norm for _, norm in found)))
 
     def as_factors(self, target: Target, update: Update) -> Update:
         """The update as a product where a rank is asked for and the inputs had one."""
@@ -231,6 +288,24 @@ class Mixture:
             return update
         generator = torch.Generator().manual_seed(settings.seed)
         return randomised(update, rank, settings.oversampling, settings.power_iterations, generator)
+
+
+def by_input(
+    target: Target, updates: Sequence[Update], weights: Sequence[float]
+) -> tuple[list[Update], list[float]]:
+    """What each input that counts in a module adds to it, and its weight."""
+    parts: dict[int, list[Update]] = {}
+    weight_of: dict[int, float] = {}
+    for contribution, update, weight in zip(target.contributions, updates, weights, strict=True):
+        parts.setdefault(contribution.input, []).append(update)
+        weight_of[contribution.input] = weight
+    return [total(terms) for terms in parts.values()], list(weight_of.values())
+
+
+def sizes_of(updates: Sequence[Update], weights: Sequence[float]) -> list[float]:
+    """The Frobenius norms of w_i dW_i."""
+    pairs = zip(updates, weights, strict=True)
+    return [abs(weight) * update.frobenius_norm() for update, weight in pairs]
 
 
 def sums_of(target: Target, updates: Iterable[Update], count: int) -> list[Update | None]:

@@ -27,7 +27,8 @@ class ModuleReport:
     exact update; `retained_energy` the share of its square that was kept; `relative_error` is
     ||written - exact|| / ||exact||, and `rounding` what of it is due to the dtype. `error` is
     ||written - exact|| where that was measured by itself (`verify`). `inputs` are the numbers of
-    the inputs that count in what was written.
+    the inputs that count in what was written, `sizes` the norms of what each of them adds to a
+    blend, and `strength` what the blend was scaled by of itself.
     """
 
     module: str
@@ -41,6 +42,8 @@ class ModuleReport:
     error: float | None = None
     rounding: float = 0.0
     inputs: list[int] = field(default_factory=list)
+    sizes: list[float] = field(default_factory=list)
+    strength: float = 1.0
 
     @property
     def measured(self) -> bool:
@@ -113,6 +116,18 @@ class Report:
     def retained_energy(self) -> float:
         return max(0.0, 1.0 - self.relative_error**2)
 
+    @property
+    def automatic_strength(self) -> float | None:
+        """What makes the result as large as its largest input, in Frobenius norms of whole files;
+        None where nothing was blended."""
+        rows = [row for row in self.kept if row.sizes and row.norm is not None]
+        squares: Counter[int] = Counter()
+        for row in rows:
+            for index, size in zip(row.inputs, row.sizes, strict=True):
+                squares[index] += size**2  # type: ignore[assignment]
+        whole = sum((norm / row.strength) ** 2 for row in rows if (norm := row.norm))
+        return sqrt(max(squares.values()) / whole) if len(squares) > 1 and whole > 0 else None
+
     def as_dict(self) -> dict[str, Any]:
         """Everything, for JSON."""
         result: dict[str, Any] = json_ready(asdict(self))
@@ -120,6 +135,7 @@ class Report:
             "modules": [row.as_dict() for row in self.modules],
             "relative_error": json_ready(self.relative_error),
             "retained_energy": json_ready(self.retained_energy),
+            "automatic_strength": json_ready(self.automatic_strength),
         }
 
     def rank_summary(self) -> str:
@@ -160,9 +176,24 @@ class Report:
             f"{self.relative_error:.3g} with the rounding of what is written "
             f"(energy kept {self.retained_energy:.2%})"
         )
+        lines += self._strength()
         lines += [f"carried through: {key} ({why})" for key, why in self.carried.items()]
         lines += [f"dropped: {key} ({why})" for key, why in self.dropped.items()]
         return lines + self.notes
+
+    def _strength(self) -> list[str]:
+        """How large the result is beside its largest input, or was made."""
+        automatic = self.automatic_strength
+        if automatic is None:
+            return []
+        scaled = [row.strength for row in self.kept if row.strength != 1.0]
+        if not scaled:
+            size = f"{1 / automatic:.3g} times as large as its largest input"
+            return [f"{size}; strength auto-file would scale it by {automatic:.3g}"]
+        least, most = f"{min(scaled):.3g}", f"{max(scaled):.3g}"
+        if least == most:
+            return [f"scaled by {least}, to be as large as its largest input"]
+        return [f"layers scaled by {least} to {most}, each to be as large as its largest input"]
 
     def markdown(self, rows: int = 40) -> str:
         """The account as Markdown, with a table of the modules that lost most."""

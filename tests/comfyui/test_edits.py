@@ -119,7 +119,7 @@ def test_a_merge_method_and_its_parameters_reach_the_library(comfyui: Server) ->
     assert [entry["name"] for entry in recipe["inputs"]] == names[:3]
     settings = recipe["settings"]
     assert (settings["method"], settings["parameters"]) == ("ties", {"density": 0.25})
-    assert settings["auto_strength"] is True and settings["weights"] == [1.0, 1.0, 1.0]
+    assert settings["strength"] == "auto" and settings["weights"] == [1.0, 1.0, 1.0]
 
 
 def test_block_weights_mix_by_block(comfyui: Server) -> None:

@@ -4,11 +4,15 @@ from itertools import permutations
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from core import METHODS, Blend, LoraError, MismatchError, SettingError, blend
 from core.algebra.low_rank import LowRank
+from core.merging import stacks
 from core.merging.merge import Merge
-from tests.helpers import best_error, dense, error, lora, lora_file, save
+from core.running import stream
+from core.running.threads import Inline
+from tests.helpers import best_error, dense, error, flux_file, lora, lora_file, save
 
 NAMES = ["blocks.0.attn", "blocks.0.mlp", "blocks.1.attn"]
 
@@ -144,15 +148,93 @@ def test_a_tile_method_at_a_rank_says_what_the_rank_has_cost():
         assert true < 1.05 * best_error(full[row.module], 5) + 1e-6
 
 
-def test_automatic_strength_makes_the_result_as_large_as_its_largest_input():
-    inputs = files(3)
-    weights = [1.0, 1.0, 0.2]
-    result = dense(blend(inputs, settings=Blend(weights, "full", auto_strength=True)).lora)
-    for name, update in result.items():
-        largest = max(
-            w * float(dense(one)[name].norm()) for one, w in zip(inputs, weights, strict=True)
-        )
-        assert float(update.norm()) == pytest.approx(largest, rel=1e-5)
+class Largest(TorchDispatchMode):
+    """Sees the largest tensor that anything computes."""
+
+    entries = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), settings=None):
+        result = function(*arguments, **(settings or {}))
+        parts = result if isinstance(result, list | tuple) else [result]
+        sizes = [part.numel() for part in parts if isinstance(part, torch.Tensor)]
+        self.entries = max(self.entries, *sizes, 0)
+        return result
+
+
+def test_a_tile_method_at_a_rank_holds_no_whole_matrix(monkeypatch):
+    monkeypatch.setattr(stacks, "TILE_ELEMENTS", 3000)
+    monkeypatch.setattr(stream, "single_thread_pool", lambda *_: (Inline(), 0))
+    inputs = [lora_file(["blocks.0.mlp"], shape=(300, 200), rank=3, seed=seed) for seed in (0, 1)]
+    for rank, whole in ((4, False), ("full", True)):
+        with Largest() as largest:
+            blend(inputs, settings=Blend(rank=rank, method="ties"))
+        assert (largest.entries >= 300 * 200) == whole
+
+
+def test_a_merge_of_factors_that_loses_little_knows_how_little():
+    """It is cut once: of what was cut before, the small difference of two norms would be left."""
+    inputs = files(2)
+    for one in inputs:
+        for name in NAMES:
+            one[f"{name}.lora_B.weight"] *= torch.tensor([1.0, 0.5, 3e-5])
+    exact = dense(blend(inputs, settings=Blend(rank="full", method="karcher")).lora)
+    for row in blend(inputs, settings=Blend(rank=4, method="karcher")).report.modules:
+        best = best_error(exact[row.module], 4)
+        assert best < 1e-4 and row.relative_error == pytest.approx(best, rel=0.02)
+
+
+METHODS_OF_STRENGTH = [("sum", "full"), ("sum", 4), ("karcher", "full"), ("ties", "full")]
+
+
+@pytest.mark.parametrize("method, rank", METHODS_OF_STRENGTH)
+def test_automatic_strength_makes_the_result_as_large_as_its_largest_input(method, rank):
+    inputs, weights = files(3), [1.0, -1.0, 0.2]
+
+    def blended(strength):
+        settings = Blend(weights, rank, method, strength=strength)
+        edited = blend(inputs, settings=settings)
+        return dense(edited.lora), edited.report
+
+    parts = [dense(one) for one in inputs]
+    sizes = {n: [abs(w) * float(p[n].norm()) for w, p in zip(weights, parts, strict=True)]
+             for n in NAMES}  # fmt: skip
+    plain, told = blended("none")
+    exact = summed(inputs, weights) if method == "sum" else plain
+    factors = {name: max(sizes[name]) / float(exact[name].norm()) for name in NAMES}
+    layers, report = blended("auto")
+    for row in report.modules:
+        assert error(layers[row.module], factors[row.module] * plain[row.module]) < 1e-5
+        assert row.strength == pytest.approx(factors[row.module], rel=1e-5)
+        assert row.sizes == pytest.approx(sizes[row.module], rel=1e-5)
+    whole = max(sum(sizes[n][i] ** 2 for n in NAMES) for i in range(3)) ** 0.5
+    whole /= sum(float(exact[n].norm()) ** 2 for n in NAMES) ** 0.5
+    file, one = blended("auto-file")
+    assert all(error(file[name], whole * plain[name]) < 1e-5 for name in NAMES)
+    # Every report says what automatic strength is, or would be.
+    for each in (told, report, one):
+        assert each.automatic_strength == pytest.approx(whole, rel=1e-5)
+    assert f"auto-file would scale it by {whole:.3g}" in " ".join(told.summary())
+    assert f"scaled by {whole:.3g}, to be" in " ".join(one.summary())
+    assert "layers scaled by" in " ".join(report.summary())
+
+
+def test_the_sizes_of_inputs_are_known_whatever_a_module_is_made_of():
+    """Of factors and matrices, of one input and of parts of a fused weight, of zeros."""
+    one, other = flux_file("diffusers"), flux_file("kohya", seed=1)
+    name = next(iter(dense(other)))
+    full = {f"{raw}.diff": value.float() for raw, value in dense(other).items() if raw == name}
+    for second in (other, full, {key: 0 * tensor for key, tensor in other.items()}):
+        for rank in ("full", 2):
+            report = blend(one, second, Blend((0.5, 2.0), rank)).report
+            parts = [blend(each, settings=Blend(rank="full")).report for each in (one, second)]
+            norms = [sum(row.norm**2 for row in part.modules) ** 0.5 for part in parts]
+            found = [0.0, 0.0]
+            for row in report.modules:
+                for index, size in zip(row.inputs, row.sizes, strict=True):
+                    found[index] += size**2
+            expected = [0.5 * norms[0], 2.0 * norms[1]]
+            assert [f**0.5 for f in found] == pytest.approx(expected, rel=1e-4)
+    assert blend(one, settings=Blend((0.5,))).report.automatic_strength is None
 
 
 @pytest.mark.parametrize(
@@ -162,6 +244,7 @@ def test_automatic_strength_makes_the_result_as_large_as_its_largest_input():
         ({"method": "ties", "parameters": {"speed": 1}}, "no parameter 'speed'"),
         ({"method": "ties", "parameters": {"density": 2.0}}, "out of range"),
         ({"truncation": "magic"}, "truncation 'magic' is unknown"),
+        ({"strength": "loud"}, "strength 'loud' is unknown"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused_before_a_file_is_read(settings, words):
