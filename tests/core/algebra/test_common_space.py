@@ -99,7 +99,7 @@ def test_polar_and_orthonormal_are_those_of_the_svd():
     matrix = randn((9, 4)).double()
     u, _, vh = torch.linalg.svd(matrix, full_matrices=False)
     assert error(polar(matrix, torch.float64), u @ vh) < 1e-14
-    basis = orthonormal(torch.cat([matrix, matrix], dim=1))
+    basis = orthonormal(torch.cat([matrix, matrix], dim=1), torch.float64)
     assert basis.shape == (9, 4) and error(basis @ basis.T, u @ u.T) < 1e-14
     twice = polar(torch.cat([matrix, matrix], dim=1), torch.float64)
     assert error(twice, torch.cat([u @ vh, u @ vh], dim=1) / 2**0.5) < 1e-14

@@ -1,4 +1,7 @@
-"""The algebra of factors against the same thing on dense matrices in float64."""
+"""The algebra of factors against the same thing on dense matrices in float64.
+
+Also of decomposition.py: every decomposition here is its.
+"""
 
 import pytest
 import torch
@@ -164,3 +167,15 @@ def test_tiles_are_the_rows_from_top_to_bottom(elements, height):
     tiles = [tile.clone() for tile in update.tiles(elements)]
     assert torch.allclose(torch.cat(tiles), update.dense())
     assert {len(tile) for tile in tiles[:-1]} <= {height} and len(tiles[-1]) <= height
+
+
+@pytest.mark.parametrize("decomposed", [False, True])
+@pytest.mark.parametrize("shape", [(40, 30), (5, 7)])
+def test_the_norms_of_the_parts_of_a_sum(shape, decomposed):
+    """From the core where it is known, and from the factors where it is not or is of the matrix."""
+    parts = [factors(*shape, rank, seed=rank).scaled(0.5) for rank in (3, 1, 4)]
+    whole = LowRank.sum(parts)
+    if decomposed:
+        assert whole.svd.values[0] > 0
+    expected = [float(torch.linalg.matrix_norm(exact(part))) for part in parts]
+    assert whole.norms([3, 1, 4]) == pytest.approx(expected, rel=1e-6)
