@@ -12,17 +12,12 @@ factors times a k x k matrix. R is any matrix with R^T R = the Gram matrix of it
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from ..deferred import Tensor, torch
-from ..errors import LoraError
+from ..deferred import Tensor
 from . import lapack
 from .gram import length, lengths, triangles, uses_qr
 from .precision import eps
-
-if TYPE_CHECKING:
-    from .low_rank import LowRank
 
 
 class Svd(NamedTuple):
@@ -39,25 +34,6 @@ class Svd(NamedTuple):
     noise: float
 
 
-def decompose(update: LowRank) -> Svd:
-    """The exact decomposition, as the text of this file says."""
-    core = update.core
-    u, values, vh = lapack.svd(core.matrix)
-    kept = core.above_noise(values)
-    left, right = core.r_down.T @ vh[:kept].T, u[:, :kept].T @ core.r_up
-    return Svd(values[:kept].double(), left, right, core.noise)
-
-
-def singular_values(update: LowRank, precise: bool = False) -> Tensor:
-    """The singular values alone, as `Svd.values`, in less than half the time.
-
-    `precise` takes no float32 Gram matrices: for values that are figures by themselves.
-    """
-    core = Core.of(update, precise) if precise else update.core
-    values = lapack.svdvals(core.matrix)
-    return values[: core.above_noise(values)].double()
-
-
 @dataclass(frozen=True)
 class Core:
     """The k x k matrices r_up [k, k] and r_down [k, k] of an update's thin factors, on the CPU.
@@ -71,22 +47,16 @@ class Core:
     noise: float
 
     @classmethod
-    def of(cls, update: LowRank, precise: bool = False) -> Core:
-        up, down = update.thin.up, update.thin.down
+    def of(cls, up: Tensor, down: Tensor, size: float | None, precise: bool) -> Core:
+        """Of factors [out, k] and [k, in]; `precise` takes no float32 Gram matrices.
+
+        What is below the rounding of the terms is not part of the update. A term is as large as its
+        two columns together, however trainers share that between up and down. `size` is that of all
+        terms where the factors are no longer those.
+        """
         r_up, r_down = triangles((up, down.T), precise)
-        # What is below the rounding of the terms is not part of the update. A term is as large as
-        # its two columns together, however trainers share that between up and down.
-        if update.thin is update:
-            sizes = lengths(r_up) * lengths(r_down)
-        else:
-            sizes = lengths(update.up) * lengths(update.down.T)
-        size = length(sizes)
-        if not isfinite(size):
-            if update.dtype != torch.float64:
-                return cls.of(update.precise(), precise)
-            raise LoraError(
-                "its numbers are too large to compute with", fix="choose smaller weights"
-            )
+        if size is None:
+            size = length(lengths(r_up) * lengths(r_down))
         rounding = eps(up.dtype) * (8 if uses_qr(up) else 1)
         return cls(r_up, r_down, rounding * size)
 
@@ -95,5 +65,19 @@ class Core:
         """Ru Rd^T [k, k]: its singular values are those of dW."""
         return self.r_up @ self.r_down.T
 
-    def above_noise(self, values: Tensor) -> int:
+    @property
+    def values(self) -> Tensor:
+        """The singular values alone, as `Svd.values`, in less than half the time."""
+        values = lapack.svdvals(self.matrix)
+        return values[: self._above_noise(values)].double()
+
+    @property
+    def svd(self) -> Svd:
+        """The exact decomposition, as the text of this file says."""
+        u, values, vh = lapack.svd(self.matrix)
+        kept = self._above_noise(values)
+        left, right = self.r_down.T @ vh[:kept].T, u[:, :kept].T @ self.r_up
+        return Svd(values[:kept].double(), left, right, self.noise)
+
+    def _above_noise(self, values: Tensor) -> int:
         return int((values > self.noise).sum())

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
-from math import hypot, inf, sqrt
+from math import hypot, inf, isfinite, sqrt
 from typing import NamedTuple
 
 from ..deferred import Tensor, torch
+from ..errors import LoraError
 from .cached import cached_property
-from .decomposition import Core, Svd, decompose, singular_values
+from .decomposition import Core, Svd
 from .gram import gram_matrix, length, lengths
 from .precision import FEW, LEAST, eps, ordinary, wide_enough
 
@@ -186,7 +187,7 @@ class LowRank:
         square = self.inner(self)
         if LEAST < square < inf or not self.magnitude():
             return sqrt(max(square, 0.0))
-        return length(Core.of(self, precise=True).matrix)
+        return length(self._core(precise=True).matrix)
 
     def magnitude(self) -> float:
         """The norm of dW if its rank-one terms were orthogonal; far above its norm, they cancel."""
@@ -209,7 +210,16 @@ class LowRank:
     @cached_property
     def core(self) -> Core:
         """The small matrices that its decomposition is made from."""
-        return Core.of(self)
+        return self._core(precise=False)
+
+    def _core(self, precise: bool) -> Core:
+        size = None if self.thin is self else self.magnitude()
+        core = Core.of(self.thin.up, self.thin.down, size, precise)
+        if isfinite(core.noise):
+            return core
+        if self.dtype != torch.float64:
+            return self.precise()._core(precise)
+        raise LoraError("its numbers are too large to compute with", fix="choose smaller weights")
 
     def norms(self, ranks: Sequence[int]) -> list[float]:
         """The norms of the parts of a sum that have so many columns each, without their products.
@@ -227,12 +237,16 @@ class LowRank:
     @cached_property
     def singular_values(self) -> Tensor:
         """Float64, on the CPU, descending, without those that are rounding noise."""
-        return self.known.values if self.known else singular_values(self)
+        return self.known.values if self.known else self.core.values
+
+    def precise_singular_values(self) -> Tensor:
+        """The same without float32 Gram matrices: for values that are figures by themselves."""
+        return self._core(precise=True).values
 
     @cached_property
     def svd(self) -> Svd:
         """The exact singular value decomposition; computed once. See the module's text."""
-        return self.known or decompose(self)
+        return self.known or self.core.svd
 
     def truncated(self, rank: int) -> LowRank:
         """The best update of at most this rank (Eckart and Young 1936), S split evenly."""

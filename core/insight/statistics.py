@@ -22,7 +22,6 @@ from typing import Any, TypeVar
 
 from ..algebra import lapack
 from ..algebra.cached import cached_property
-from ..algebra.decomposition import singular_values
 from ..algebra.gram import gram_matrix
 from ..algebra.kronecker import Kronecker
 from ..algebra.low_rank import LowRank
@@ -54,7 +53,7 @@ class Measured:
         """The singular values of dW as an [out, in * kernel] matrix: float64, on the CPU,
         descending, without those that are rounding noise."""
         if isinstance(self.update, LowRank):
-            return singular_values(self.update, precise=True)
+            return self.update.precise_singular_values()
         if isinstance(self.update, Kronecker):
             values = self.update.singular_values()
             return values[values > torch.finfo(self.update.first.dtype).eps * values[:1]]
