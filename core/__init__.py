@@ -86,7 +86,7 @@ if TYPE_CHECKING:  # The same for type checkers and editors.
     from .algebra.rank_rules import RankRule
     from .algebra.update import Dense
     from .edits.blend import blend
-    from .edits.blend_settings import TRUNCATIONS, Blend
+    from .edits.blend_settings import STRENGTHS, TRUNCATIONS, Blend
     from .edits.convert import convert
     from .edits.edit import Edited
     from .edits.notebook import blend_and_convert_loras_streaming
@@ -160,6 +160,7 @@ __all__ = [
     "METHODS",
     "SPELLING_CHOICES",
     "STATISTICS",
+    "STRENGTHS",
     "SUGGESTIONS",
     "TRAINERS",
     "TRUNCATIONS",
