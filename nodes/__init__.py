@@ -20,10 +20,13 @@ from .apply_lora import LoraAlloyApply
 from .blend import LoraAlloyBlend
 from .comfy_bridge import log, name_errors
 from .compare import LoraAlloyCompare
+from .convert import LoraAlloyConvert
+from .find import LoraAlloyFind
 from .layer_analysis import LoraAlloyLayerAnalysis
 from .load_lora import LoraAlloyLoad
 from .rank_resize import LoraAlloyRankResize
 from .save_lora import LoraAlloySave
+from .select import LoraAlloySelect
 from .top_blocks import LoraAlloyTopBlocks
 
 NODES: list[type[io.ComfyNode]] = [
@@ -35,6 +38,9 @@ NODES: list[type[io.ComfyNode]] = [
     LoraAlloyApply,
     LoraAlloySave,
     LoraAlloyCompare,
+    LoraAlloyConvert,
+    LoraAlloySelect,
+    LoraAlloyFind,
 ]
 
 # Imported with their first use: without this check a missing one would be noticed only then.

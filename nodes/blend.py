@@ -69,6 +69,7 @@ class LoraAlloyBlend(io.ComfyNode):
                                 "above: its own block weights, as in ' double_blocks.0-9: 0'. The "
                                 "order of the lines is the order of the LoRAs."),
                 inputs.rank_rule("target_rank", BLEND_RULES),
+                *inputs.rank_limits(),
                 inputs.layers("The layers that the result has."),
                 io.String.Input("block_weights", default="", multiline=True, advanced=True,
                                 tooltip="Extra factors for some layers, one line each: "
@@ -120,6 +121,8 @@ class LoraAlloyBlend(io.ComfyNode):
         weight_1: float,
         weight_2: float,
         rows: str,
+        min_rank: int,
+        max_rank: int,
         layers: str,
         block_weights: str,
         drop_near_zero: bool,
@@ -152,7 +155,7 @@ class LoraAlloyBlend(io.ComfyNode):
         cutting = options_of(truncation, "truncation", list(TRUNCATIONS))
         settings = Blend(
             weights=[part.row.weight * own.get(part.row.name, 1.0) for part in on],
-            rank=inputs.rank_rule_of(target_rank, "target_rank", BLEND_RULES),
+            rank=inputs.rank_rule_of(target_rank, "target_rank", BLEND_RULES, min_rank, max_rank),
             method=merging.pop("method"),
             parameters=merging,
             strength="auto" if auto_strength else "none",

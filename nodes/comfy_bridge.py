@@ -202,6 +202,24 @@ def checked_prefix(prefix: str) -> str:
     return inner
 
 
+def lora_folders(inner: str) -> list[Path]:
+    """The lora folders, or a folder inside of them, as far as there are files in them.
+
+    Raises SettingError where there are none.
+    """
+    found = []
+    for base in map(Path, folder_paths.get_folder_paths("loras")):
+        path = Path(os.path.normpath(base / inner.strip().lstrip("/\\")))
+        if path.is_relative_to(base) and next(path.rglob("*.safetensors"), None):
+            found.append(path)
+    if not found:
+        raise SettingError(
+            f"folder {inner!r}: nothing is there in the loras folders",
+            fix="name a folder inside them that has .safetensors files, or leave it empty",
+        )
+    return found
+
+
 def new_output_path(prefix: str) -> Path:
     """The next free path <prefix>_00001_.safetensors in ComfyUI's output folder.
 

@@ -67,6 +67,16 @@ def problem_of(layers: str | None, *checks: Callable[[], Any]) -> bool | str:
     return True
 
 
+def rank_limits() -> list[Any]:
+    """Limits of the ranks that a rule gives."""
+    return [
+        io.Int.Input("min_rank", default=1, min=1, max=4096, advanced=True,
+                     tooltip="Every layer keeps at least this rank."),
+        io.Int.Input("max_rank", default=0, min=0, max=4096, advanced=True,
+                     tooltip="No layer keeps more than this rank. 0 is no limit."),
+    ]  # fmt: skip
+
+
 def compute_device() -> Any:
     return io.Combo.Input(
         "compute_device",
@@ -135,6 +145,7 @@ RULES = {
     "Frobenius": ("sv_fro", "share"),
     "knee": ("knee", None),
     "file size in MB": ("megabytes", "megabytes"),
+    "parameters": ("parameters", "parameters"),
 }
 BLEND_RULES = {"auto": ("auto", None), "everything (exact)": ("full", None), **RULES}
 
@@ -167,6 +178,10 @@ def rank_rule(name: str, rules: dict[str, tuple[str, str | None]]) -> Any:
                            "Save LoRA embeds is extra). The ranks go to the layers where they "
                            "matter most."),
         ],
+        "parameters": [
+            io.Int.Input("parameters", default=10_000_000, min=1, max=10**12,
+                         tooltip="The LoRA has at most this many numbers, where they matter most."),
+        ],
     }  # fmt: skip
     auto = "auto: the largest rank that the LoRAs have in each layer. everything: exact. "
     return io.DynamicCombo.Input(
@@ -174,7 +189,8 @@ def rank_rule(name: str, rules: dict[str, tuple[str, str | None]]) -> Any:
         options=[io.DynamicCombo.Option(rule, numbers.get(rule, [])) for rule in rules],
         tooltip=(auto if "auto" in rules else "")
         + "How many ranks each layer keeps: the same number everywhere, as many as a share of its "
-        "content needs, up to the knee of its spectrum, or what fits into a file size.",
+        "content needs, up to the knee of its spectrum, or what fits into a file size or a number "
+        "of parameters.",
     )
 
 

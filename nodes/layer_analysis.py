@@ -69,6 +69,7 @@ class LoraAlloyLayerAnalysis(io.ComfyNode):
             is_output_node=True,
             inputs=[
                 inputs.lora_input(tooltip="The LoRA to measure."),
+                inputs.layers("The layers that are measured."),
                 io.Combo.Input("statistics", options=list(STATISTICS), default="spectral",
                                tooltip="spectral takes seconds for any file. full adds exact "
                                "percentiles, extremes and signs of every layer's change, which "
@@ -102,9 +103,14 @@ class LoraAlloyLayerAnalysis(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
+    def validate_inputs(cls, layers: str = "") -> bool | str:
+        return inputs.problem_of(layers)
+
+    @classmethod
     def execute(
         cls,
         lora: comfy_bridge.LoraModel,
+        layers: str,
         statistics: str,
         sort_by: str,
         rows: int,
@@ -116,7 +122,11 @@ class LoraAlloyLayerAnalysis(io.ComfyNode):
         source = named(lora, "lora")
         table, notes = comfy_bridge.compute(
             lambda compute: analyze_lora(
-                source, svd_topk=top_singular_values, statistics=statistics, compute=compute
+                source,
+                svd_topk=top_singular_values,
+                statistics=statistics,
+                layers=layers,
+                compute=compute,
             ),
             compute_device,
             inputs.dtype_of(compute_dtype),

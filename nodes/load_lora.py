@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..core import Lora, Output, Reading, StateDict, convert, quoting, summary
+from ..core import Lora, Output, Reading, StateDict, convert, describe, quoting, summary
 from . import comfy_bridge
 from .inputs import CATEGORY, lora_output, problem_of
 
@@ -51,6 +51,17 @@ class LoraAlloyLoad(io.ComfyNode):
                     tooltip="What is in the file: model family, ranks, kinds, training metadata. "
                     "Connect it to Preview as Text.",
                 ),
+                io.String.Output(
+                    "trigger_words",
+                    display_name="trigger_words",
+                    tooltip="The words for the prompt that the file names, separated by commas.",
+                ),
+                io.String.Output(
+                    "metadata",
+                    display_name="metadata",
+                    tooltip="All that the file says about itself, one 'key: value' a line, as the "
+                    "metadata input of Save LoRA takes it.",
+                ),
             ],
         )
 
@@ -73,9 +84,19 @@ class LoraAlloyLoad(io.ComfyNode):
         opened = Lora(lora, reading=reading)
         if reading != Reading():
             lora = _as_read(opened)
+        facts = describe(opened)
         return io.NodeOutput(
-            lora, "\n".join(f"* {quoting.markdown(line)}" for line in summary(opened))
+            lora,
+            "\n".join(f"* {quoting.markdown(line)}" for line in summary(opened)),
+            ", ".join(facts["trigger_words"]),
+            "\n".join(map(_line, sorted(facts["metadata"].items()))),
         )
+
+
+def _line(entry: tuple[str, str]) -> str:
+    """An entry in a line: what has several of them is JSON's business to quote, and mostly is."""
+    key, value = entry
+    return f"{key}: " + " ".join(value.splitlines())
 
 
 def _as_read(opened: Lora) -> StateDict:

@@ -8,6 +8,7 @@ from comfy_api.latest import io
 from ..core import (
     DTYPE_CHOICES,
     METADATA_CHOICES,
+    FileError,
     Occupied,
     SettingError,
     StateDict,
@@ -15,11 +16,13 @@ from ..core import (
     megabytes,
     save,
 )
+from ..core import verify as verify_file
 from . import comfy_bridge, inputs
 from .file_names import resolved
 from .inputs import CATEGORY
 from .wires import named
 
+ROUNDING = 0.01  # more than bf16 costs, which has 8 bits
 OUTSIDE = "Save LoRA: a stack names files of the loras folders; begin filename_prefix with loras/"
 
 
@@ -64,6 +67,9 @@ class LoraAlloySave(io.ComfyNode):
                                 tooltip="Metadata to add or replace, one 'key: value' a line, "
                                 "such as 'modelspec.title: My blend'. A key without a value is "
                                 "removed."),
+                io.Boolean.Input("verify", default=False, advanced=True,
+                                 tooltip="Read the file again and measure it against the LoRA: a "
+                                 "disk that writes something else is noticed."),
             ],
             outputs=[
                 io.String.Output("path", display_name="path",
@@ -93,6 +99,7 @@ class LoraAlloySave(io.ComfyNode):
         dtype: str,
         keep_metadata: str,
         metadata: str,
+        verify: bool,
     ) -> io.NodeOutput:
         source = named(lora, "lora")
         wishes = wishes_of(title, trigger_words, keep_metadata, metadata)
@@ -100,7 +107,10 @@ class LoraAlloySave(io.ComfyNode):
         prompt = getattr(cls.hidden, "prompt", None) or {}
         prefix = comfy_bridge.checked_prefix(resolved(filename_prefix, prompt))
         path = _save_as_next(prefix, source, dtype, entries, wishes)
-        comfy_bridge.show_on_node(cls, f"saved as {path.name}, {megabytes(path.stat().st_size)}")
+        told = f"saved as {path.name}, {megabytes(path.stat().st_size)}"
+        if verify:
+            told += f"; read again, relative error {_checked(path, source):.3g}"
+        comfy_bridge.show_on_node(cls, told)
         name = comfy_bridge.name_in_lora_folders(path)
         stack = [(name, 1.0, 1.0)] if name else comfy_bridge.blocked(OUTSIDE)
         return io.NodeOutput(str(path), stack, ui={"text": [str(path)]})
@@ -117,6 +127,23 @@ def _save_as_next(
             return save(source, path, dtype, entries, compute, wishes, replace=False)
         except Occupied:
             continue  # Another execution took the number meanwhile, here or in another server.
+
+
+def _checked(path: Path, source: StateDict) -> float:
+    """The relative error of the file, which is that of its number format.
+
+    Raises FileError where it is more than any format's or something is missing.
+    """
+    report = verify_file(path, [source], [1.0])
+    missing = [row.module for row in report.modules if row.action == "missing"]
+    if missing or report.relative_error > ROUNDING:
+        what = f"it lacks {missing[0]}" if missing else f"its error is {report.relative_error:.3g}"
+        raise FileError(
+            f"was read again, and {what}",
+            fix="write fp32 if its numbers are very small, otherwise check the disk; save again",
+            file=path.name,
+        )
+    return report.relative_error
 
 
 def wishes_of(title: str, trigger_words: str, keep: str, text: str) -> Wishes:

@@ -39,7 +39,7 @@ def test_everything_is_explained(nodes: dict[str, Any]) -> None:
 ADVANCED = {
     "LoraAlloyLoad": {"drop_magnitude", "scale_from_metadata"},
     "LoraAlloyBlend": {
-        "block_weights", "method", "balance", "auto_strength", "drop_near_zero", "truncation",
+        "min_rank", "max_rank", "block_weights", "method", "balance", "auto_strength", "drop_near_zero", "truncation",
         "seed", "compute_device", "compute_dtype", "output_dtype", "spelling",
     },
     "LoraAlloyRankResize": {
@@ -48,7 +48,8 @@ ADVANCED = {
     "LoraAlloyLayerAnalysis": {"top_singular_values", "compute_device", "compute_dtype"},
     "LoraAlloyTopBlocks": {"always", "compute_device"},
     "LoraAlloyCompare": {"compute_device", "compute_dtype"},
-    "LoraAlloySave": {"keep_metadata", "metadata"},
+    "LoraAlloyFind": {"compute_device"},
+    "LoraAlloySave": {"keep_metadata", "metadata", "verify"},
 }  # fmt: skip
 
 

@@ -29,7 +29,7 @@ def bridge(pack: Any) -> Any:
 def test_load_reads_the_file_with_its_metadata(nodes: dict[str, Any], folders: Path) -> None:
     save_file(lora(), folders / "loras/one.safetensors", {"ss_output_name": "one"})
     node = nodes["LoraAlloyLoad"]
-    loaded, info = run(node, lora_name="one.safetensors")
+    loaded, info, *_ = run(node, lora_name="one.safetensors")
     assert isinstance(loaded, dict) and loaded.metadata == {"ss_output_name": "one"}
     assert all(torch.equal(loaded[key], tensor) for key, tensor in lora().items())
     assert "* ranks: 4 (3)" in info and "one.safetensors" in info
@@ -50,12 +50,12 @@ def test_load_reads_as_it_is_asked_to(nodes: dict[str, Any], folders: Path) -> N
     dora = lora() | {f"{name}.dora_scale": torch.ones(64, 1)}
     save_file(dora, folders / "loras/dora.safetensors")
     node, resize = nodes["LoraAlloyLoad"], nodes["LoraAlloyRankResize"]
-    loaded, info = run(node, lora_name="dora.safetensors")
+    loaded, info, *_ = run(node, lora_name="dora.safetensors")
     assert loaded.keys() == dora.keys() and "DoRA" in info
     with pytest.raises(ValueError, match="drop_magnitude") as caught:
         run(resize, lora=loaded, rule={"rule": "fixed rank", "rank": 1})
     assert "--" not in str(caught.value)
-    loaded, info = run(node, lora_name="dora.safetensors", drop_magnitude=True)
+    loaded, info, *_ = run(node, lora_name="dora.safetensors", drop_magnitude=True)
     assert loaded.name == "dora.safetensors" and "read without the magnitudes" in info
     assert loaded.keys() == lora().keys()
     assert all(torch.equal(loaded[key], tensor) for key, tensor in lora().items())
@@ -68,9 +68,9 @@ def test_load_reads_as_it_is_asked_to(nodes: dict[str, Any], folders: Path) -> N
         folders / "loras/peft.safetensors",
         {"lora_adapter_metadata": json.dumps(settings["transformer"])},
     )
-    loaded, info = run(node, lora_name="peft.safetensors")
+    loaded, info, *_ = run(node, lora_name="peft.safetensors")
     assert "scale_from_metadata" in info and "--" not in info
-    loaded, info = run(node, lora_name="peft.safetensors", scale_from_metadata=True)
+    loaded, info, *_ = run(node, lora_name="peft.safetensors", scale_from_metadata=True)
     assert torch.allclose(loaded[key.format("B")] @ loaded[key.format("A")], up @ down / 2)
     _, again = run(resize, lora=loaded, rule={"rule": "fixed rank", "rank": 2})[:2]
     assert "scale_from_metadata" not in again

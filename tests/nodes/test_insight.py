@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from .running import lora, run
 from .schemas import every_input
@@ -87,3 +88,38 @@ def test_compare_says_what_two_loras_are_to_each_other(
     assert "are the same LoRA" in report and weights == "*: 0.5, 0.5"
     report, _, _ = run(node, lora_1=one, lora_2=lora(1), layers="double_blocks.1")
     assert "| double_blocks.1 |" in report and "double_blocks.2" not in report
+
+
+def test_find_lists_copies_and_relatives_of_all_folders(
+    nodes: dict[str, Any], folders: Path
+) -> None:
+    node, source = nodes["LoraAlloyFind"], lora()
+    half = {key: tensor * 0.5 if "up" in key else tensor for key, tensor in source.items()}
+    for name, tensors in (
+        ("loras/same.safetensors", source),
+        ("loras/styles/half|x.safetensors", half),
+        ("loras/styles/another.safetensors", lora(9)),
+        ("output/loras/again.safetensors", source),
+    ):
+        (folders / name).parent.mkdir(exist_ok=True, parents=True)
+        save_file(tensors, folders / name)
+    (folders / "loras/broken.safetensors").write_bytes(b"nothing")
+    (report,) = run(node, lora=source)
+    assert "* 3 of 5 files have to do with it" in report
+    rows = [line for line in report.splitlines() if line.startswith("| ") and "file" not in line]
+    assert [row.split("|")[1].strip() for row in rows[1:3]] == [
+        "same.safetensors", "again.safetensors",
+    ]  # fmt: skip
+    assert "half\\|x.safetensors" in rows[3] and "1.000" in rows[3]
+    assert "* not read: broken.safetensors" in report
+    (report,) = run(node, lora=source, folder="styles")
+    assert "* 1 of 2 files have to do with it" in report
+    for folder in ("../output", "nowhere", "/etc"):
+        assert "nothing is there in the loras folders" in node.validate_inputs(folder)
+
+
+def test_an_analysis_of_some_layers(nodes: dict[str, Any], folders: Path) -> None:
+    table = run(nodes["LoraAlloyLayerAnalysis"], lora=lora(), layers="double_blocks.1-2")[0]
+    assert list(table["block"]) == ["double_blocks.1", "double_blocks.2"]
+    with pytest.raises(ValueError, match="has 2 of its 3 layers"):
+        run(nodes["LoraAlloyTopBlocks"], lora=lora(), analysis=table)
