@@ -39,7 +39,8 @@ def test_everything_is_explained(nodes: dict[str, Any]) -> None:
 ADVANCED = {
     "LoraAlloyLoad": {"drop_magnitude", "scale_from_metadata"},
     "LoraAlloyBlend": {
-        "min_rank", "max_rank", "block_weights", "method", "balance", "auto_strength", "drop_near_zero", "truncation",
+        "min_rank", "max_rank", "block_weights", "method", "balance", "auto_strength",
+        "drop_near_zero", "truncation",
         "seed", "compute_device", "compute_dtype", "output_dtype", "spelling",
     },
     "LoraAlloyRankResize": {
