@@ -68,7 +68,8 @@ HOMES = {
     "running.report": "Report markdown_table megabytes",
     "running.stream": "Compute choose_device",
     # reading: a file as modules
-    "reading.lora": "Lora Module Reading",
+    "reading.lora": "Lora Reading",
+    "reading.module": "Module",
     # naming: what the model is called whose family is not known, which layers
     "naming.family": "UNKNOWN",
     "naming.selectors": "Selector",
@@ -133,7 +134,8 @@ if TYPE_CHECKING:  # The same for type checkers and editors.
     from .merging.method import METHODS
     from .naming.family import UNKNOWN
     from .naming.selectors import Selector
-    from .reading.lora import Lora, Module, Reading
+    from .reading.lora import Lora, Reading
+    from .reading.module import Module
     from .running.metadata import METADATA_CHOICES, Wishes
     from .running.output import DTYPE_CHOICES, SPELLING_CHOICES, Output
     from .running.report import Report, markdown_table, megabytes

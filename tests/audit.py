@@ -25,6 +25,7 @@ from functools import cache
 from core.naming.blocks import locate
 from core.naming.catalogue import FAMILIES
 from core.naming.family import UNKNOWN, Family, flatten
+from core.naming.precedence import precedence
 from core.naming.recognition import recognise
 from core.naming.spelling import (
     DIFFUSERS as TO_DIFFUSERS,
@@ -33,7 +34,6 @@ from core.naming.spelling import (
     GENERIC,
     KOHYA,
     ModuleName,
-    precedence,
     resolve,
     spell,
     standard_spelling,

@@ -13,9 +13,7 @@ EDITS = {
     "budget": lambda path, out, **how: resize(path, RankRule("parameters", 150), "", out, **how),
     "select": lambda path, out, **how: select(path, "*", out, **how),
     "convert": lambda path, out, **how: convert(path, out, **how),
-    "convert names": lambda path, out, **how: convert(
-        path, Output(out.path, "fp16", "kohya"), **how
-    ),
+    "convert dtype": lambda path, out, **how: convert(path, Output(out.path, "fp16"), **how),
 }
 
 # name -> (source, output): what these change nothing in

@@ -34,3 +34,6 @@ NORM = stored("norm", ".w_norm", "weight", 6)
 NORM_BIAS = stored("norm bias", ".b_norm", "bias", 6, beside=".w_norm")
 DIFFERENCE = stored("difference", ".diff", "weight", 7)
 BIAS = stored("bias", ".diff_b", "bias", 7)
+# What PEFT writes; ComfyUI reads it in the control LoRAs of Black Forest Labs only.
+PEFT_SUFFIX = ".lora_B.bias"
+PEFT_BIAS = stored("PEFT bias", PEFT_SUFFIX, "bias", 0)

@@ -11,6 +11,7 @@ from ..errors import FileError
 from ..storage.dtypes import TensorInfo
 from .adapter import Adapter
 from .base_dependent import BOFT, DORA, OFT
+from .foreign import reason
 from .kind import KINDS, Kind
 
 # Every file of this folder may register a kind.
@@ -40,7 +41,7 @@ def group(info: Mapping[str, TensorInfo], drop_magnitude: bool) -> Groups:
     for key in info:
         match = pattern.fullmatch(key)
         if match is None:
-            rest[key] = "not part of an adapter kind that is known"
+            rest[key] = reason(key)
             continue
         raw, suffix = match.groups()
         kind = kind_of.get(suffix)

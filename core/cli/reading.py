@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from ..edits.block_weights import from_files
-from ..edits.verify import verify
+from ..edits.verify import MATCH, READER_CHOICES, verify
 from ..errors import FileError
 from ..insight.info import describe, summary
 from .common import (
@@ -54,6 +54,13 @@ def _add_verify(commands: Any) -> None:
         metavar="X",
         help="exit with status 1 when the total relative error is above this",
     )
+    parser.add_argument(
+        "--for",
+        dest="reader",
+        choices=READER_CHOICES,
+        default=MATCH,
+        help="who is to read it (default match: whoever reads the inputs; any: names do not count)",
+    )
     parser.add_argument("--device", default="cpu", help="auto, cpu or cuda:N (default cpu)")
     reading_options(parser)
     json_option(parser)
@@ -78,7 +85,12 @@ def _verify(options: argparse.Namespace) -> None:
     with computing(options, "verify") as compute:
         inputs = [opened(path, options) for path in options.inputs]
         report = verify(
-            options.written, inputs, weights, from_files(options.block_weights), compute
+            options.written,
+            inputs,
+            weights,
+            from_files(options.block_weights),
+            compute,
+            options.reader,
         )
     if options.json:
         print_json(report.as_dict())
@@ -87,6 +99,12 @@ def _verify(options: argparse.Namespace) -> None:
         line(f"total relative error {report.relative_error:.3g} over {len(report.modules)} modules")
         for note in report.notes:
             line(note)
+    if unread := [row for row in report.modules if row.action == "missing" and row.note]:
+        raise FileError(
+            f"{unread[0].note}: {len(unread)} modules are lost to it",
+            fix="convert it to another spelling, or say --for whom it is",
+            file=options.written,
+        )
     if options.max_error is not None and not report.relative_error <= options.max_error:
         raise FileError(
             f"total relative error {report.relative_error:.3g} is above {options.max_error:g}",

@@ -12,7 +12,8 @@ from ..deferred import Tensor, torch
 from ..errors import MismatchError, SettingError
 from ..naming.family import UNKNOWN
 from ..naming.layers import Layers
-from ..naming.spelling import is_read
+from ..naming.precedence import is_read
+from ..naming.spelling import Spelling
 from ..reading.inputs import file_names
 from ..reading.lora import Lora
 from ..running.layout import Target
@@ -89,7 +90,8 @@ def prepared(
     together: Together | None = None,
 ) -> Iterator[Edited]:
     """As `run`, but the file gets its place only when the block is left, and not with an error."""
-    account(loras, targets, report, others)
+    account(loras, targets, report, others, output.spelling_for(loras[0]))
+    report.notes += _kept_names(loras[0], targets, output)
     if compute.dtype != torch.float32:
         name = str(compute.dtype).removeprefix("torch.")
         report.settings = report.settings | {"compute_dtype": name}
@@ -131,10 +133,15 @@ def faint_notes(rows: Sequence[ModuleReport]) -> list[str]:
 
 
 def account(
-    loras: Sequence[Lora], targets: Sequence[Target], report: Report, others: Iterable[str] | None
+    loras: Sequence[Lora],
+    targets: Sequence[Target],
+    report: Report,
+    others: Iterable[str] | None,
+    spelling: Spelling | None = None,
 ) -> None:
     """Count matches, and sort the tensors outside modules into carried and dropped.
 
+    A reader that takes LoRA only, as the `spelling` says, refuses a file with anything else in it.
     Raises MismatchError where both inputs have a tensor that cannot be added and they differ.
     """
     chosen = None if others is None else set(others)
@@ -155,6 +162,8 @@ def account(
         for key, reason in lora.other.items():
             if chosen is not None and key not in chosen:
                 report.dropped[f"{lora.name}: {key}"] = "not selected"
+            elif spelling and spelling.lora_only:
+                report.dropped[f"{lora.name}: {key}"] = f"{spelling.name} takes LoRA only; {reason}"
             elif key not in report.carried:
                 report.carried[key] = reason
             elif not same_bits(lora.tensors[key], owner_of(key, loras).tensors[key]):
@@ -165,6 +174,30 @@ def account(
                     file=file_names(lora.name for lora in loras),
                     tensor=key,
                 )
+
+
+def _kept_names(lora: Lora, targets: Sequence[Target], output: Output) -> list[str]:
+    """What to say of modules that the spelling asked for has no names for.
+
+    Raises SettingError where it has none for any of them: then nothing would be renamed.
+    """
+    spelling = output.spelling_for(lora)
+    if spelling is None:
+        return []
+    kept = [target for target in targets if not target.is_spelled(spelling)]
+    if not kept:
+        return []
+    some = ", ".join(target.raw for target in kept[:5]) + (", ..." if len(kept) > 5 else "")
+    if len(kept) == len(targets):
+        raise SettingError(
+            f"nothing was renamed: no name in the {spelling.name} spelling is known for {some}",
+            fix="leave the spelling at match to keep their names, or choose another",
+            file=lora.name,
+        )
+    return [
+        f"{len(kept)} of {len(targets)} modules have no name in the {spelling.name} spelling and "
+        f"were not renamed: {some}"
+    ]
 
 
 def _unread_names(loras: Sequence[Lora], targets: Sequence[Target]) -> list[str]:

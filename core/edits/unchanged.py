@@ -7,12 +7,14 @@ from dataclasses import replace
 from math import hypot
 
 from ..adapters.adapter import Adapter
+from ..adapters.full import PEFT_SUFFIX
 from ..algebra.gram import length
 from ..algebra.low_rank import LowRank
 from ..algebra.precision import FEW, eps
 from ..algebra.update import Dense, Update, distance, total
 from ..deferred import Tensor, torch
-from ..reading.lora import Module
+from ..reading.module import Module
+from ..reading.readers import is_peft
 from ..running.encoding import Encoded, cast, encode, stored_tensors
 from ..running.layout import Target
 from ..running.report import Action, ModuleReport
@@ -54,6 +56,10 @@ def copy(
     if module is None or module.name.swapped != target.name.swapped or module.scale != 1.0:
         return None
     style, adapter = target.spelling, module.adapter
+    if target.parameter == "bias" and not same_bias(adapter.suffixes["values"], style.bias):
+        return None
+    if style.lora_only and target.parameter == "weight" and not is_peft(adapter):
+        return None
     if adapter.kind.factors:
         same = (adapter.suffixes["up"], adapter.suffixes["down"]) == (style.up, style.down)
         renamed_mid = "mid" in adapter.keys and target.raw != module.raw
@@ -100,6 +106,11 @@ def _moved(old: Tensor, new: Tensor) -> float:
     """How far a tensor is from what it was, relative to its size."""
     size = length(old.double())
     return length(new.double() - old.double()) / size if size > 0 else 0.0
+
+
+def same_bias(suffix: str, other: str) -> bool:
+    """Whether those who read a bias under one suffix find it under the other."""
+    return suffix == other or PEFT_SUFFIX not in (suffix, other)
 
 
 def _as_written(

@@ -7,15 +7,18 @@ from math import sqrt
 
 from ..algebra.update import Dense, Update, total
 from ..deferred import torch
-from ..errors import FileError, SettingError
+from ..errors import FileError, SettingError, one_of
 from ..reading.inputs import open_together
 from ..reading.lora import Lora, Source
+from ..reading.readers import CALLED, COMFYUI, FOR_DIFFUSERS, READERS
 from ..running.layout import Target, lay_out
 from ..running.report import Action, ModuleReport, Report
 from ..running.stream import Compute, stream
 from .block_weights import BlockRule, parse_block_weights
 from .edit import Edited, layers_of, owner_of, same_bits
 
+MATCH, ANY = "match", "any"
+READER_CHOICES = (MATCH, *READERS, ANY)
 # What was read back is not what was computed: a disk, or a mistake of ours.
 AGAIN = "do not use this file: run again, and report it where that does not help"
 
@@ -26,16 +29,19 @@ def verify(
     weights: Sequence[float],
     block_weights: str = "",
     compute: Compute | None = None,
+    reader: str = MATCH,
 ) -> Report:
     """The true error of a written file against the weighted sum of its inputs.
 
     `written` is a path, a state dict or a Lora, `inputs` a list of them, `weights` their weights
     (or one for all), `block_weights` the text that the blend had. `compute` says where and in which
-    dtype (None: on the CPU, in float64).
+    dtype (None: on the CPU, in float64). `reader` is one of READER_CHOICES, the program that the
+    file is for: match is the first that finds a module of the inputs, any leaves the names aside.
 
     Per module ||written - exact|| / ||exact|| in the Frobenius norm, computed from the factors in
     `compute.dtype`, rounding of the output dtype and all else included; a module that the written
-    file lacks counts with its whole norm. In total the same over all modules as one vector. Raises
+    file lacks, or has under a name that the reader does not find, counts with its whole norm. In
+    total the same over all modules as one vector. Raises SettingError for another reader,
     MismatchError for files that do not belong together, FileError for what cannot be read.
 
     >>> loras = core.samples()
@@ -52,6 +58,8 @@ def verify(
     weights = list(weights) * (len(inputs) if len(weights) == 1 else 1)
     loras = open_together([Lora.of(source) for source in inputs])
     result = written if isinstance(written, Lora) else Lora(written, prefer=loras[0].family)
+    one_of("reader", reader, READER_CHOICES)
+    reader = reader_of(loras) if reader == MATCH else reader
     # The written file goes first: its cut of the weights is the one that is compared.
     targets = lay_out([result, *loras], None)
     layers = layers_of(loras, targets)
@@ -63,13 +71,21 @@ def verify(
     report.output_bytes = result.bytes
 
     def one(target: Target, compute: Compute) -> ModuleReport:
-        return _compare(target, factors, rule, compute)
+        return _compare(target, factors, rule, compute, reader)
 
     report.modules = list(stream(targets, lambda t: t.canonical, one, compute, lambda t: t.file))
     report.notes = [note for lora in loras for note in lora.notes]
-    missing = sum(row.action == "missing" for row in report.modules)
-    if missing:
-        report.notes.append(f"{missing} modules of the inputs are not in {result.name}")
+    lost = [row for row in report.modules if row.action == "missing"]
+    unfound = [row.note for row in lost if row.note]
+    if len(lost) > len(unfound):
+        report.notes.append(
+            f"{len(lost) - len(unfound)} modules of the inputs are not in {result.name}"
+        )
+    if unfound:
+        report.notes.append(f"{len(unfound)} modules count as missing: {unfound[0]}")
+    report.notes += [
+        f"{result.name}: {key} does not count: {reason}" for key, reason in result.shadowed.items()
+    ][:5]
     unknown = [row.module for row in report.modules if not row.measured]
     if unknown:
         report.notes.append(
@@ -99,7 +115,8 @@ def check(
     compute = compute or Compute(dtype=torch.float64)
     loras = [Lora.of(source) for source in inputs]
     written = Lora(edited.lora, prefer=loras[0].family)
-    measured = verify(written, loras, weights, block_weights, compute)
+    measured = verify(written, loras, weights, block_weights, compute, ANY)
+    _check_names(written, loras, edited.report.settings.get("spelling") == FOR_DIFFUSERS)
     # Names of models without a table lose the difference between dots and underscores.
     found = {row.module.replace(".", "_"): row for row in measured.modules}
     kept = {row.module.replace(".", "_"): row for row in edited.report.kept}
@@ -135,6 +152,26 @@ def check(
     return measured
 
 
+def _check_names(written: Lora, loras: Sequence[Lora], for_diffusers: bool) -> None:
+    """Raises FileError for a module that its reader overwrites, or no longer finds.
+
+    What the reader did not find in the inputs either is not lost.
+    """
+    for key, reason in written.shadowed.items():
+        raise FileError(f"does not count: {reason}", AGAIN, file=written.name, tensor=key)
+    reader = FOR_DIFFUSERS if for_diffusers else reader_of(loras)
+    before = [module for lora in loras for module in lora.modules.values()]
+    found = {module.identity for module in before if module.found_by(reader)}
+    for name, module in written.modules.items():
+        if not module.found_by(reader) and (for_diffusers or module.identity in found):
+            raise FileError(
+                f"was written as {module.raw}, which {CALLED[reader]} does not read",
+                fix="choose another spelling, or leave it out with the layers selector",
+                file=written.name,
+                module=name,
+            )
+
+
 def _magnitude(loras: Sequence[Lora], name: str, compute: Compute) -> float:
     """The norms of a module's updates in all files: rounding is of this size where they cancel."""
     modules = [m for lora in loras for m in lora.modules.values()]
@@ -142,13 +179,24 @@ def _magnitude(loras: Sequence[Lora], name: str, compute: Compute) -> float:
     return sum(m.update(compute.device, compute.dtype).frobenius_norm() for m in found)
 
 
+def reader_of(loras: Sequence[Lora]) -> str:
+    """The first reader that finds a module of these files: what they were made for."""
+    modules = [module for lora in loras for module in lora.modules.values()]
+    found = (reader for reader in READERS if any(m.found_by(reader) for m in modules))
+    return next(found, COMFYUI)
+
+
 def _compare(
-    target: Target, factors: list[float], rule: BlockRule, compute: Compute
+    target: Target, factors: list[float], rule: BlockRule, compute: Compute, reader: str
 ) -> ModuleReport:
     multipliers = rule(target.canonical, [c.module.raw for c in target.contributions])
     difference, exact = [], []
-    rank = None
+    rank, note = None, ""
     for c in target.contributions:
+        if c.input == 0 and reader != ANY and not c.module.found_by(reader):
+            note = f"{CALLED[reader]} does not read {c.module.raw}"
+            if c.module.adapter.kind.update is None:
+                return ModuleReport(target.canonical, "missing", [], relative_error=1.0, note=note)
         if c.module.adapter.kind.update is None:
             note = f"{c.module.adapter.kind.name}: {c.module.adapter.kind.needs_base}"
             return ModuleReport(target.canonical, "not measured", [], note=note)
@@ -156,18 +204,23 @@ def _compare(
     for c, update in zip(target.contributions, updates, strict=True):
         factor = factors[c.input] * (multipliers[c.input - 1] if c.input else 1.0)
         term = update.scaled(factor)
+        if c.input == 0 and note:
+            continue
         difference.append(term)
         if c.input:
             exact.append(term)
         else:
             rank = c.module.rank
     norm, error = norm_of(exact), norm_of(difference)
-    action: Action = "measured" if any(c.input == 0 for c in target.contributions) else "missing"
+    there = any(c.input == 0 for c in target.contributions) and not note
+    action: Action = "measured" if there else "missing"
     # An update that should be zero and is not is infinitely wrong.
     relative = error / norm if norm > 0 else (0.0 if error == 0 else float("inf"))
     ranks = [c.module.rank for c in target.contributions if c.input]
     kept = max(0.0, 1.0 - relative**2)
-    return ModuleReport(target.canonical, action, ranks, rank, norm, kept, relative, error=error)
+    return ModuleReport(
+        target.canonical, action, ranks, rank, norm, kept, relative, note, error=error
+    )
 
 
 def norm_of(terms: list[Update]) -> float:

@@ -13,7 +13,8 @@ from ..errors import LoraError, SettingError, one_of
 from ..naming.blocks import locate
 from ..naming.layers import Layers
 from ..quoting import csv as csv_cell
-from ..reading.lora import Lora, Module, Source
+from ..reading.lora import Lora, Source
+from ..reading.module import Module
 from ..running.stream import Compute, choose_device, stream
 from .elements import PERCENTILES, Entries
 from .statistics import (

@@ -30,7 +30,8 @@ from typing import NamedTuple
 from ..errors import MismatchError, SettingError, one_of
 from ..naming.blocks import DIFFUSION_MODEL, block_index, container_of, locate, network_order
 from ..naming.family import UNKNOWN, fill
-from ..reading.lora import Lora, Module
+from ..reading.lora import Lora
+from ..reading.module import Module
 
 # Families whose models diffusers and ComfyUI name differently, for trainers that use diffusers'.
 AI_TOOLKIT_DIFFUSERS = ("Flux", "SD3", "SDXL", "SD1.5", "AuraFlow", "PixArt")

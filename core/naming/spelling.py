@@ -15,15 +15,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from .family import UNKNOWN, Family, Row, fill, flatten, swapped
+from .family import Family, Row, fill, flatten, swapped
 from .numbers import NUMBER
-from .text_encoders import OF_KOHYA, TEXT_ENCODERS, encoder_of, several, written_as
+from .text_encoders import OF_KOHYA, TEXT_ENCODERS, encoder_of, written_as
 
 FLAT_PREFIXES = (
     "lora_unet_",
     "lora_transformer_",
     "lora_prior_unet_",
     "lycoris_",
+    "Hunyuan_video_I2V_lora_",
 )
 DOTTED_PREFIXES = ("model.diffusion_model.", "diffusion_model.", "transformer.", "unet.")
 # PEFT's own prefix stands before or after the others, or alone.
@@ -83,7 +84,8 @@ class Spelling:
 
     `prefix` goes before diffusion model names; `flat` writes underscores for dots; `diffusers`
     takes diffusers' names (which split fused projections) instead of the model's own.
-    `up` and `down` are the suffixes of the factors; `alpha` says whether `.alpha` is written.
+    `up` and `down` are the suffixes of the factors, `bias` that of the change of a bias; `alpha`
+    says whether `.alpha` is written. `lora_only` says that the reader takes no other kind.
     """
 
     name: str
@@ -93,6 +95,8 @@ class Spelling:
     up: str
     down: str
     alpha: bool
+    bias: str = ".diff_b"
+    lora_only: bool = False
 
 
 KOHYA, DIFFUSERS, GENERIC = "kohya", "diffusers", "generic"
@@ -108,7 +112,9 @@ def standard_spelling(name: str, family: Family) -> Spelling:
     if name == DIFFUSERS:
         if family.processors:
             factors = ".lora.up.weight", ".lora.down.weight"
-        return Spelling(name, family.prefix, False, True, *factors, False)
+        return Spelling(
+            name, family.prefix, False, True, *factors, False, bias=".lora_B.bias", lora_only=True
+        )
     return Spelling(name, "diffusion_model.", False, False, *factors, False)
 
 
@@ -225,7 +231,7 @@ def spell(name: ModuleName, spelling: Spelling, family: Family) -> str | None:
         return _spell_text_encoder(name, spelling, family)
     row = family.rows[name.native]
     if row.lone:
-        return f"diffusion_model.{name.weight}"
+        return None if spelling.lora_only else f"diffusion_model.{name.weight}"
     if spelling.diffusers and row.absent and spelling.name == DIFFUSERS:
         return None
     theirs, _ = other_names(row, spelling)
@@ -248,15 +254,19 @@ def spell(name: ModuleName, spelling: Spelling, family: Family) -> str | None:
     return spelling.prefix + path
 
 
-def _text_order(name: ModuleName) -> tuple[str, ...]:
+def text_order(name: ModuleName) -> tuple[str, ...]:
     """The prefixes under which ComfyUI reads this weight of a text encoder, of TEXT_ORDER."""
+    if name.native == "text_projection":
+        number = {"clip_l": 1, "clip_g": 2}.get(name.encoder or "")
+        return ("text_encoders.", *([f"lora_te{number}_"] if number else []))
     if name.native in TEXT_ENCODERS["t5"].rows:
         return TEXT_ORDER[:5]  # none of diffusers
     row = TEXT_ENCODERS["clip"].rows.get(name.native or "")
     return TEXT_ORDER[:1] if row and row.lone else TEXT_ORDER
 
 
-def _kind(name: ModuleName) -> str:
+def kind_of(name: ModuleName) -> str:
+    """Which of TEXT_ENCODERS the weight is in."""
     return next(
         (kind for kind, table in TEXT_ENCODERS.items() if name.native in table.rows), "clip"
     )
@@ -264,9 +274,12 @@ def _kind(name: ModuleName) -> str:
 
 def _spell_text_encoder(name: ModuleName, spelling: Spelling, family: Family) -> str | None:
     body = name.weight.removeprefix(f"{name.encoder}.transformer.")
-    if len(_text_order(name)) == 1:
-        return f"text_encoders.{name.weight}"
-    kind, number = _kind(name), ENCODER_NUMBERS.get(name.encoder or "")
+    order = text_order(name)
+    if spelling.flat and name.native == "text_projection" and len(order) > 1:
+        return order[-1] + body
+    if len(order) == 1:
+        return None if spelling.name == DIFFUSERS else f"text_encoders.{name.weight}"
+    kind, number = kind_of(name), ENCODER_NUMBERS.get(name.encoder or "")
     if kind == "bert" and spelling.flat:
         return f"lora_te1_{flatten(body.removeprefix('bert.'))}"
     inside = body.removeprefix("model.")
@@ -282,60 +295,3 @@ def _spell_text_encoder(name: ModuleName, spelling: Spelling, family: Family) ->
     if spelling.diffusers and number in CLIP_NAMES:
         return f"text_encoder{'' if lone or number == 1 else f'_{number}'}.{body}"
     return f"text_encoders.{name.weight}"
-
-
-def _text_precedence(raw: str, prefix: str, path: str, family: Family) -> tuple[int, int]:
-    """Where ComfyUI's key map has a name of a text encoder among those of the same weight."""
-    name = resolve(raw, family)
-    order, kind = _text_order(name), _kind(name)
-    if kind == "clip":
-        return (0, order.index(prefix)) if prefix in order else (-1, 0)
-    if prefix == "text_encoders.":
-        # The name without an encoder is that of the first, and means the last.
-        return int(path.startswith("transformer.") != several(kind, family)), 0
-    known = family is not UNKNOWN
-    read = {
-        "t5": prefix in order and not (known and OF_KOHYA not in (family.encoders or (OF_KOHYA,))),
-        "bert": prefix == "lora_te1_",
-        "language model": prefix == "lora_te_" and (family.lone_encoder or not known),
-    }[kind]
-    return (2, order.index(prefix)) if read else (-1, 0)
-
-
-def precedence(raw: str, family: Family) -> tuple[int, int]:
-    """Where ComfyUI's key map has a name among all names of the same weight.
-
-    Its loader goes through the map in order, and the last name that a file has takes the weight.
-    For every weight come the model's own names, then those of diffusers, one after the other in the
-    order of the family's table; each with one prefix after the other. A name with a prefix that the
-    map lacks comes before all that it has: ComfyUI does not read it.
-    """
-    prefix, path = split_prefix(raw)
-    if TEXT_PREFIX.fullmatch(prefix):
-        return _text_precedence(raw, prefix, path, family)
-    found = family.find(flatten(path))
-    if found is None:
-        order = ("lora_unet_", "diffusion_model.", *family.prefixes)
-        return (0, order.index(prefix)) if prefix in order else (-1, 0)
-    match, row, own = found[0], found[0].row, fill(found[0].row.native, found[1])
-    place, prefixes = match.order, family.prefixes
-    if not place and "." in path and match.whole and path != own:
-        place = 1  # a name that differs from the model's own by a dot
-    if row.lone or (not match.whole and not place):
-        prefixes = ("diffusion_model.",)
-    elif not place:
-        # Where diffusers has no name of its own, its prefixes go before the model's.
-        prefixes = ("lora_unet_", "diffusion_model.", *(prefixes if row.prefixed else ()))
-    elif family.processors:
-        # Attention is called `processor.to_q` after dotted prefixes and `to_q` after the others.
-        place = 1
-        if ".processor." in row.diffusers[0] and (".processor." in path) == prefix.endswith("_"):
-            return -1, 0
-    if "?" in match.mark or prefix not in prefixes:
-        return -1, 0
-    return place, prefixes.index(prefix)
-
-
-def is_read(raw: str, family: Family) -> bool:
-    """Whether ComfyUI's key map of this family has the name."""
-    return precedence(raw, family)[0] >= 0

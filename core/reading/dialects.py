@@ -1,9 +1,12 @@
-"""Files whose keys ComfyUI renames as a whole before it reads them.
+"""Files whose keys are renamed as a whole before they are read.
 
 A few publishers have spellings of their own: control LoRAs of Black Forest Labs, the LoRAs of
 Wan-Fun, USO. ComfyUI knows such a file by a few of its keys (comfy/lora_convert.py) and renames all
 of them; a part of the file alone it would not know, nor read. So files are renamed the same way
 when they are opened, and what is written has names that need no renaming.
+
+Extractors for Wan write the change of a block's modulation as `diff_m`. ComfyUI does not know it,
+and reads the same tensor as the difference of `modulation`.
 """
 
 from __future__ import annotations
@@ -26,6 +29,16 @@ USO = {
     ".proj_lora.": ".linear2.",
     ".processor.": ".",
 }
+# The keys by which ComfyUI knows a file.
+TRIGGERS = {
+    "Flux control LoRA": ("img_in.lora_A.weight", "single_blocks.0.norm.key_norm.scale"),
+    "Wan-Fun": ("lora_unet__blocks_0_cross_attn_k.lora_down.weight",),
+    "USO": (
+        "single_blocks.37.processor.qkv_lora.up.weight",
+        "double_blocks.18.processor.qkv_lora2.up.weight",
+    ),
+}
+MODULATION = "diff_m"
 CONTROL = {".lora_B.bias": ".diff_b", "_norm.scale": "_norm.set_weight"}
 
 
@@ -42,6 +55,23 @@ class Renamed(Tensors):
         self.tensors = tensors
         self.names = names
         self.made = made
+
+    @property
+    def note(self) -> str:
+        """What was renamed, and whether ComfyUI would have done it."""
+        if self.dialect == MODULATION:
+            count = sum(old.endswith(f".{MODULATION}") for old in self.names.values())
+            return (
+                f"{count} tensors called {MODULATION}, which ComfyUI does not read; here they are "
+                "the difference of a modulation, and written under a name that it reads"
+            )
+        missing = [key for key in TRIGGERS[self.dialect] if key not in self.tensors.info]
+        if not missing:
+            return f"{self.dialect}, renamed as ComfyUI renames it"
+        return (
+            f"names of {self.dialect}, which ComfyUI knows only beside {missing[0]}: it reads "
+            "nothing of this file; here it counts, and is written under names that it reads"
+        )
 
     def __getitem__(self, key: str) -> Tensor:
         return self.made[key] if key in self.made else self.tensors[self.names[key]]
@@ -63,6 +93,9 @@ def translated(tensors: Tensors) -> Tensors:
         return Renamed(tensors, "Wan-Fun", renamed(keys, {"lora_unet__": "lora_unet_"}), {})
     if any(".processor.qkv_lora" in key for key in keys):
         return Renamed(tensors, "USO", renamed(keys, USO, PREFIX), {})
+    if any(key.endswith(f".{MODULATION}") for key in keys):
+        names = {f".{MODULATION}": ".modulation.diff"}
+        return Renamed(tensors, MODULATION, renamed(keys, names), {})
     return tensors
 
 

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 
 from ..errors import FileError, LoraError, MismatchError
 from ..naming.family import UNKNOWN
-from .lora import Lora, Module
+from .lora import Lora
+from .module import Module
 
 ONE_MODEL = "use LoRAs of one model"
 

@@ -9,7 +9,7 @@ from ..adapters.adapter import finite
 from ..algebra.update import Dense, Update
 from ..deferred import Tensor, torch
 from ..errors import FileError, SettingError, located
-from ..reading.lora import Module
+from ..reading.module import Module
 from .layout import Target
 
 
@@ -25,14 +25,22 @@ def encode(update: Update, target: Target, dtype: torch.dtype, source: Module | 
 
     LowRank becomes up and down factors with the kernel put back on `down`, and alpha = rank where
     the spelling has one; Dense becomes a difference with the suffix of its source. Raises LoraError
-    where fp16 cannot hold an entry.
+    where fp16 cannot hold an entry, and for a difference where the reader takes LoRA only.
     """
     if target.name.swapped:
         update = update.rolled()
     raw, style = target.raw, target.spelling
     if isinstance(update, Dense):
-        standard = ".diff_b" if target.parameter == "bias" else ".diff"
-        suffix = source.adapter.suffixes.get("values", standard) if source else standard
+        suffix = style.bias
+        if target.parameter != "bias":
+            suffix = source.adapter.suffixes.get("values", ".diff") if source else ".diff"
+            if style.lora_only:
+                kind = source.adapter.kind.name if source else "difference"
+                raise SettingError(
+                    f"is a {kind} of full rank, and {style.name} takes LoRA only",
+                    fix="resize it to a rank first, choose another spelling, or leave it out with "
+                    "the layers selector",
+                )
         values = cast(update.values, dtype, raw + suffix)
         moved = values.to(update.values) - update.values
         return Encoded({raw + suffix: values}, float(torch.linalg.vector_norm(moved.double())))

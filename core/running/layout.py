@@ -18,19 +18,20 @@ from ..algebra.update import Update
 from ..deferred import torch
 from ..errors import MismatchError, SettingError
 from ..naming.family import Family, swapped
+from ..naming.precedence import is_read
 from ..naming.spelling import (
     DIFFUSERS,
     GENERIC,
     ModuleName,
     Spelling,
-    is_read,
     other_names,
     spell,
     standard_spelling,
     suited,
 )
 from ..reading.inputs import file_names, misfit, other_files
-from ..reading.lora import Lora, Module
+from ..reading.lora import Lora
+from ..reading.module import Module
 from .part_sizes import part_sizes
 
 
@@ -82,6 +83,11 @@ class Target:
         first = self.contributions[0]
         return first.module if len(self.contributions) == 1 and first.whole else None
 
+    def is_spelled(self, spelling: Spelling) -> bool:
+        """Whether its name is the one that the spelling has for it."""
+        family = self.contributions[0].module.family
+        return spell(self.name.part, spelling, family) == self.raw
+
     def updates(self, device: torch.device, dtype: torch.dtype) -> list[Update]:
         """What each contribution adds. Raises LoraError where they do not fit one weight."""
         terms = [c.update(device, dtype) for c in self.contributions]
@@ -113,7 +119,7 @@ def lay_out(loras: Sequence[Lora], spelling: Spelling | None) -> list[Target]:
             groups.setdefault(module.identity, []).append((index, module))
     targets = []
     # A file that ComfyUI does not read has its readers elsewhere: what joins it is spelled alike.
-    strict = spelling is not None or all(map(loras[0].unread, loras[0].modules.values()))
+    strict = spelling is not None or all(module.unread for module in loras[0].modules.values())
     style = spelling or loras[0].spelling
     for members in groups.values():
         targets += Weight(members, style, strict).targets(own_cut=spelling is None)
@@ -220,7 +226,8 @@ class Weight:
 
     def others(self) -> Iterator[Spelling]:
         """The spellings that serve where the style has no name."""
-        return (standard_spelling(standard, self.family) for standard in (GENERIC, DIFFUSERS))
+        standard = (standard_spelling(name, self.family) for name in (GENERIC, DIFFUSERS))
+        return (replace(other, lora_only=self.style.lora_only) for other in standard)
 
     def spelled(self, name: ModuleName) -> Written:
         """The name as it will be written: in the style, or as a file has it."""
@@ -269,6 +276,8 @@ def outermost(modules: list[Module]) -> list[Module]:
 
 def own_spelling(module: Module, style: Spelling) -> Spelling:
     """The style with the suffixes that this module has."""
+    if module.parameter == "bias":
+        return replace(style, bias=module.adapter.suffixes["values"])
     if not module.adapter.kind.factors:
         return style
     suffixes = module.adapter.suffixes

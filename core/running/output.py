@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..deferred import torch
-from ..errors import FileError, one_of
-from ..naming.spelling import SPELLINGS, Spelling, standard_spelling
+from ..errors import FileError, SettingError, one_of
+from ..naming.family import UNKNOWN
+from ..naming.spelling import DIFFUSERS, SPELLINGS, Spelling, standard_spelling
 from ..reading.lora import Lora
 from ..storage.atomic import occupied, real_target, same_file
 from ..storage.dtypes import TensorInfo
@@ -51,9 +52,20 @@ class Output:
         return how | self.metadata.as_recipe()
 
     def spelling_for(self, lora: Lora) -> Spelling | None:
-        """The spelling to write, None for the first input's own."""
+        """The spelling to write, None for the first input's own.
+
+        Raises SettingError for diffusers' where diffusers has no model of the family.
+        """
         if self.spelling == "match":
             return None
+        family = lora.family
+        if self.spelling == DIFFUSERS and not (family is UNKNOWN or family.diffusers_models):
+            raise SettingError(
+                f"diffusers has no model of {family.name} that takes LoRAs, so nothing is written "
+                "for it",
+                fix="choose the spelling kohya or generic, which ComfyUI reads",
+                file=lora.name,
+            )
         return standard_spelling(self.spelling, lora.family)
 
     def dtype_for(self, first: Lora) -> torch.dtype:

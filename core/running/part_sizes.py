@@ -2,7 +2,7 @@
 
 from ..naming.family import Family
 from ..reading.inputs import misfit, other_files
-from ..reading.lora import Module
+from ..reading.module import Module
 
 
 def part_sizes(modules: list[Module], family: Family) -> list[int] | None:

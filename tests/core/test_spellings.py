@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from benchmarks import modules
 from benchmarks.key_maps import FAMILIES as KEY_MAPS
 from benchmarks.key_maps import load
-from core import Blend, Compute, LoraError, Output, StateDict, blend, convert
+from core import Blend, Compute, LoraError, Output, SettingError, StateDict, blend, convert
 from core.naming.catalogue import FAMILIES
 from core.naming.spelling import DIFFUSERS, GENERIC, KOHYA, resolve
 from tests import helpers
 from tests.core.small_models import Small
-from tests.helpers import dense, error, randn
+from tests.helpers import dense, error, lora_file, randn
 from tests.marks import one_in
 
 FAMILY = {
@@ -289,12 +289,15 @@ def test_a_lokr_of_a_fused_weight_is_split_exactly():
     raw = "lora_unet_double_blocks_0_img_attn_qkv"
     tensors = StateDict({f"{raw}.lokr_w1": randn((4, 2), 1), f"{raw}.lokr_w2": randn((3, 2), 2)})
     exact = torch.kron(randn((4, 2), 1).double(), randn((3, 2), 2).double())
-    edited = convert(tensors, Output(spelling=DIFFUSERS), EXACT)
+    # A LoRA in diffusers' spelling takes its cut, and gives it to what is added.
+    parts = [f"transformer.transformer_blocks.0.attn.to_{part}" for part in "qkv"]
+    edited = blend(lora_file(parts, shape=(4, 4)), tensors, Blend((0, 1), "full"), compute=EXACT)
     written = dense(edited.lora)
     for index, part in enumerate("qkv"):
         update = written[f"transformer.transformer_blocks.0.attn.to_{part}"]
         assert error(update, exact[4 * index : 4 * index + 4]) < 1e-6
-    assert "whole matrix" in edited.report.modules[0].note
+    with pytest.raises(SettingError, match="LoKr of full rank, and diffusers takes LoRA only"):
+        convert(tensors, Output(spelling=DIFFUSERS))
 
 
 # -- random mixes of spellings within a file ------------------------------------------------------

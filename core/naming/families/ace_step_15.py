@@ -34,4 +34,5 @@ FAMILY = Family(
     metadata="acestepv?15",
     prefixes=("base_model.model.", "lycoris_"),
     encoders=("qwen3_06b", "qwen3_2b"),
+    diffusers_models=("AceStepTransformer1DModel",),
 )

@@ -32,4 +32,5 @@ FAMILY = Family(
     blocks={"double_layers": (4,), "single_layers": (32,)},
     metadata="aura",
     encoders=("pile_t5xl",),
+    diffusers_models=("AuraFlowTransformer2DModel",),
 )

@@ -30,4 +30,5 @@ FAMILY = Family(
     rows_per_column={"single_blocks.#.linear1": 7, "double_blocks.#.img_mlp.0": 4},
     called=(called("chroma", "chroma/lora"),),
     encoders=("t5xxl",),
+    diffusers_models=("ChromaTransformer2DModel",),
 )

@@ -29,4 +29,5 @@ FAMILY = Family(
     metadata="cogvideo",
     prefixes=(),
     encoders=("t5xxl",),
+    diffusers_models=("CogVideoXTransformer3DModel",),
 )

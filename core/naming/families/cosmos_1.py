@@ -40,4 +40,5 @@ FAMILY = Family(
     metadata="cosmos1",
     prefixes=(),
     encoders=("t5xxl",),
+    diffusers_models=("CosmosTransformer3DModel",),
 )

@@ -35,4 +35,5 @@ FAMILY = Family(
     prefixes=(),
     encoders=("qwen3_06b",),
     lone_encoder=True,
+    diffusers_models=("CosmosTransformer3DModel",),
 )

@@ -27,4 +27,5 @@ FAMILY = Family(
     prefixes=("transformer.",),
     encoders=("ministral3_3b",),
     lone_encoder=True,
+    diffusers_models=("ErnieImageTransformer2DModel",),
 )

@@ -56,4 +56,8 @@ FAMILY = Family(
     metadata="flux(?!2)",
     rows_per_column={"single_blocks.#.linear1": 7, "double_blocks.#.img_mlp.0": 4},
     called=(called("flux1", "flux-1-dev/lora"),),
+    diffusers_models=(
+        "FluxTransformer2DModel",
+        "LongCatImageTransformer2DModel",
+    ),
 )

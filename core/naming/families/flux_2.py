@@ -45,4 +45,5 @@ FAMILY = Family(
         called("flux_2_klein_4b", "Flux.2-klein-4b/lora", QKV, 3072),
     ),
     lone_encoder=True,
+    diffusers_models=("Flux2Transformer2DModel",),
 )

@@ -29,4 +29,5 @@ FAMILY = Family(
     metadata="hidream(?!o1)",
     prefixes=("lycoris_", "transformer."),
     encoders=("llama", "t5xxl"),
+    diffusers_models=("HiDreamImageTransformer2DModel",),
 )

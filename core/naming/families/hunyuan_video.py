@@ -64,4 +64,5 @@ FAMILY = Family(
     prefixes=("transformer.", "diffusion_model."),
     rows_per_column={"single_blocks.#.linear1": 7, "double_blocks.#.img_mlp.0": 4},
     encoders=("llama",),
+    diffusers_models=("HunyuanVideoTransformer3DModel",),
 )

@@ -30,4 +30,5 @@ FAMILY = Family(
     prefixes=("transformer.", "diffusion_model."),
     rows_per_column={"double_blocks.#.img_mlp.0": 4},
     encoders=("byt5_small", "qwen25_7b"),
+    diffusers_models=("HunyuanVideo15Transformer3DModel",),
 )

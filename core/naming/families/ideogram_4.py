@@ -27,4 +27,5 @@ FAMILY = Family(
     prefixes=(),
     encoders=("qwen3vl_8b",),
     lone_encoder=True,
+    diffusers_models=("Ideogram4Transformer2DModel",),
 )

@@ -29,4 +29,5 @@ FAMILY = Family(
     prefixes=("", "transformer."),
     called=(called("kandinsky5", "Kandinsky-5/lora"),),
     encoders=("qwen25_7b",),
+    diffusers_models=("Kandinsky5Transformer3DModel",),
 )

@@ -16,4 +16,5 @@ FAMILY = unet_family(
     shapes=SHAPES,
     blocks={"input_blocks": (6,), "output_blocks": (6,)},
     metadata="koala",
+    diffusers_models=("UNet2DConditionModel",),
 )

@@ -34,4 +34,5 @@ FAMILY = Family(
     called=(called("krea2", ""),),
     encoders=("qwen3vl_4b",),
     lone_encoder=True,
+    diffusers_models=("Krea2Transformer2DModel",),
 )

@@ -48,4 +48,8 @@ FAMILY = Family(
     metadata="ltx",
     prefixes=("",),
     encoders=("t5xxl", "gemma3_12b"),
+    diffusers_models=(
+        "LTXVideoTransformer3DModel",
+        "LTX2VideoTransformer3DModel",
+    ),
 )

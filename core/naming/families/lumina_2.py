@@ -44,4 +44,5 @@ FAMILY = Family(
     called=(called("lumina2", "lumina-2/lora"),),
     encoders=("gemma2_2b",),
     lone_encoder=True,
+    diffusers_models=("Lumina2Transformer2DModel",),
 )

@@ -38,4 +38,5 @@ FAMILY = Family(
     prefixes=(),
     encoders=("qwen3vl_32b",),
     lone_encoder=True,
+    diffusers_models=("MiniMaxH3Transformer3DModel",),
 )

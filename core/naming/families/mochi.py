@@ -35,4 +35,5 @@ FAMILY = Family(
     metadata="mochi",
     prefixes=("",),
     encoders=("t5xxl",),
+    diffusers_models=("MochiTransformer3DModel",),
 )

@@ -34,4 +34,5 @@ FAMILY = Family(
     rows_per_column={"single_blocks.#.linear1": 11},
     encoders=("qwen3_2b",),
     lone_encoder=True,
+    diffusers_models=("OvisImageTransformer2DModel",),
 )

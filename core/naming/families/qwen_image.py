@@ -33,4 +33,5 @@ FAMILY = Family(
     called=(called("qwen_image", "Qwen-Image/lora"),),
     encoders=("qwen25_7b",),
     lone_encoder=True,
+    diffusers_models=("QwenImageTransformer2DModel",),
 )

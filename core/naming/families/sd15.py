@@ -23,4 +23,5 @@ FAMILY = unet_family(
         called("sd_v1", "stable-diffusion-v1/lora", CONTEXT, 768),
         Called({"ss_base_model_version": "sd_v2", "ss_v2": "True"}, CONTEXT, 1024),
     ),
+    diffusers_models=("UNet2DConditionModel",),
 )

@@ -17,4 +17,5 @@ FAMILY = unet_family(
     blocks={"input_blocks": (9,), "output_blocks": (9,)},
     metadata="sdxl|stablediffusionxl",
     called=(called("sdxl_base_v1-0", "stable-diffusion-xl-v1-base/lora"),),
+    diffusers_models=("UNet2DConditionModel",),
 )

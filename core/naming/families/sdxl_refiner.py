@@ -16,4 +16,5 @@ FAMILY = unet_family(
     blocks={"input_blocks": (12,), "output_blocks": (12,)},
     metadata="refiner",
     lone_encoder=True,
+    diffusers_models=("UNet2DConditionModel",),
 )

@@ -85,4 +85,10 @@ FAMILY = Family(
     prefixes=(),
     called=(called("wan", ""),),
     encoders=("umt5xxl",),
+    diffusers_models=(
+        "WanTransformer3DModel",
+        "WanVACETransformer3DModel",
+        "WanAnimateTransformer3DModel",
+        "WanAnimate2Transformer3DModel",
+    ),
 )

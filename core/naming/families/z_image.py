@@ -43,4 +43,5 @@ FAMILY = Family(
     called=(called("z_image", "Z-Image/lora"),),
     encoders=("qwen3_4b",),
     lone_encoder=True,
+    diffusers_models=("ZImageTransformer2DModel",),
 )

@@ -1,9 +1,12 @@
 """Convert: the same update under other names (fused and split ones: see test_layout)."""
 
+import re
+
 import pytest
 import torch
 
-from core import LoraError, Output, convert
+from core import Blend, Lora, LoraError, Output, blend, convert, select
+from tests import audit
 from tests.helpers import (
     KOHYA,
     PAIRS,
@@ -88,3 +91,114 @@ def test_kinds_that_cannot_be_cut_are_refused_where_they_would_have_to_be():
     assert torch.equal(
         kept["diffusion_model.double_blocks.0.img_attn.qkv.dora_scale"], torch.ones(24, 1)
     )
+
+
+# -- what a spelling has no names for -------------------------------------------------------------
+
+LAYER = "transformer.transformer_blocks.{}.attn.to_gate"
+
+
+def krea(*more):
+    """A LoRA of Krea 2, with modules of other names."""
+    known = lora_file([LAYER.format(block) for block in range(28)], shape=(6144, 6144), rank=1)
+    return known | lora_file(more)
+
+
+@pytest.mark.parametrize("wanted", ["kohya", "generic", "diffusers"])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("transformer.foo.0.bar", "transformer.foo.1.bar"),
+        ("transformer.transformer_blocks.0.attn.to_qkv",),
+        ("lora_unet_double_blocks_0_img_attn_proj_",),
+    ],
+)
+def test_what_nothing_is_renamed_of_is_refused(names, wanted):
+    tensors = lora_file(names)
+    with pytest.raises(LoraError, match=f"nothing was renamed.*{wanted}.*{re.escape(names[0])}"):
+        convert(tensors, Output(spelling=wanted))
+    assert convert(tensors, Output()).lora.keys() == tensors.keys()
+
+
+def test_what_was_not_renamed_is_counted_and_named():
+    name = "transformer.transformer_blocks.0.attn.to_qkv"
+    report = convert(krea(name), Output(spelling="kohya")).report
+    wanted = f"1 of 29 modules have no name in the kohya spelling and were not renamed: {name}"
+    assert wanted in report.notes
+    # What has its name already has not been left out.
+    assert not [
+        note
+        for note in convert(krea(), Output(spelling="diffusers")).report.notes
+        if "renamed" in note
+    ]
+
+
+def test_the_prefix_of_hunyuan_video_is_known():
+    names = [f"double_blocks_{block}_img_attn_proj" for block in range(20)]
+    tensors = lora_file([f"Hunyuan_video_I2V_lora_{name}" for name in names], shape=(3072, 3072))
+    written = convert(tensors, Output(spelling="kohya")).lora
+    assert dense(written).keys() == {f"lora_unet_{name}" for name in names}
+    assert all(m.unread for m in Lora(tensors).modules.values())
+    assert not any(m.unread for m in Lora(written).modules.values())
+
+
+@pytest.mark.parametrize("model", ["Lens", "Boogu", "HiDream-O1", "PixArt Sigma", "SVD"])
+def test_diffusers_spelling_is_refused_where_diffusers_takes_no_loras(model):
+    names = list(audit.files(model)["kohya"].items())[:60]
+    tensors = {}
+    for raw, (_, (rows, columns, *_)) in names:
+        tensors[f"{raw}.lora_up.weight"] = torch.zeros(rows, 1)
+        tensors[f"{raw}.lora_down.weight"] = torch.zeros(1, columns)
+    family = audit.family_of(model)
+    assert not family.diffusers_models
+    with pytest.raises(LoraError, match=f"diffusers has no model of {family.name} that takes LoRA"):
+        convert(Lora(tensors, prefer=family), Output(spelling="diffusers"))
+
+
+# -- diffusers takes LoRA alone -------------------------------------------------------------------
+
+PROJ = "lora_unet_double_blocks_0_img_attn_proj"
+THERE = "transformer.transformer_blocks.0.attn.to_out.0"
+
+
+def test_biases_get_the_name_that_their_reader_knows():
+    tensors = lora(PROJ, (3072, 3072), pair=KOHYA) | {f"{PROJ}.diff_b": randn((3072,))}
+    written = convert(tensors, Output(spelling="diffusers")).lora
+    assert same_bits({"b": written[f"{THERE}.lora_B.bias"]}, {"b": tensors[f"{PROJ}.diff_b"]})
+    for spelling, raw in (
+        ("kohya", PROJ),
+        ("generic", "diffusion_model.double_blocks.0.img_attn.proj"),
+    ):
+        back = convert(written, Output(spelling=spelling)).lora
+        assert same_bits({"b": back[f"{raw}.diff_b"]}, {"b": tensors[f"{PROJ}.diff_b"]})
+    # It is part of its module: scaled and selected with it, under its own name.
+    half = blend(written, None, Blend((0.5,))).lora
+    assert torch.equal(half[f"{THERE}.lora_B.bias"], tensors[f"{PROJ}.diff_b"] / 2)
+    other = lora("transformer.transformer_blocks.1.attn.to_out.0", (3072, 3072))
+    kept = select(written | other, "double_blocks.0")[0].lora
+    assert f"{THERE}.lora_B.bias" in kept
+
+
+def test_other_kinds_become_lora_or_are_refused_by_name():
+    thin = {f"{PROJ}.lokr_w1_a": randn((48, 2)), f"{PROJ}.lokr_w1_b": randn((2, 48), 1),
+            f"{PROJ}.lokr_w2_a": randn((64, 2), 2), f"{PROJ}.lokr_w2_b": randn((2, 64), 3),
+            f"{PROJ}.alpha": torch.tensor(1.0)}  # fmt: skip
+    written = convert(thin, Output(spelling="diffusers")).lora
+    assert written.keys() == {f"{THERE}.lora_A.weight", f"{THERE}.lora_B.weight"}
+    w1, w2 = (thin[f"{PROJ}.lokr_{w}_a"] @ thin[f"{PROJ}.lokr_{w}_b"] for w in ("w1", "w2"))
+    assert_close(dense(written), {THERE: torch.kron(w1, w2).double() / 2})
+    for tensors, name in (
+        ({f"{PROJ}.diff": randn((3072, 3072))}, "difference"),
+        ({f"{PROJ}.lokr_w1": randn((64, 64)), f"{PROJ}.lokr_w2": randn((48, 48))}, "LoKr"),
+    ):
+        with pytest.raises(LoraError, match=f"is a {name} of full rank, and diffusers takes LoRA"):
+            convert(tensors, Output(spelling="diffusers"))
+
+
+def test_what_is_no_lora_is_not_carried_to_diffusers():
+    tensors = lora(PROJ, (3072, 3072), pair=KOHYA) | {"lora_unet_x.alpha": torch.tensor(1.0)}
+    edited = convert(tensors, Output(spelling="diffusers"))
+    assert "lora_unet_x.alpha" not in edited.lora
+    assert list(edited.report.dropped.values()) == [
+        "diffusers takes LoRA only; an alpha without factors"
+    ]

@@ -1,10 +1,13 @@
 """Verify measures what a file says, independently of the report of the edit that wrote it."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from core import Blend, LoraError, Output, blend, verify
-from tests.helpers import best_error, dense, error, lora, lora_file, randn, save, weighted
+from core import Blend, LoraError, Output, StateDict, blend, convert, verify
+from core.edits.verify import check
+from tests.helpers import KOHYA, best_error, dense, error, lora, lora_file, randn, save, weighted
 
 FIRST = lora_file("abc", seed=1) | {"a.diff_b": randn((16,)), "n.diff": randn((5, 4))}
 SECOND = lora_file("abd", seed=2) | {"n.diff": randn((5, 4), 2)}
@@ -112,3 +115,47 @@ def test_small_errors_are_measured_beside_large_terms():
     found = verify(written, [lora("x")], [1]).relative_error
     true = error(dense(written)["x"], dense(lora("x"))["x"])
     assert found == pytest.approx(true, rel=1e-3)
+
+
+# -- for whom -------------------------------------------------------------------------------------
+
+FOR_DIFFUSERS = lora_file(
+    [f"transformer.transformer_blocks.{block}.attn.to_add_out" for block in range(2)],
+    shape=(3072, 3072),
+)
+
+
+def test_what_its_reader_does_not_find_counts_as_missing():
+    generic = convert(FOR_DIFFUSERS, Output(spelling="generic")).lora
+    wrong = {"match": 0, "comfyui": 0, "any": 0, "diffusers": 1, "a1111": 1}
+    for reader, share in wrong.items():
+        report = verify(generic, [FOR_DIFFUSERS], [1], reader=reader)
+        assert report.relative_error == pytest.approx(share, abs=1e-6), reader
+    note = "2 modules count as missing: diffusers does not read diffusion_model.double_blocks.0."
+    report = verify(generic, [FOR_DIFFUSERS], [1], reader="diffusers")
+    assert any(said.startswith(note) for said in report.notes)
+    assert verify(FOR_DIFFUSERS, [generic], [1], reader="diffusers").relative_error < 1e-6
+
+
+def test_a_name_that_comfyui_overwrites_does_not_count():
+    name = "double_blocks.0.img_attn.proj"
+    first, second = (
+        lora("lora_unet_" + name.replace(".", "_"), (3072, 3072), pair=KOHYA),
+        lora(f"diffusion_model.{name}", (3072, 3072), seed=1),
+    )
+    both = first | second
+    report = verify(both, [first, second], [1, 1])
+    assert report.relative_error > 0.5
+    assert any("does not count: module" in note and "stored twice" in note for note in report.notes)
+
+
+def test_a_check_finds_names_that_nobody_reads():
+    source = lora_file(["diffusion_model.double_blocks.0.img_attn.proj"], shape=(3072, 3072))
+    edited = convert(source, Output(spelling="kohya"))
+    assert check(edited, [source]).relative_error < 1e-6
+    wrong = {key.replace("lora_unet_", "lycoris_"): t for key, t in edited.lora.items()}
+    with pytest.raises(LoraError, match="which ComfyUI does not read"):
+        check(replace(edited, lora=StateDict(wrong)), [source])
+    twice = StateDict(edited.lora | source)
+    with pytest.raises(LoraError, match=r"does not count: module .* is stored twice"):
+        check(replace(edited, lora=twice), [source])

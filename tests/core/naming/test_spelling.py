@@ -1,4 +1,7 @@
-"""One raw name at a time: prefixes, meanings, spellings, and which of two names counts."""
+"""One raw name at a time: prefixes, meanings, spellings, and which of two names counts.
+
+Also of precedence.py: the same names, in ComfyUI's order.
+"""
 
 # ruff: noqa: E501 - one name, one line
 
@@ -10,12 +13,11 @@ from hypothesis import strategies as st
 from core import Lora, LoraError, StateDict
 from core.naming.catalogue import FAMILIES
 from core.naming.family import UNKNOWN, flatten
+from core.naming.precedence import is_read, precedence
 from core.naming.spelling import (
     DIFFUSERS,
     GENERIC,
     KOHYA,
-    is_read,
-    precedence,
     resolve,
     spell,
     split_prefix,
@@ -278,3 +280,21 @@ def test_names_that_comfyui_does_not_read_are_said():
     (note,) = Lora(StateDict(lora(names, (8, 4), 2))).notes
     assert names in note and "1 of 1 modules" in note and "spelling generic" in note
     assert Lora(StateDict(lora("unet.down_blocks.0.resnets.0.conv1", (8, 4), 2))).notes == []
+
+
+def test_comfyuis_names_of_a_text_projection_are_its_own():
+    sdxl = FAMILY["SDXL"]
+    name = resolve("lora_te2_text_projection", sdxl, (1280, 1280))
+    assert name.weight == "clip_g.transformer.text_projection"
+    assert [
+        spell(name, standard_spelling(spelling, sdxl), sdxl)
+        for spelling in (KOHYA, DIFFUSERS, GENERIC)
+    ] == [
+        "lora_te2_text_projection",
+        "text_encoder_2.text_projection",
+        "text_encoders.clip_g.transformer.text_projection",
+    ]
+    assert is_read("lora_te2_text_projection", sdxl)
+    assert is_read("text_encoders.clip_g.transformer.text_projection", sdxl)
+    assert not is_read("text_encoder_2.text_projection", sdxl)
+    assert not is_read("lora_te_text_projection", sdxl)

@@ -61,3 +61,27 @@ def test_uso_names_are_read_as_comfyui_renames_them():
         "double_blocks.18.txt_attn.proj",
     }
     assert read.other == {}
+
+
+def test_a_file_that_comfyui_would_not_know_is_not_said_to_be_read_by_it():
+    names = {
+        "double_blocks.0.processor.qkv_lora1": "USO",
+        "lora_unet__blocks_0_self_attn_q": "Wan-Fun",
+    }
+    for name, dialect in names.items():
+        pair = (".up.weight", ".down.weight") if dialect == "USO" else helpers.KOHYA
+        read = Lora(lora(name, pair=pair))
+        assert any(f"names of {dialect}, which ComfyUI knows only beside" in n for n in read.notes)
+    known = lora("lora_unet__blocks_0_cross_attn_k", pair=helpers.KOHYA)
+    assert any(n.endswith("Wan-Fun, renamed as ComfyUI renames it") for n in Lora(known).notes)
+
+
+def test_diff_m_is_the_difference_of_a_modulation():
+    name = "diffusion_model.blocks.0"
+    change = helpers.randn((1, 6, 5120))
+    tensors = lora(f"{name}.self_attn.q", (5120, 5120)) | {f"{name}.diff_m": change}
+    read = Lora(tensors)
+    assert list(read.modules) == ["blocks.0.self_attn.q", "blocks.0.modulation"] and not read.other
+    half = blend(tensors, None, Blend((0.5,))).lora
+    assert (half[f"{name}.modulation.diff"] == change / 2).all()
+    assert list(select(tensors, "*.modulation")[0].lora) == [f"{name}.modulation.diff"]

@@ -1,7 +1,8 @@
 """How a file can be read otherwise than ComfyUI reads it.
 
 What a file is read as otherwise is told by the tests of its modules, adapters and names.
-Also of inputs.py: the errors of files that do not go together are in running/test_layout.py.
+Also of inputs.py, module.py: the errors of files that do not go together are in
+running/test_layout.py, what modules mean in adapters/test_kinds.py.
 """
 
 from safetensors.torch import load_file

@@ -1,0 +1,74 @@
+"""What a user should know about how a file is read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from ..adapters.grouping import DROPPED
+from ..naming.precedence import is_read
+from ..naming.spelling import GENERIC, spell, standard_spelling
+from ..storage.files import Tensors
+from .dialects import Renamed
+from .module import Module
+from .peft_scale import PeftSettings
+
+
+def reading_notes(
+    tensors: Tensors, modules: Mapping[str, Module], shadowed: Mapping[str, str]
+) -> list[str]:
+    """What was renamed, left out, or is read by nobody."""
+    notes = []
+    if isinstance(tensors, Renamed):
+        notes.append(f"{tensors.name}: {tensors.note}")
+    dropped = sum(reason == DROPPED for reason in shadowed.values())
+    if dropped:
+        notes.append(
+            f"{tensors.name}: read without the magnitudes of {dropped} DoRA modules; that is not "
+            "the update that was trained"
+        )
+    remarks = Counter(module.dimensions.note for module in modules.values())
+    notes += [f"{remark} ({count} modules)" for remark, count in remarks.items() if remark]
+    unread = [module for module in modules.values() if module.unread]
+    if unread:
+        notes.append(
+            f"ComfyUI has no names like {_example(unread[0])}, for {len(unread)} of "
+            f"{len(modules)} modules, and leaves them out; here they count" + _way_out(unread)
+        )
+    return notes
+
+
+def _example(module: Module) -> str:
+    """The name that ComfyUI does not know: the module's, or that of its tensors."""
+    foreign = module.adapter.kind.precedence == 0
+    return module.raw + (next(iter(module.adapter.suffixes.values())) if foreign else "")
+
+
+def _way_out(unread: Sequence[Module]) -> str:
+    """Which of them ComfyUI reads under other names."""
+    family = unread[0].family
+    generic = standard_spelling(GENERIC, family)
+    names = (spell(module.name.part, generic, family) for module in unread)
+    readable = sum(name is not None and is_read(name, family) for name in names)
+    if not readable:
+        return ""
+    some = "" if readable == len(unread) else f" for {readable} of them"
+    return f", and the spelling generic writes names that it reads{some}"
+
+
+def scale_notes(
+    scales: Counter[float], settings: PeftSettings | None, from_metadata: bool
+) -> list[str]:
+    """Where diffusers scales by settings in the metadata, which ComfyUI does not read."""
+    other = [scale for scale in scales if scale != 1.0]
+    if not other:
+        return []
+    low, high = min(other), max(other)
+    factor = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+    count = f"{sum(scales[scale] for scale in other)} of {scales.total()} modules by {factor}"
+    if from_metadata:
+        return [f"scaled {count} as diffusers does ({settings}); ComfyUI scales them by 1"]
+    return [
+        f"diffusers scales {count} ({settings}), ComfyUI by 1, which counts here; "
+        "scale_from_metadata reads the file as diffusers does"
+    ]
