@@ -7,7 +7,6 @@ from comfy_api.latest import io, ui
 from ..core import (
     CHARTS,
     ENERGY,
-    STATISTICS,
     analyze_lora,
     csv_text,
     explain,
@@ -70,7 +69,7 @@ class LoraAlloyLayerAnalysis(io.ComfyNode):
             inputs=[
                 inputs.lora_input(tooltip="The LoRA to measure."),
                 inputs.layers("The layers that are measured."),
-                io.Combo.Input("statistics", options=list(STATISTICS), default="spectral",
+                io.Combo.Input("statistics", options=["spectral", "full"], default="spectral",
                                tooltip="spectral takes seconds for any file. full adds exact "
                                "percentiles, extremes and signs of every layer's change, which "
                                "takes minutes for large files."),

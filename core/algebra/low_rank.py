@@ -16,7 +16,7 @@ from ..deferred import Tensor, torch
 from ..errors import LoraError
 from .cached import cached_property
 from .decomposition import Core, Svd
-from .gram import gram_matrix, length, lengths
+from .gram import gram_matrix, length, lengths, square_of_product
 from .precision import FEW, LEAST, eps, ordinary, wide_enough
 
 TILE_ELEMENTS = 1 << 20  # 4 MB in float32: a tile stays in cache.
@@ -184,6 +184,8 @@ class LowRank:
 
     def frobenius_norm(self) -> float:
         """sqrt(<dW, dW>), from the Gram matrices, without a decomposition."""
+        if square := square_of_product(self.up, self.down):
+            return sqrt(square)
         square = self.inner(self)
         if LEAST < square < inf or not self.magnitude():
             return sqrt(max(square, 0.0))

@@ -12,7 +12,7 @@ from ..insight.analysis import STATISTICS, analyze_lora, csv_text, sort_table
 from ..insight.charts import CHARTS, chart
 from ..insight.choice import Choice, choose_blocks
 from ..insight.drawing import save_chart, shorten
-from ..insight.importance import ENERGY, IMPORTANCES, explain, importance_table
+from ..insight.importance import ENERGY, IMPORTANCES, SPECTRAL_NORM, explain, importance_table
 from ..insight.trainer_configs import TRAINERS, trainer_config
 from ..storage.atomic import write_file
 from .common import (
@@ -47,6 +47,7 @@ SHOWN = {
     "stable_rank": ("stable rank", "{:.2f}"),
     "dW.softmax_norm": (" softmax", "{:.2%}"),
 }
+SORTED_BY = ("dW.svd.spectral_norm", "dW.energy_share")  # the first that was measured
 NAME = 36  # characters of a layer's name are worth more than another column
 
 
@@ -64,11 +65,12 @@ def _add_analyze(commands: Any) -> None:
         "--statistics",
         choices=STATISTICS,
         default="spectral",
-        help="full adds percentiles, signs and extremes of the updates (default spectral)",
+        help="energy measures norms only, full adds percentiles, signs and extremes of the updates "
+        "(default spectral)",
     )
     parser.add_argument("--layers", default="", metavar="SELECTOR", help=SELECTOR_HELP)
     parser.add_argument(
-        "--sort-by", default="dW.svd.spectral_norm", metavar="COLUMN", help="default %(default)s"
+        "--sort-by", metavar="COLUMN", help="default: the spectral norm, or the share of the energy"
     )
     parser.add_argument("--ascending", action="store_true", help="smallest first")
     parser.add_argument("--top", type=int, default=20, metavar="N", help="rows shown (default 20)")
@@ -153,7 +155,8 @@ def _analyze(options: argparse.Namespace) -> None:
             layers=options.layers,
             compute=compute,
         )
-    table = sort_table(table, options.sort_by, options.ascending)
+    sort_by = options.sort_by or next(column for column in SORTED_BY if column in table)
+    table = sort_table(table, sort_by, options.ascending)
     if options.csv:
         write_file(options.csv, csv_text(table).encode("utf-8", "backslashreplace"), options.force)
     if options.chart:
@@ -162,7 +165,7 @@ def _analyze(options: argparse.Namespace) -> None:
     if options.json:
         print_json(table.attrs | {"text": texts, "rows": rows_of(table)})
         return
-    _print_layers(table, options.sort_by, options.top)
+    _print_layers(table, sort_by, options.top)
     say(texts)
     for path in filter(None, (options.csv, options.chart)):
         line(f"written: {path}")
@@ -176,8 +179,11 @@ def _top_blocks(options: argparse.Namespace) -> None:
     lora = opened(options.lora, options)
     edited = rest = None
     with computing(options, "top-blocks") as compute:
+        table = None
+        if options.chart and options.chart_kind == "spectrum":
+            table = analyze_lora(lora, statistics="norms", compute=compute)
         choice = choose_blocks(
-            lora, options.threshold, options.importance, options.temperature, compute=compute
+            lora, options.threshold, options.importance, options.temperature, table, compute
         )
         config = None
         if options.trainer:
@@ -236,7 +242,7 @@ def _texts(table: pd.DataFrame) -> list[str]:
         reason = missing["not_measured"].iloc[0]
         lines.append(f"not measured: {len(missing)} of {len(table)} layers, the first: {reason}")
     if table["block"].notna().any() and len(missing) < len(table):
-        for importance in reversed(IMPORTANCES):
+        for importance in IMPORTANCES[::-1] if SPECTRAL_NORM in table else [ENERGY]:
             lines += explain(importance_table(table, importance), importance, 0.9)
     return list(dict.fromkeys(lines))
 

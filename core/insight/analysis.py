@@ -29,9 +29,10 @@ from .statistics import (
 if TYPE_CHECKING:
     import pandas as pd
 
-# "norms" is for those who want spectra only: what the importance of blocks is made of.
-LEVELS = ("norms", "spectral", "full")
-STATISTICS = ("spectral", "full")
+# Each with more than the one before: the norm of each update, from Gram matrices alone; its
+# singular values; the entries of the stored factors; those of the update.
+ENERGY, NORMS, SPECTRAL, FULL = LEVELS = ("energy", "norms", "spectral", "full")
+STATISTICS = (ENERGY, SPECTRAL, FULL)
 TENSORS = ("A", "B", "dW")
 # Of a weight that has more, only what its factors tell is measured. Real ones have 2^31 at most.
 MOST_ENTRIES, MOST_ZEROS = 1 << 31, 1 << 24
@@ -48,6 +49,7 @@ EXTRA_COLUMNS = (
     "kind",
     "not_measured",
 )
+OF_SPECTRA = ("effective_rank", "stable_rank", "dW.softmax_norm")
 
 
 def notebook_columns(top: int = 8) -> list[str]:
@@ -77,9 +79,11 @@ def notebook_columns(top: int = 8) -> list[str]:
 def _of_level(column: str, statistics: str) -> bool:
     """Whether a column of the notebook is measured at this level."""
     tensor, _, name = column.partition(".")
+    if statistics == ENERGY:
+        return tensor not in TENSORS or name == "shape" or column == "dW.norms.l2"
     if tensor == "dW" and not name.startswith("svd."):
-        return statistics == "full" or name in ("basic.mean", "basic.std", "norms.l2")
-    return statistics != "norms" or tensor not in ("A", "B") or name == "shape"
+        return statistics == FULL or name in ("basic.mean", "basic.std", "norms.l2")
+    return statistics != NORMS or tensor not in ("A", "B") or name == "shape"
 
 
 def csv_text(table: pd.DataFrame) -> str:
@@ -144,10 +148,10 @@ def analyze_lora(
 
     A is the stored down factor, B the stored up factor, dW the update as ComfyUI applies it at
     strength 1. `state_dict` is a path, a state dict or a Lora. `statistics` "spectral" leaves out
-    the columns that need the entries of dW. `layers` selects modules. `svd_topk` singular values
-    get a column. `svd_exact_max_elems` is accepted for compatibility: spectra are exact at any
-    size. `compute` overrides `device` (None: auto) and `dtype` (None: float32). With `return_df`
-    False the rows come as dicts.
+    the columns that need the entries of dW, "energy" the singular values, too. `layers` selects
+    modules. `svd_topk` singular values get a column. `svd_exact_max_elems` is accepted for
+    compatibility: spectra are exact at any size. `compute` overrides `device` (None: auto) and
+    `dtype` (None: float32). With `return_df` False the rows come as dicts.
 
     Where something does not exist or cannot be measured its columns are NaN, and `not_measured`
     and `delta_error` say why; where all is well the first is an empty text and the second None.
@@ -192,7 +196,7 @@ def analyze_lora(
     import pandas as pd
 
     columns = [c for c in notebook_columns(svd_topk) if _of_level(c, statistics)]
-    columns += EXTRA_COLUMNS
+    columns += [c for c in EXTRA_COLUMNS if statistics != ENERGY or c not in OF_SPECTRA]
     added = {column for row in rows for column in row} - set(columns)
     table = pd.DataFrame(rows, columns=[*columns, *sorted(added)])
     table.attrs = {"lora": lora.name, "family": str(lora.recognition), "statistics": statistics}
@@ -259,14 +263,16 @@ def _row(module: Module, statistics: str, top: int, compute: Compute) -> dict[st
     except LoraError as error:
         row["delta_error"] = row["not_measured"] = str(error)
         return row
-    measured = Measured(update, top)
     row["deltaW.shape"] = update.shape
     row["out_dim"], row["in_dim"] = (*update.shape, 1, 1)[:2]
+    if statistics == ENERGY:
+        return row | {"dW.norms.l2": update.frobenius_norm()}
+    measured = Measured(update, top)
     row |= columns_of(UPDATE_STATISTICS, measured, "dW")
     if "dW.svd.spectral_norm" in row:
         row["effective_rank"] = effective_rank(measured.values)
         row["stable_rank"] = stable_rank(measured.values)
-    if statistics == "full":
+    if statistics == FULL:
         most = MOST_ZEROS if isinstance(update, LowRank) and not update.rank else MOST_ENTRIES
         if measured.count > most:
             row["not_measured"] = f"the {measured.count} entries of dW: too many to visit each"
@@ -288,7 +294,7 @@ def _stored(module: Module, statistics: str, compute: Compute) -> dict[str, Any]
     row |= {"A.shape": down, "B.shape": up}
     row["rank_match"] = len(down) > 1 and len(up) > 1 and down[0] == up[1]
     row["in_dim"], row["out_dim"] = (*down, nan, nan)[1], (*up, nan)[0]
-    if statistics != "norms":
+    if statistics in (SPECTRAL, FULL):
         for tensor, role in (("A", "down"), ("B", "up")):
             stored = module.tensors[keys[role]].to(compute.device)
             row |= columns_of(TENSOR_STATISTICS, Entries.of_tensor(stored), tensor)
@@ -307,10 +313,11 @@ def _scaling(module: Module) -> dict[str, float]:
 
 def _add_shares(rows: list[dict[str, Any]]) -> None:
     """The columns that compare a module with all others."""
+    norms = [(row, row["dW.norms.l2"]) for row in rows if "dW.norms.l2" in row]
+    whole = sum(norm**2 for _, norm in norms)
+    for row, norm in norms:
+        row["dW.energy_share"] = norm**2 / whole if whole > 0 else 0.0
     measured = [row for row in rows if "dW.svd.spectral_norm" in row]
-    norms = torch.tensor([row["dW.svd.spectral_norm"] for row in measured], dtype=torch.float64)
-    energies = [row["dW.svd.energy_total"] for row in measured]
-    whole = sum(energies)
-    for row, share, energy in zip(measured, norms.softmax(0).tolist(), energies, strict=True):
+    largest = torch.tensor([row["dW.svd.spectral_norm"] for row in measured], dtype=torch.float64)
+    for row, share in zip(measured, largest.softmax(0).tolist(), strict=True):
         row["dW.softmax_norm"] = share
-        row["dW.energy_share"] = energy / whole if whole > 0 else 0.0

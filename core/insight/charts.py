@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ..deferred import np
-from ..errors import FileError, one_of
+from ..errors import FileError, SettingError, one_of
 from ..naming.blocks import LAYER_TYPES, container_of, locate, network_order
 from ..quoting import chart as chart_text
 from ..running.report import Report
@@ -27,7 +27,15 @@ from .drawing import (
     style,
     to_png,
 )
-from .importance import ENERGY, FROBENIUS_NORM, IMPORTANCES, SPECTRAL_NORM, importance_table, up_to
+from .importance import (
+    ENERGY,
+    FROBENIUS_NORM,
+    IMPORTANCES,
+    SOFTMAX,
+    SPECTRAL_NORM,
+    importance_table,
+    up_to,
+)
 
 __all__ = ["CHARTS", "chart", "rank_chart", "save_chart", "to_png"]
 
@@ -46,14 +54,21 @@ def chart(
     """A figure of an analysis of 1024 x 640 pixels; `name` is one of CHARTS.
 
     `df` is the analysis. `importance` and `temperature` say how blocks are weighed, `threshold`
-    where the cumulative chart draws its line. Raises SettingError for an unknown name, FileError
-    where nothing was measured.
+    where the cumulative chart draws its line. Raises SettingError for an unknown name and for what
+    needs singular values that the analysis lacks, FileError where nothing was measured.
 
     >>> table = core.analyze_lora(core.samples()[1], "cpu", statistics="spectral")
     >>> figure = core.chart(table, "blocks")
     """
     one_of("chart", name, CHARTS)
-    measured = df[df[SPECTRAL_NORM].notna()] if SPECTRAL_NORM in df.columns else df.head(0)
+    measured = df[df[FROBENIUS_NORM].notna()] if FROBENIUS_NORM in df.columns else df.head(0)
+    spectral = name == "spectrum" or importance == SOFTMAX
+    if spectral and len(measured) and SPECTRAL_NORM not in df.columns:
+        raise SettingError(
+            f"chart {name}: this analysis has no singular values",
+            fix="analyse with statistics=spectral",
+            file=df.attrs.get("lora", ""),
+        )
     if measured.empty:
         raise FileError(
             "there is nothing to draw: no module was measured",

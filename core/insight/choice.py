@@ -76,7 +76,8 @@ def choose_blocks(
     """
     compute = compute or Compute()
     if analysis is None:
-        analysis = analyze_lora(lora, statistics="norms", compute=compute)
+        level = "energy" if importance == ENERGY else "norms"
+        analysis = analyze_lora(lora, statistics=level, compute=compute)
     else:
         _check_same(Lora.of(lora), analysis, compute)
     table = importance_table(analysis, importance, temperature)

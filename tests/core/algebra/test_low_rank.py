@@ -161,6 +161,16 @@ def test_norms_and_inner_products(dtype):
     assert one.magnitude() == pytest.approx(float(terms.norm()), **near)
 
 
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("left", [1.0, 1e-1, 1e-3])
+@pytest.mark.parametrize("scale", [1e-20, 1e-6, 1.0, 1e6, 1e20])
+def test_the_norm_of_terms_that_cancel_keeps_its_digits(seed, left, scale):
+    one, other = factors(300, 200, seed=seed), factors(300, 200, seed=seed + 10)
+    up = torch.cat([one.up, -one.up + left * other.up], 1) * scale
+    update = LowRank.of(up, torch.cat([one.down, one.down]), (300, 200))
+    assert update.frobenius_norm() == pytest.approx(float(exact(update).norm()), rel=1e-6)
+
+
 @pytest.mark.parametrize("elements, height", [(1, 1), (36, 4), (37, 4), (10_000, 10)])
 def test_tiles_are_the_rows_from_top_to_bottom(elements, height):
     update = factors(10, 9)

@@ -215,6 +215,17 @@ def test_spectral_is_full_without_the_entries_of_the_updates():
     assert spectral.equals(full[list(spectral.columns)])
 
 
+def test_energy_is_spectral_without_the_singular_values(monkeypatch):
+    spectral = analyze_lora(mixed(), statistics="spectral")
+    monkeypatch.setattr("core.insight.analysis.Measured", None)  # Nothing asks for them.
+    energy = analyze_lora(mixed(), statistics="energy")
+    columns = [*energy.columns.drop(["dW.norms.l2", "dW.energy_share"])]
+    assert energy[columns].equals(spectral[columns])
+    for column in ("dW.norms.l2", "dW.energy_share"):
+        assert np.allclose(energy[column], spectral[column], rtol=1e-6, equal_nan=True)
+    assert not [c for c in energy if "svd" in c or c.startswith(("A.n", "B.n", "effective"))]
+
+
 def test_the_shares_compare_all_layers():
     table = analyze_lora(mixed(), statistics="spectral")
     norms, energies = table["dW.svd.spectral_norm"], table["dW.svd.energy_total"]
@@ -246,7 +257,7 @@ def test_layers_progress_and_cancelling():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"statistics": "everything"}, "'everything' is unknown; choose one of spectral, full"),
+        ({"statistics": "everything"}, "choose one of energy, spectral, full"),
         ({"svd_topk": 0}, "must be from 1 to"),
         ({"layers": "nothing"}, "matches no layer"),
         ({"device": "cuda:99"}, "cuda:99"),

@@ -10,7 +10,7 @@ from core import LoraError, RankRule, analyze_lora, chart, rank_chart, resize
 from core.insight.charts import CHARTS
 from core.insight.drawing import to_png
 from tests.core.insight.tables import table_of
-from tests.helpers import lora, randn
+from tests.helpers import lora, lora_file, randn
 from tests.marks import one_in
 
 ROOT = Path(__file__).parents[3]
@@ -172,3 +172,11 @@ def test_what_cannot_be_drawn_says_why():
     report.modules[0].rank = None
     with pytest.raises(LoraError, match="no module of the output has a rank"):
         rank_chart(report)
+
+
+def test_a_spectrum_needs_singular_values():
+    table = analyze_lora(lora_file(["blocks.0.attn", "blocks.1.attn"]), statistics="energy")
+    assert chart(table, "blocks")
+    for name, importance in (("spectrum", "energy"), ("blocks", "softmax")):
+        with pytest.raises(LoraError, match="has no singular values"):
+            chart(table, name, importance)
