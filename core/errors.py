@@ -33,6 +33,12 @@ class LoraError(ValueError):
         self.problem, self.fix = problem, fix
         self.file, self.module, self.tensor = file, module, tensor
 
+    def told(self) -> dict[str, str]:
+        """What it says, in its parts, for JSON."""
+        parts = {"problem": self.problem, "fix": self.fix}
+        place = {"file": self.file, "module": self.module, "tensor": self.tensor}
+        return {"kind": type(self).__name__, **parts, **place}
+
     def at(self, *, file: str = "", module: str = "", tensor: str = "") -> "LoraError":
         """This error, told what lies around the place that it knows.
 

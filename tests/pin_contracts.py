@@ -47,10 +47,7 @@ def pin_nodes() -> None:
 
 def pin_commands() -> None:
     """Commands, options, and the keys of every --json."""
-    options = {
-        command: [cli.option(a) for a in parser._actions if a.dest != "help"]
-        for command, parser in cli.commands().items()
-    }
+    options = cli.options()
     shapes = {}
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         with contextlib.redirect_stdout(io.StringIO()):

@@ -12,29 +12,38 @@ from decimal import Decimal
 
 from ..errors import Cancelled, LoraError
 from ..running.threads import enough_memory
-from ..version import version
-from . import analysis, average, compare, demo, edits, metadata, reading, recipe
-from .parser import Parser
+from . import logs
+from .catalogue import called, parser_of
+from .front import front_parser
+from .printing import LOOK, print_json
 from .streams import speaking
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command. Returns 0, or 1 for an error; wrong usage exits with 2."""
     with speaking():
-        parser = build_parser()
-        options = parser.parse_args(plain(sys.argv[1:] if arguments is None else arguments))
-        return run(options)
+        return run(parsed(sys.argv[1:] if arguments is None else arguments))
+
+
+def parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    """The options of a command line, checked; `run` in them is what they ask for."""
+    front = front_parser().parse_args(plain(arguments))
+    front.given, words = list(arguments), front.words
+    del front.words
+    parsed: argparse.Namespace = parser_of(called(front.command)).parse_args(words, front)
+    return parsed
 
 
 def run(options: argparse.Namespace) -> int:
     """The exit status of a command, after one line for what went wrong."""
+    LOOK.color, LOOK.quiet = options.color, options.quiet
+    options.program = main
     try:
-        with terminable(), enough_memory():
-            options.run(options)
+        with terminable(), enough_memory(), logs.kept(options):
+            status: int | None = options.run(options)
             sys.stdout.flush()
     except (LoraError, Cancelled) as error:
-        print(f"lora-alloy: {error}", file=sys.stderr)
-        return 1
+        return _failed(options, error)
     except KeyboardInterrupt:
         print("lora-alloy: interrupted; no file is half written", file=sys.stderr)
         return 1
@@ -45,7 +54,18 @@ def run(options: argparse.Namespace) -> int:
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    return 0
+    return status or 0
+
+
+def _failed(options: argparse.Namespace, error: Exception) -> int:
+    """Say it in a line, and with --json as an object, too."""
+    print(f"lora-alloy: {error}", file=sys.stderr)
+    if getattr(options, "json", False):
+        print_json(
+            {"error": error.told() if isinstance(error, LoraError) else {"problem": str(error)}},
+            options,
+        )
+    return 1
 
 
 @contextlib.contextmanager
@@ -78,17 +98,3 @@ def plain(arguments: Sequence[str]) -> list[str]:
         else:
             result.append(argument)
     return result
-
-
-def build_parser() -> Parser:
-    parser = Parser(
-        prog="lora-alloy",
-        description="Blend, shrink, take apart and check LoRA files, exactly and fast.",
-    )
-    parser.add_argument("--version", action="version", version=f"lora-alloy {version()}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (reading, analysis, compare, edits, average, metadata):
-        group.add(commands)
-    recipe.add(commands, main)
-    demo.add(commands, main)
-    return parser

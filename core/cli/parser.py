@@ -3,19 +3,20 @@
 import argparse
 import re
 import sys
+import textwrap
 from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from typing import Any
 
-# What other tools call things.
+COLORS = ("auto", "always", "never")
+# What other tools call things. (Words that are taken for a command are ALIASES of the catalogue.)
 SYNONYMS = {
-    **dict.fromkeys(("merge", "mix", "combine", "add", "concat"), "blend"),
-    **dict.fromkeys(("mean", "ema", "post-hoc-ema"), "average"),
-    **dict.fromkeys(("shrink", "reduce", "compress", "svd"), "resize"),
-    **dict.fromkeys(("extract", "filter", "split", "prune"), "select"),
-    **dict.fromkeys(("rename", "translate"), "convert"),
-    **dict.fromkeys(("show", "inspect", "list"), "info"),
-    **dict.fromkeys(("check", "compare", "diff"), "verify"),
+    **dict.fromkeys(("add", "concat"), "blend"),
+    **dict.fromkeys(("post-hoc-ema",), "average"),
+    **dict.fromkeys(("reduce", "svd"), "resize"),
+    **dict.fromkeys(("filter", "split", "prune"), "select"),
+    **dict.fromkeys(("list", "ls"), "info"),
+    **dict.fromkeys(("check", "measure"), "verify"),
     **dict.fromkeys(("--new-rank", "--dim", "--network-dim", "--target-rank"), "--rank"),
     **dict.fromkeys(("--ratios", "--ratio", "--strengths"), "--weights"),
     **dict.fromkeys(("--save-to", "--out", "--output-path"), "--output"),
@@ -29,8 +30,15 @@ SYNONYMS = {
 class Parser(argparse.ArgumentParser):
     """argparse's, with errors that name the nearest option, command or choice."""
 
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**{"allow_abbrev": False} | settings)
+    def __init__(self, examples: str = "", **settings: Any) -> None:
+        """`examples` are command lines, each after a comment that says what it is for."""
+        if examples:
+            settings["epilog"] = "examples:\n" + textwrap.indent(
+                textwrap.dedent(examples).strip(), "  "
+            )
+        settings.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(**settings, allow_abbrev=False)
+        self.front = False
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
@@ -38,7 +46,7 @@ class Parser(argparse.ArgumentParser):
         """As argparse's. An unknown option goes before whatever else may be wrong."""
         words = list(sys.argv[1:] if args is None else args)
         for word in words:
-            if word == "--" or (self._subparsers and not word.startswith("-")):
+            if word == "--" or (self.front and not word.startswith("-")):
                 break  # What follows a command is for its own parser.
             option = word.partition("=")[0]
             if option.startswith("--") and option not in self._option_string_actions:
@@ -78,3 +86,20 @@ def megabytes(text: str) -> float:
     if found is None:
         return float_(text)
     return float_(found[1]) * {"k": 1e-3, "m": 1.0, "g": 1e3}[found[2].lower()]
+
+
+def common_options(parser: argparse.ArgumentParser) -> None:
+    """What can be said before and after every command. Without defaults, which would undo it."""
+    default = argparse.SUPPRESS
+    group = parser.add_argument_group("what is said")
+    group.add_argument("-q", "--quiet", action="store_true", default=default, help="only errors")
+    group.add_argument(
+        "-v", "--verbose", action="store_true", default=default, help="every row, and the time"
+    )
+    group.add_argument(
+        "--color",
+        choices=COLORS,
+        default=default,
+        help="auto is on terminals, unless NO_COLOR is set (default auto)",
+    )
+    group.add_argument("--log", metavar="FILE", default=default, help="append all that is said")

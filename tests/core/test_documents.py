@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from core.cli.main import build_parser, main, plain
+from core.cli.catalogue import parsers
+from core.cli.main import main, parsed
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "core/samples"
@@ -24,12 +25,7 @@ QUESTIONS = ROOT / "docs/questions.md"
 OTHERS = {"--disable-metadata"}  # of ComfyUI
 
 each_document = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
-parsers = next(
-    action.choices
-    for action in build_parser()._actions
-    if isinstance(action, argparse._SubParsersAction)
-)
-OPTIONS = {name: set(parser._option_string_actions) for name, parser in parsers.items()}
+OPTIONS = {name: set(parser._option_string_actions) for name, parser in parsers()}
 
 
 def text_of(path: Path) -> str:
@@ -46,7 +42,7 @@ def commands(path: Path) -> list[list[str]]:
 def test_every_command_line_is_one_that_the_program_takes(path):
     for arguments in commands(path):
         if arguments != ["COMMAND", "--help"]:
-            build_parser().parse_args(plain(arguments))
+            parsed(arguments)
 
 
 @each_document
@@ -133,7 +129,7 @@ def test_python_examples_run(path, samples):
 def explained() -> list:
     return [
         pytest.param(action, id=f"{command} {'/'.join(action.option_strings) or action.dest}")
-        for command, parser in parsers.items()
+        for command, parser in parsers()
         for action in parser._actions
     ]
 

@@ -1,4 +1,7 @@
-"""The commands analyze and top-blocks."""
+"""The commands analyze and top-blocks.
+
+Also of commands/analyze.py, commands/top_blocks.py: what they do.
+"""
 
 import json
 import re
@@ -8,8 +11,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from core.cli.common import say
 from core.cli.main import main
+from core.cli.printing import say
 from core.insight.analysis import EXTRA_COLUMNS, notebook_columns
 from core.storage.files import open_tensors
 from tests.helpers import files_in, lora, same_bits, save

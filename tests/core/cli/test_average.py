@@ -1,4 +1,7 @@
-"""The command average, and weights by the names of files."""
+"""The command average, and weights by the names of files.
+
+Also of commands/average.py: what they do.
+"""
 
 import os
 

@@ -1,4 +1,7 @@
-"""compare and distance on a terminal: narrow tables, sentences, commands that can be typed."""
+"""compare and distance on a terminal: narrow tables, sentences, commands that can be typed.
+
+Also of commands/compare.py, commands/distance.py: what they do.
+"""
 
 import json
 import shlex

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from core.cli.main import build_parser, main
+from core.cli.catalogue import parsers
+from core.cli.front import front_parser
+from core.cli.main import main
 from tests.helpers import KOHYA, flux_file, lora, save
 
 CONTRACT = json.loads((Path(__file__).parents[1] / "contract.json").read_text("ascii"))
@@ -32,16 +34,22 @@ def option(action: argparse.Action) -> dict:
 
 
 def commands() -> dict[str, argparse.ArgumentParser]:
-    actions = build_parser()._actions
-    return next(a.choices for a in actions if isinstance(a, argparse._SubParsersAction))
+    return dict(parsers())
 
 
 def test_commands_and_options_are_those_of_the_contract():
-    found = {
-        command: [option(a) for a in parser._actions if a.dest != "help"]
-        for command, parser in commands().items()
-    }
+    found = options()
     assert found == CONTRACT["options"], json.dumps(found, indent=1)
+
+
+def options() -> dict[str, list]:
+    """Those of every command; what all of them have is listed once, under `everywhere`."""
+    front = {a.dest for a in front_parser()._actions}
+    found = {
+        command: [option(a) for a in parser._actions if a.dest not in front]
+        for command, parser in parsers()
+    }
+    return {"everywhere": [option(a) for a in front_parser()._actions if a.option_strings]} | found
 
 
 # Objects whose keys are names of tensors, modules or other people's metadata.

@@ -1,4 +1,7 @@
-"""The tour: it runs every command."""
+"""The tour: it runs every command.
+
+Also of commands/demo.py: what they do.
+"""
 
 import pytest
 

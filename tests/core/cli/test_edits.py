@@ -1,4 +1,8 @@
-"""The command line: what each option does, exit status, one-line errors, reports in JSON."""
+"""The command line: what each option does, exit status, one-line errors, reports in JSON.
+
+Also of commands/blend.py, commands/resize.py, commands/select.py: what they do.
+Also of commands/convert.py, commands/methods.py, ranks.py: what they do.
+"""
 
 import json
 from pathlib import Path

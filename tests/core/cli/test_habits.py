@@ -23,8 +23,8 @@ def folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "text, meant",
     [
-        ("analyse a.safetensors", "analyze"),
-        ("merge a.safetensors", "blend"),
+        ("analyz a.safetensors", "analyze"),
+        ("concat a.safetensors", "blend"),
         ("topblocks a.safetensors", "top-blocks"),
         ("--verison", "--version"),
         ("resize a.safetensors --new_rank 4", "--rank"),

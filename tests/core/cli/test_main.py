@@ -1,8 +1,9 @@
 """The command line when something is wrong: exit status, one line that says what, and help.
 
-Also of common.py: options, errors and output that all commands share.
+Also of options.py, computing.py, printing.py, catalogue.py, front.py, logs.py: what commands share.
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -58,7 +59,12 @@ def test_an_error_is_one_line_with_status_1(folder, capsys, text, more):
     before = files_in(folder)
     assert cli(text, *more) == 1
     printed = capsys.readouterr()
-    assert printed.out == "" and ERRORS[text] in printed.err
+    assert ERRORS[text] in printed.err
+    if more:
+        told = json.loads(printed.out)["error"]
+        assert told["problem"] in printed.err and told["fix"] in printed.err
+    else:
+        assert printed.out == ""
     assert printed.err.startswith("lora-alloy: ") and printed.err.count("\n") == 1
     assert "; " in printed.err.replace("; \n", "")  # The way out stands behind it.
     assert files_in(folder) == before
@@ -164,3 +170,35 @@ def test_what_needs_no_arithmetic_imports_no_torch():
     result = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
     lines = result.stdout.splitlines()
     assert len(lines) == 5 and all(line.endswith("set()") for line in lines), result.stdout
+
+
+def test_a_log_has_what_was_said_and_how_it_ended(folder, capsys):
+    assert cli("info A --log log.txt") == 0
+    assert cli("--log log.txt info missing") == 1
+    said = capsys.readouterr().out
+    text = (folder / "log.txt").read_text()
+    assert said in text and "info A --log" not in text
+    assert "info a.safetensors --log log.txt" in text
+    assert "FileError: missing: no such file" in text and text.count("after 0.") == 2
+
+
+def test_quiet_says_errors_only(folder, capsys):
+    assert cli("-q info A") == 0 and cli("blend A B -o O -q") == 0
+    assert capsys.readouterr() == ("", "")
+    assert cli("info missing -q") == 1
+    assert "no such file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words, environment, coloured",
+    [([], {}, False), (["--color", "always"], {}, True), (["--color", "never"], {}, False)],
+)
+def test_colour_is_for_terminals_unless_asked_for(folder, capsys, words, environment, coloured):
+    assert cli("resize A --rank 1 --preview", *words) == 0
+    assert ("\x1b[" in capsys.readouterr().out) == coloured
+
+
+def test_version_says_what_computes(capsys):
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert "torch" in capsys.readouterr().out

@@ -1,6 +1,6 @@
 """metadata and recipe, and the options that all commands that write share.
 
-Also of recipe.py: it reads what the options of metadata write.
+Also of commands/recipe.py, commands/metadata.py: it reads what the options of metadata write.
 """
 
 import json
@@ -8,8 +8,8 @@ import shlex
 
 import pytest
 
+from core.cli.commands.recipe import file_name, quoted
 from core.cli.main import main
-from core.cli.recipe import file_name, quoted
 from tests.core.running.programs import A1111, Manager, addnet_hash, after_header, metadata
 from tests.helpers import KOHYA, flux_file, lora_file, save
 

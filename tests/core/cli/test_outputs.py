@@ -42,7 +42,7 @@ def nothing_is_computed(monkeypatch, request):
         def late(*_, **__):
             raise AssertionError("computed before it was refused")
 
-        monkeypatch.setattr("core.cli.common.choose_device", late)
+        monkeypatch.setattr("core.cli.computing.choose_device", late)
 
 
 def contents(folder) -> dict[str, bytes]:

@@ -1,4 +1,7 @@
-"""The commands info and verify."""
+"""The commands info and verify.
+
+Also of commands/info.py, commands/verify.py: what they do.
+"""
 
 import json
 

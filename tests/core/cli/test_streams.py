@@ -119,7 +119,7 @@ def test_memory_that_cannot_be_had_is_one_line(folder, monkeypatch, capsys, erro
     def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr("core.cli.edits.opened", fail)
+    monkeypatch.setattr("core.cli.commands.resize.opened", fail)
     assert main(["resize", "a.safetensors", "--rank", "2", "--preview"]) == 1
     told = capsys.readouterr().err
     assert "more memory than this machine has free" in told and told.count("\n") == 1
@@ -129,7 +129,7 @@ def test_a_mistake_of_ours_stays_a_traceback(folder, monkeypatch):
     def fail(*_, **__):
         raise RuntimeError("shape mismatch")
 
-    monkeypatch.setattr("core.cli.edits.opened", fail)
+    monkeypatch.setattr("core.cli.commands.resize.opened", fail)
     with pytest.raises(RuntimeError, match="shape mismatch"):
         main(["resize", "a.safetensors", "--rank", "2", "--preview"])
     assert torch.get_num_threads() > 0

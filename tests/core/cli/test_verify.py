@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import core.cli.common as common
+import core.cli.computing as computing
 from core import Blend, LoraError, Output, blend, select
 from core.edits.verify import check
 from tests.core.cli.test_edits import ALL, cli
@@ -102,7 +102,7 @@ def test_a_file_that_says_something_else_has_status_1(
     problem,
 ):
     save(lora_file(NAMES) | {"odd": torch.ones(3)}, folder / "F")
-    monkeypatch.setattr(common, "check", DAMAGE[problem])
+    monkeypatch.setattr(computing, "check", DAMAGE[problem])
     assert cli(f"{command} -o O --force --verify") == 1
     assert f"o.safetensors: {problem}" in capsys.readouterr().err
 

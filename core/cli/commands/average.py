@@ -1,40 +1,27 @@
-"""The command that makes the average of a training's checkpoints: average."""
+"""The command average."""
+
+from __future__ import annotations
 
 import argparse
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from ..edits.blend import blend
-from ..edits.blend_settings import Blend
-from ..merging.average import average_weights
-from ..reading.lora import Lora
-from .common import (
-    SELECTOR_HELP,
-    add_command,
-    computing,
-    opened,
-    output_options,
-    output_settings,
-    reading_options,
-    show,
-    verify_written,
-)
-from .edits import chosen_rule, rule_options
-from .outputs import LORA, claim
-from .parser import float_
+from ...edits.blend import blend
+from ...edits.blend_settings import Blend
+from ...merging.average import average_weights
+from ...reading.lora import Lora
+from ..computing import computing, verify_written
+from ..options import SELECTOR_HELP, opened, output_options, output_settings, reading_options
+from ..outputs import LORA, claim
+from ..parser import Parser, float_
+from ..printing import show
+from ..ranks import chosen_rule, rule_options
 
 ORDERS = ("given", "name", "date")
 
 
-def add(commands: Any) -> None:
-    parser = add_command(
-        commands,
-        "average",
-        _average,
-        "Write the average of checkpoints: equal weights, or a moving average in their order.",
-    )
+def options(parser: Parser) -> None:
     parser.add_argument("loras", metavar="A", nargs="+", help=".safetensors files of one training")
     profile = parser.add_mutually_exclusive_group()
     profile.add_argument(
@@ -65,7 +52,7 @@ def add(commands: Any) -> None:
     output_options(parser, required=True)
 
 
-def _average(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> None:
     claim(options, options.loras, (options.output, LORA))
     weights = average_weights(len(options.loras), options.decay, options.sigma_rel)
     settings = Blend(weights, chosen_rule(options), layers=options.layers)

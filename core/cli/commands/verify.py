@@ -1,47 +1,19 @@
-"""The commands that read and measure: info, verify."""
+"""The command verify."""
+
+from __future__ import annotations
 
 import argparse
-from typing import Any
 
-from ..edits.block_weights import from_files
-from ..edits.verify import MATCH, READER_CHOICES, verify
-from ..errors import FileError
-from ..insight.info import describe, summary
-from .common import (
-    add_command,
-    computing,
-    json_option,
-    line,
-    opened,
-    print_json,
-    print_rows,
-    reading_options,
-    weights_for,
-    weights_option,
-)
-from .parser import float_
+from ...edits.block_weights import from_files
+from ...edits.verify import MATCH, READER_CHOICES, verify
+from ...errors import FileError
+from ..computing import computing
+from ..options import json_option, opened, reading_options, weights_for, weights_option
+from ..parser import Parser, float_
+from ..printing import line, print_json, print_rows
 
 
-def add(commands: Any) -> None:
-    _add_info(commands)
-    _add_verify(commands)
-
-
-def _add_info(commands: Any) -> None:
-    parser = add_command(commands, "info", _info, "Show what is in a LoRA file.")
-    parser.add_argument("lora", metavar="A", help="a .safetensors file")
-    parser.add_argument("--names", action="store_true", help="list every module")
-    reading_options(parser)
-    json_option(parser)
-
-
-def _add_verify(commands: Any) -> None:
-    parser = add_command(
-        commands,
-        "verify",
-        _verify,
-        "Measure a written file against the weighted sum of its inputs, layer by layer.",
-    )
+def options(parser: Parser) -> None:
     parser.add_argument("written", metavar="OUT", help="the file to check")
     parser.add_argument(
         "--inputs", nargs="+", required=True, metavar="A", help="what it was made of"
@@ -66,21 +38,7 @@ def _add_verify(commands: Any) -> None:
     json_option(parser)
 
 
-def _info(options: argparse.Namespace) -> None:
-    lora = opened(options.lora, options)
-    if options.json:
-        print_json(describe(lora))
-        return
-    for fact in summary(lora):
-        label, _, text = fact.partition(": ")
-        line(f"{label + ':':<24}{text}")
-    if options.names:
-        for module in lora.modules.values():
-            size = f"{module.out_features} x {module.in_features}"
-            line(f"  {module.canonical:<52} rank {module.rank or '-':<5} {size:<14} {module.raw}")
-
-
-def _verify(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> None:
     weights = weights_for(options, options.inputs)
     with computing(options, "verify") as compute:
         inputs = [opened(path, options) for path in options.inputs]
@@ -93,7 +51,7 @@ def _verify(options: argparse.Namespace) -> None:
             options.reader,
         )
     if options.json:
-        print_json(report.as_dict())
+        print_json(report.as_dict(), options)
     else:
         print_rows(report.modules, 10)
         line(f"total relative error {report.relative_error:.3g} over {len(report.modules)} modules")

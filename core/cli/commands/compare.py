@@ -1,48 +1,31 @@
-"""The commands that hold files against each other: compare, distance."""
+"""The command compare."""
 
 from __future__ import annotations
 
 import argparse
 import shlex
 from math import isnan
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..insight.comparison import FILE, SUGGESTIONS, Comparison, block_weights, compare
-from ..insight.comparison_charts import comparison_chart
-from ..insight.drawing import save_chart, shorten
-from ..insight.neighbours import Neighbour, counts, neighbours
-from ..quoting import terminal
-from .analysis import rows_of
-from .common import (
-    SELECTOR_HELP,
-    add_command,
-    compute_options,
-    computing,
-    json_option,
-    line,
-    opened,
-    print_json,
-    reading_options,
-    say,
-)
-from .outputs import CHART, claim, force_option
+from ...insight.comparison import FILE, SUGGESTIONS, Comparison, block_weights, compare
+from ...insight.comparison_charts import comparison_chart
+from ...insight.drawing import save_chart, shorten
+from ...quoting import terminal
+from ..computing import computing
+from ..options import SELECTOR_HELP, compute_options, json_option, opened, reading_options
+from ..outputs import CHART, claim, force_option
+from ..parser import Parser
+from ..printing import line, print_json, say
+from .analyze import rows_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
+
 ROWS = 24  # of blocks: more are for --json
 
 
-def add(commands: Any) -> None:
-    _add_compare(commands)
-    _add_distance(commands)
-
-
-def _add_compare(commands: Any) -> None:
-    parser = add_command(
-        commands, "compare", _compare, "Do these LoRAs fight? Hold two or more against each other."
-    )
+def options(parser: Parser) -> None:
     parser.add_argument("loras", nargs="+", metavar="A", help="two or more .safetensors files")
     parser.add_argument("--layers", default="", metavar="SELECTOR", help=SELECTOR_HELP)
     parser.add_argument(
@@ -66,21 +49,7 @@ def _add_compare(commands: Any) -> None:
     reading_options(parser)
 
 
-def _add_distance(commands: Any) -> None:
-    parser = add_command(
-        commands,
-        "distance",
-        _distance,
-        "Find what a folder has of a LoRA: copies, the same in other names, files with it inside.",
-    )
-    parser.add_argument("lora", metavar="A", help="a .safetensors file")
-    parser.add_argument("folder", metavar="FOLDER", help="where to look, folders in it included")
-    compute_options(parser)
-    json_option(parser)
-    reading_options(parser)
-
-
-def _compare(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> None:
     if len(options.loras) < 2:
         options.parser.error("compare takes two files or more")
     if len(options.levels) not in (1, len(options.loras)):
@@ -96,7 +65,7 @@ def _compare(options: argparse.Namespace) -> None:
     if options.chart:
         save_chart(comparison_chart(found), options.chart, options.force)
     if options.json:
-        print_json(_report(found, suggested))
+        print_json(_report(found, suggested), options)
         return
     _print_files(found)
     (_print_two if len(found.names) == 2 else _print_cosines)(found)
@@ -201,25 +170,3 @@ def _print_suggested(suggested: dict[str, list[float]], paths: list[str]) -> Non
         line("or as block_weights of a node:")
         for text in lines:
             line(text)
-
-
-def _distance(options: argparse.Namespace) -> None:
-    lora = opened(options.lora, options)
-    with computing(options, "distance") as compute:
-        found = neighbours(lora, options.folder, compute)
-    if options.json:
-        print_json({"file": lora.name, "files": [vars(one) for one in found]})
-        return
-    line(f"A   {lora.name}")
-    print()
-    for one in found:
-        _print_neighbour(one)
-    numbers = ", ".join(f"{number} {relation}" for relation, number in counts(found).items())
-    line(f"{len(found)} files in {Path(options.folder)}: {numbers}")
-
-
-def _print_neighbour(one: Neighbour) -> None:
-    cosine = "" if isnan(one.cosine) else f"{round(one.cosine, 3) + 0.0:.3f}"
-    line(f"{one.relation:<19} {cosine:>6}  {one.path}")
-    if one.text:
-        say([f"    {one.text}"])

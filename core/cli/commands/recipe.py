@@ -1,36 +1,35 @@
-"""The command that tells how a file was made, as commands that make it again: recipe."""
+"""The command recipe."""
+
+from __future__ import annotations
 
 import argparse
 import re
 import shlex
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from ..algebra.rank_rules import AUTO, FULL
-from ..errors import FileError, SettingError
-from ..quoting import terminal
-from ..reading.lora import Lora
-from ..running.provenance import read_recipe
-from ..storage.files import FileTensors
-from .common import add_command, json_option, line, print_json
-from .outputs import LORA, claim, force_option
+from ...algebra.rank_rules import AUTO, FULL
+from ...errors import FileError, SettingError
+from ...quoting import terminal
+from ...reading.lora import Lora
+from ...running.provenance import read_recipe
+from ...storage.files import FileTensors
+from ..catalogue import parser_of
+from ..options import json_option
+from ..outputs import LORA, claim, force_option
+from ..parser import Parser
+from ..printing import line, print_json
 
 # A recipe is text that came with a file: it chooses among these, and says nothing of files.
 COMMANDS = ("blend", "resize", "select", "convert")
-NOT_A_SETTING = {"output", "rest", "json", "verify", "preview", "device", "help", "force"}
 FOUND, MISSING, OTHER, UNKNOWN = "found", "missing", "another file", "found, no hash to check"
+NOT_A_SETTING = {"output", "rest", "json", "verify", "preview", "device", "help", "force"}
 
 
-def add(commands: Any, program: Callable[[Sequence[str]], int]) -> None:
-    parser = add_command(
-        commands,
-        "recipe",
-        _recipe,
-        "Show the commands that make a file again, check the files they need, and run them.",
-    )
+def options(parser: Parser) -> None:
     parser.add_argument("lora", metavar="A", help="a .safetensors file that LoRA Alloy wrote")
     parser.add_argument(
         "--inputs",
@@ -41,7 +40,6 @@ def add(commands: Any, program: Callable[[Sequence[str]], int]) -> None:
     parser.add_argument("-o", "--output", metavar="OUT", help="the file that --run makes")
     force_option(parser)
     json_option(parser)
-    parser.set_defaults(program=program, commands=commands)
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,6 @@ class Plan:
     ) -> None:
         self.whole = whole
         self.folder, self.between = folder, between
-        self.known: Mapping[str, argparse.ArgumentParser] = options.commands.choices
         self.inputs: dict[tuple[str, str | None], Input] = {}
         self.steps: list[Step] = []
         self.names: dict[Path, str] = {}
@@ -121,7 +118,7 @@ class Plan:
         rest = settings.pop("part", "") == "rest"
         options, problems = [], []
         for key, value in translated(name, settings, len(paths)):
-            action = self.known[name]._option_string_actions.get("--" + key.replace("_", "-"))
+            action = parser_of(name)._option_string_actions.get("--" + key.replace("_", "-"))
             if key in NOT_A_SETTING:
                 action = None
             if value is None or value in ("", [], False):
@@ -217,7 +214,7 @@ def state_of(path: Path, digest: str | None) -> str:
     return FOUND if FileTensors(path).sha256() == digest else OTHER
 
 
-def _recipe(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> None:
     if options.runs and not options.output:
         options.parser.error("--run needs -o OUT for the file that it makes")
     lora = Lora(options.lora)
@@ -259,7 +256,7 @@ def _show(plan: Plan, options: argparse.Namespace) -> None:
             {"name": i.name, "sha256": i.sha256, "state": i.state} for i in plan.inputs.values()
         ]
         steps = [{"command": list(s.arguments), "problems": list(s.problems)} for s in plan.steps]
-        print_json({"inputs": inputs, "steps": steps})
+        print_json({"inputs": inputs, "steps": steps}, options)
         return
     for one in plan.inputs.values():
         digest = one.sha256[:12] if one.sha256 else "unknown"

@@ -1,21 +1,18 @@
-"""The tour: every command on the two sample LoRAs that the package ships."""
+"""The command demo."""
+
+from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-from ..errors import FileError, LoraError
-from ..shipped import samples
-from ..storage.atomic import write_file
-from .common import add_command
-from .outputs import LORA, claim, force_option
+from ...errors import FileError, LoraError
+from ...shipped import samples
+from ...storage.atomic import write_file
+from ..outputs import LORA, claim, force_option
+from ..parser import Parser
 
 
-def add(commands: Any, program: Callable[[Sequence[str]], int]) -> None:
-    parser = add_command(
-        commands, "demo", _demo, "Take the tour: every command on two sample LoRAs, in seconds."
-    )
+def options(parser: Parser) -> None:
     parser.add_argument(
         "--output-dir",
         default="lora-alloy-demo",
@@ -23,10 +20,9 @@ def add(commands: Any, program: Callable[[Sequence[str]], int]) -> None:
         help="where the results go (default ./lora-alloy-demo)",
     )
     force_option(parser)
-    parser.set_defaults(program=program)
 
 
-def _demo(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> None:
     main = options.program
     folder = Path(options.output_dir)
     style = str(folder / "style_diffusers.safetensors")

@@ -1,26 +1,15 @@
-"""What the commands share: options, progress bars, and how reports look on a terminal."""
+"""Options that several commands have, and what they mean."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import shutil
-import sys
-import textwrap
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
-from ..deferred import torch
 from ..edits.blend_settings import weights_by_name
-from ..edits.edit import Edited
-from ..edits.verify import check
-from ..quoting import terminal
 from ..reading.lora import Lora, Reading
 from ..running.metadata import KEEP, METADATA_CHOICES, TITLE, TRIGGER, Wishes
 from ..running.output import DTYPE_CHOICES, SPELLING_CHOICES, Output
-from ..running.report import ModuleReport, Report, json_ready
-from ..running.stream import Compute, choose_device
 from .outputs import force_option
 from .parser import float_
 
@@ -29,14 +18,6 @@ SELECTOR_HELP = (
     "blocks, a leading - to exclude, te and unet, the file's own names, such as "
     "'double_blocks.0-9, -*mod*' (names: lora-alloy info)"
 )
-
-
-def add_command(
-    commands: Any, name: str, run: Callable[[argparse.Namespace], None], text: str
-) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
-    parser.set_defaults(run=run, parser=parser)
-    return parser
 
 
 def output_options(parser: argparse.ArgumentParser, required: bool) -> None:
@@ -149,30 +130,8 @@ def compute_options(parser: Any) -> None:
     )
 
 
-def say(lines: Iterable[str]) -> None:
-    """Sentences, broken between words where a terminal would break them anywhere."""
-    for sentence in map(terminal, lines):
-        if sys.stdout.isatty():
-            width = max(shutil.get_terminal_size().columns, 40)
-            sentence = textwrap.fill(
-                sentence, width, subsequent_indent="  ", break_long_words=False,
-                break_on_hyphens=False,
-            )  # fmt: skip
-        print(sentence)
-
-
-def line(text: str) -> None:
-    """Print a line, whatever files have put into it."""
-    print(terminal(text))
-
-
 def json_option(parser: Any) -> None:
     parser.add_argument("--json", action="store_true", help="print a report for machines instead")
-
-
-def print_json(value: object) -> None:
-    """A report for machines. It is ASCII, and has null where JSON has no number."""
-    print(json.dumps(json_ready(value), indent=1, allow_nan=False))
 
 
 def weights_for(options: argparse.Namespace, files: Sequence[str]) -> list[float]:
@@ -191,82 +150,5 @@ def weights_for(options: argparse.Namespace, files: Sequence[str]) -> list[float
     return given * (len(files) if len(given) == 1 else 1)
 
 
-@contextmanager
-def computing(options: argparse.Namespace, label: str) -> Iterator[Compute]:
-    """The compute settings, with a progress bar on a terminal while the block runs."""
-    from tqdm import tqdm
-
-    bar = tqdm(desc=label, unit="module", leave=False, disable=not sys.stderr.isatty())
-
-    def progress(done: int, total: int, name: str) -> None:
-        bar.total = total
-        bar.update(done - bar.n)
-
-    def fell_back(name: str) -> None:
-        bar.write(
-            f"{terminal(name)}: no room on {options.device}; computed on the CPU", file=sys.stderr
-        )
-
-    dtype = getattr(torch, getattr(options, "compute_dtype", "float64"))
-    with bar:
-        yield Compute(choose_device(options.device), dtype, progress, fell_back=fell_back)
-
-
 def output_settings(options: argparse.Namespace, path: str | None) -> Output:
     return Output(path, options.dtype, options.spelling, wishes(options), options.force)
-
-
-def verify_written(
-    edited: Edited,
-    inputs: Sequence[Lora],
-    options: argparse.Namespace,
-    weights: Sequence[float] = (1.0,),
-    block_weights: str = "",
-) -> None:
-    """With --verify, measure what was written, and say so in the report's notes."""
-    if not options.verify or edited.report.output is None:
-        return
-    compute = Compute(choose_device(options.device), torch.float64)
-    measured = check(edited, inputs, weights, block_weights, compute)
-    worst = max(measured.modules, key=lambda row: row.relative_error)
-    edited.report.notes.append(
-        f"verified: read again, relative error {measured.relative_error:.3g} with the rounding of "
-        f"the file over {len(measured.modules)} modules, at most {worst.relative_error:.3g} "
-        f"({worst.module})"
-    )
-
-
-def show(report: Report, options: argparse.Namespace, every_row: bool = False) -> None:
-    if options.json:
-        print_json(report.as_dict())
-        return
-    lost = sum(row.relative_error > 0 for row in report.kept)
-    if every_row or lost:
-        print_rows(report.modules, len(report.modules) if every_row else 5)
-    few = 8
-    lines = report.summary()
-    lines = lines[: len(lines) - len(report.notes)]
-    for sentence in lines[:few]:
-        line(sentence)
-    if len(lines) > few:
-        line(f"... and {len(lines) - few} more lines: --json shows all")
-    for note in report.notes:  # However long the lists of layers are.
-        line(note)
-    if report.output:
-        line(f"written: {report.output}")
-
-
-def print_rows(rows: Sequence[ModuleReport], count: int) -> None:
-    """The modules that lost most, as an aligned table."""
-    shown = sorted(rows, key=lambda row: -row.relative_error)[:count]
-    if count >= len(rows):
-        shown = list(rows)
-    width = max(len("module"), *(len(row.module) for row in shown))
-    line(f"{'module':<{width}}  {'action':<12}  {'ranks':>9}  {'rank':>5}  {'kept':>8}  error")
-    for row in shown:
-        ranks = "+".join("-" if rank is None else str(rank) for rank in row.ranks)
-        rank = "-" if row.rank is None else row.rank
-        kept, lost = row.figures
-        line(f"{row.module:<{width}}  {row.action:<12}  {ranks:>9}  {rank:>5}  {kept:>8}  {lost}")
-    if len(shown) < len(rows):
-        line(f"({len(rows) - len(shown)} more modules with smaller errors)")

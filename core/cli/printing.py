@@ -1,0 +1,177 @@
+"""What people see, tables that fold and colour on terminals; JSON for machines."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..quoting import terminal
+from ..running.report import ModuleReport, Report, json_ready
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+# Of a line that is not for a terminal: nothing is folded there.
+ENDLESS = 100_000
+FULL, EMPTY = "\u2588", "\u2591"
+# The schema of every --json: it is raised where a key changes its meaning or goes.
+SCHEMA = 1
+
+
+@dataclass
+class Look:
+    """How much is said, and in which colours; `main` sets it for a run."""
+
+    color: str = "auto"
+    quiet: bool = False
+
+
+LOOK = Look()
+
+
+def console(stderr: bool = False) -> Console:
+    """Where to print. Nothing in a text is markup: texts come with other people's files."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    found = Console(
+        file=stream,
+        force_terminal=True if LOOK.color == "always" else None,
+        no_color=True if LOOK.color == "never" else None,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
+    if not at_terminal(stream):
+        found.width = ENDLESS
+    return found
+
+
+def at_terminal(stream: Any) -> bool:
+    try:
+        return bool(stream.isatty())
+    except (AttributeError, ValueError):  # Closed, or none at all.
+        return False
+
+
+def say(lines: Iterable[str], style: str = "") -> None:
+    """Sentences, broken between words on a terminal."""
+    if LOOK.quiet:
+        return
+    for sentence in lines:
+        screen = console()
+        for number, part in enumerate(_text(sentence, style).wrap(screen, screen.width - 2)):
+            part.rstrip()
+            screen.print("  " * bool(number), part, sep="", soft_wrap=True)
+
+
+def line(text: str = "", style: str = "") -> None:
+    """Print a line that is not broken, whatever files have put into it."""
+    if not LOOK.quiet:
+        console().print(_text(text, style), soft_wrap=True)
+
+
+def written(path: str | Path) -> None:
+    """Say where a file is; on terminals that can, it is a link."""
+    line(f"written: {path}", f"link {Path(path).resolve().as_uri()}")
+
+
+def _text(text: str, style: str = "") -> Text:
+    from rich.text import Text
+
+    return Text(terminal(text), style, overflow="fold")
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Print a table. A heading that begins with ">" is that of numbers, which stand on the right.
+
+    On a narrow terminal texts fold, then numbers; nothing is left out. A cell that is a number from
+    0 to 1 becomes a bar on a terminal, and its column is only there.
+    """
+    from rich.table import Table
+
+    if LOOK.quiet:
+        return
+    shown = [tuple(row) for row in rows]
+    bars = {i for row in shown for i, cell in enumerate(row) if isinstance(cell, float)}
+    drawn = bars if at_terminal(sys.stdout) else set()
+    kept = [i for i in range(len(headings)) if i not in bars or i in drawn]
+    screen = console()
+    numbers = sum(
+        2 + max(len(headings[i]), *(len(str(row[i])) for row in shown), 1)
+        for i in kept
+        if headings[i].startswith(">")
+    )
+    result = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for i in kept:
+        number = headings[i].startswith(">")
+        result.add_column(
+            _text(headings[i].removeprefix(">")),
+            justify="right" if number else "left",
+            no_wrap=number and numbers + 20 < screen.width,
+            overflow="fold",
+        )
+    for row in shown:
+        result.add_row(*(_bar(row[i]) if i in bars else _text(str(row[i])) for i in kept))
+    screen.print(result)
+
+
+def _bar(share: float, width: int = 12) -> Text:
+    from rich.text import Text
+
+    full = round(min(max(share, 0.0), 1.0) * width)
+    return Text(FULL * full, "cyan").append(EMPTY * (width - full), "dim")
+
+
+def print_json(
+    value: Mapping[Any, Any], options: argparse.Namespace, one_line: bool = False
+) -> None:
+    """A report for machines. It is ASCII, and has null where JSON has no number."""
+    value = {"schema": SCHEMA, "command": options.command, **value}
+    print(json.dumps(json_ready(value), indent=None if one_line else 1, allow_nan=False))
+
+
+def show(report: Report, options: argparse.Namespace, every_row: bool = False) -> None:
+    if options.json:
+        print_json(report.as_dict(), options)
+        return
+    lost = sum(row.relative_error > 0 for row in report.kept)
+    if every_row or lost:
+        print_rows(report.modules, len(report.modules) if every_row else 5)
+    few = 8
+    lines = report.summary()
+    lines = lines[: len(lines) - len(report.notes)]
+    say(lines[:few])
+    if len(lines) > few:
+        say([f"... and {len(lines) - few} more lines: --json shows all"], "dim")
+    say(report.notes)  # However long the lists of layers are.
+    if report.output:
+        written(report.output)
+
+
+def print_rows(rows: Sequence[ModuleReport], count: int) -> None:
+    """The modules that lost most."""
+    shown = sorted(rows, key=lambda row: -row.relative_error)[:count]
+    if count >= len(rows):
+        shown = list(rows)
+    table(
+        ("module", "action", ">ranks", ">rank", ">kept", ">error"),
+        (
+            (
+                row.module,
+                row.action,
+                "+".join("-" if rank is None else str(rank) for rank in row.ranks),
+                "-" if row.rank is None else row.rank,
+                *row.figures,
+            )
+            for row in shown
+        ),
+    )
+    if len(shown) < len(rows):
+        say([f"({len(rows) - len(shown)} more modules with smaller errors)"], "dim")
