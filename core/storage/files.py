@@ -10,8 +10,10 @@ import hashlib
 import json
 import os
 import stat
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -21,12 +23,14 @@ from safetensors import SafetensorError, safe_open
 from ..deferred import Tensor, torch
 from ..errors import FileError, SettingError, located
 from .dtypes import CODES, STORED_DTYPES, TensorInfo, number_of
-from .headers import checked, header_of, state_of
+from .headers import State, checked, header_of, state_of
 
 # Torch computes with no more.
 MOST_DIMENSIONS = 64
 # Read at once: a system call takes no more than 2 GB.
 PIECE = 1 << 26
+# Nanoseconds after which a change has another time than the last one, on any file system.
+SETTLED = 3_000_000_000
 PICKLES = {".pt", ".pth", ".ckpt", ".bin", ".pkl"}
 
 
@@ -203,20 +207,30 @@ class FileTensors(Tensors):
         assert self.path is not None
         self.check_unchanged()
         try:
-            # Large blocks: hashlib and other threads hand the interpreter over once a block.
-            digest, block = hashlib.sha256(), memoryview(bytearray(1 << 20))
-            with open(self.path, "rb") as file:
-                if after_header:
-                    file.seek(8 + int.from_bytes(file.read(8), "little"))
-                while size := file.readinto(block):
-                    digest.update(block[:size])
-            return digest.hexdigest()
+            found = os.stat(self.path)
+            # A file of a moment ago may change again without a new time.
+            settled = time.time_ns() - found.st_ctime_ns > SETTLED
+            digest = _digest if settled else _digest.__wrapped__
+            return digest(self.path, found.st_ctime_ns, self.state, after_header)
         except OSError as error:
             raise FileError(
                 f"cannot be read to the end ({error.strerror})",
                 fix="check the disk, and run again",
                 file=str(self.path),
             ) from error
+
+
+@lru_cache(512)
+def _digest(path: Path, changed: int, state: State, after_header: bool) -> str:
+    """The SHA-256 of a file; `changed` and `state` tell one content of the path from the next."""
+    # Large blocks: hashlib and other threads hand the interpreter over once a block.
+    digest, block = hashlib.sha256(), memoryview(bytearray(1 << 20))
+    with open(path, "rb") as file:
+        if after_header:
+            file.seek(8 + int.from_bytes(file.read(8), "little"))
+        while size := file.readinto(block):
+            digest.update(block[:size])
+    return digest.hexdigest()
 
 
 class DictTensors(Tensors):

@@ -1,8 +1,10 @@
 """Reading lazily: headers only, whatever is in them, and files that are none."""
 
+import hashlib
 import json
 import os
 import struct
+import time
 
 import pytest
 import torch
@@ -13,6 +15,8 @@ from core.storage.files import StateDict, open_tensors
 from tests.core.storage.written import write
 from tests.helpers import files_in, lora_file
 from tests.helpers import save as save_to
+
+SHA256 = hashlib.sha256
 
 
 def test_a_state_dict_and_its_file_tell_the_same(tmp_path):
@@ -140,3 +144,22 @@ def test_a_file_that_cannot_be_mapped_is_named(tmp_path, monkeypatch, error):
     monkeypatch.setattr("core.storage.files.safe_open", fail)
     with pytest.raises(LoraError, match=r"in\.safetensors: cannot be mapped into memory"):
         Lora(path)
+
+
+def test_a_hash_is_computed_once_and_anew_for_other_content(tmp_path, monkeypatch):
+    path, computed = tmp_path / "x.safetensors", []
+    monkeypatch.setattr(hashlib, "sha256", lambda: computed.append(1) or SHA256())
+
+    def times(seed=None) -> int:
+        """How often the hash is computed when it is asked for; it is right in any case."""
+        if seed is not None:
+            time.sleep(0.02)  # so that the system's clock, by which changes are told, goes on
+            save_to(lora_file(["x"], seed=seed), path)
+            os.utime(path, ns=(10**18, 10**18))  # of the same size and time as any other
+        computed.clear()
+        assert open_tensors(path).sha256() == SHA256(path.read_bytes()).hexdigest()
+        return len(computed)
+
+    assert [times(1), times(), times(2)] == [1, 1, 1]  # It may still be changing.
+    monkeypatch.setattr("core.storage.files.SETTLED", -1)
+    assert [times(), times(), times(3), times(), times(4)] == [1, 0, 1, 0, 1]
