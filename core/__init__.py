@@ -34,6 +34,7 @@ HOMES = {
     "edits.blend_settings": "STRENGTHS TRUNCATIONS Blend",
     "edits.resize": "resize",
     "edits.select": "select",
+    "edits.meaning": "layer_weights selected_layers",
     "edits.convert": "convert",
     "edits.top_blocks": "top_blocks",
     "edits.save": "save",
@@ -41,6 +42,7 @@ HOMES = {
     "edits.notebook": "blend_and_convert_loras_streaming",
     # insight: LoRA in, tables and pictures out
     "insight.info": "describe summary",
+    "insight.contents": "contents",
     "insight.analysis": "STATISTICS analyze_and_display analyze_lora csv_text sort_table",
     "insight.statistics": "tensor_statistic update_statistic",
     "insight.importance": (
@@ -90,6 +92,7 @@ if TYPE_CHECKING:  # The same for type checkers and editors.
     from .edits.blend_settings import STRENGTHS, TRUNCATIONS, Blend
     from .edits.convert import convert
     from .edits.edit import Edited
+    from .edits.meaning import layer_weights, selected_layers
     from .edits.notebook import blend_and_convert_loras_streaming
     from .edits.resize import resize
     from .edits.save import save
@@ -107,6 +110,7 @@ if TYPE_CHECKING:  # The same for type checkers and editors.
     from .insight.choice import Choice, choose_blocks
     from .insight.comparison import SUGGESTIONS, Comparison, block_weights, compare
     from .insight.comparison_charts import comparison_chart
+    from .insight.contents import contents
     from .insight.drawing import save_chart, to_png
     from .insight.importance import (
         ENERGY,
@@ -207,6 +211,7 @@ __all__ = [
     "choose_device",
     "compare",
     "comparison_chart",
+    "contents",
     "convert",
     "csv_text",
     "describe",
@@ -216,6 +221,7 @@ __all__ = [
     "dyn_weights_softmax",
     "explain",
     "importance_table",
+    "layer_weights",
     "load",
     "markdown_table",
     "megabytes",
@@ -228,6 +234,7 @@ __all__ = [
     "save",
     "save_chart",
     "select",
+    "selected_layers",
     "softmax_spectral_weight_fn",
     "sort_table",
     "summary",

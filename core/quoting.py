@@ -32,12 +32,6 @@ def markdown(text: str) -> str:
     return LINK.sub(r"\\\g<0>", MARKS.sub(r"\\\g<0>", terminal(text)))
 
 
-def page(text: str) -> str:
-    """Text for a line under a node, where [[label|address]], addresses and tags mean something."""
-    text = terminal(text).replace("://", ": //").replace("[[", "[ [").replace("]]", "] ]")
-    return text.replace("<", "\u2039").replace(">", "\u203a")
-
-
 def chart(text: str) -> str:
     """Text for a picture: what has no shape is escaped. `$` means nothing there: see STYLE."""
     return "".join(

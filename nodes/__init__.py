@@ -3,6 +3,7 @@
 rows.py            the rows of LoRA Blend
 inputs.py          the sockets and widgets that several nodes share
 comfy_bridge.py    the only file that imports comfy.* and folder_paths
+routes.py          what the page's script asks the server
 fit.py             which parts of a LoRA fit a loaded model
 pictures.py        charts as ComfyUI images
 
@@ -16,8 +17,10 @@ from pathlib import Path
 
 from comfy_api.latest import ComfyExtension, io
 
+from . import routes
 from .apply_lora import LoraAlloyApply
 from .blend import LoraAlloyBlend
+from .blocks import LoraAlloyBlocks
 from .comfy_bridge import log, name_errors
 from .compare import LoraAlloyCompare
 from .convert import LoraAlloyConvert
@@ -41,6 +44,7 @@ NODES: list[type[io.ComfyNode]] = [
     LoraAlloyConvert,
     LoraAlloySelect,
     LoraAlloyFind,
+    LoraAlloyBlocks,
 ]
 
 # Imported with their first use: without this check a missing one would be noticed only then.
@@ -63,4 +67,5 @@ async def comfy_entrypoint() -> LoraAlloyExtension:
             f"LoRA Alloy needs {' and '.join(missing)}: run "
             f'"{sys.executable}" -m pip install -r "{requirements}"'
         )
+    routes.register()
     return LoraAlloyExtension()

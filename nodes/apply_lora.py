@@ -8,7 +8,7 @@ from ..core import SettingError, quoting
 from . import comfy_bridge, inputs
 from .fit import check_fit
 from .inputs import CATEGORY
-from .wires import named
+from .wires import named, shown
 
 
 class LoraAlloyApply(io.ComfyNode):
@@ -46,7 +46,6 @@ class LoraAlloyApply(io.ComfyNode):
                 io.Clip.Output("clip", display_name="clip",
                                tooltip="The text encoder with the LoRA applied."),
             ],
-            hidden=[io.Hidden.unique_id],
         )  # fmt: skip
 
     @classmethod
@@ -66,7 +65,6 @@ class LoraAlloyApply(io.ComfyNode):
         fit = check_fit(source, model, clip)
         if fit.partial:
             comfy_bridge.log.warning(quoting.terminal(f"{fit.name}: {fit.summary()}"))
-        comfy_bridge.show_on_node(cls, fit.summary())
         if strength_model != 0 or strength_clip != 0:
             model, clip = comfy_bridge.apply_lora(
                 model, clip, source, strength_model, strength_clip
@@ -74,5 +72,5 @@ class LoraAlloyApply(io.ComfyNode):
         return io.NodeOutput(
             comfy_bridge.blocked("Apply LoRA: no model is connected") if model is None else model,
             comfy_bridge.blocked("Apply LoRA: no clip is connected") if clip is None else clip,
-            ui={"text": [quoting.page(fit.summary())]},
+            ui=shown(*fit.facts()),
         )

@@ -97,7 +97,6 @@ class LoraAlloyBlend(io.ComfyNode):
                 inputs.spelling(),
             ],
             outputs=[inputs.lora_output(tooltip="The blended LoRA."), inputs.report_output()],
-            hidden=[io.Hidden.unique_id],
         )  # fmt: skip
 
     @classmethod
@@ -176,7 +175,8 @@ class LoraAlloyBlend(io.ComfyNode):
             loras,
         )
         names = " and ".join(str(lora.name) for lora in loras)
-        return io.NodeOutput(*edited(cls, result, [*waiting, *notes], f"blend of {names}"))
+        lora, report, ui = edited(result, [*waiting, *notes], f"blend of {names}")
+        return io.NodeOutput(lora, report, ui=ui)
 
 
 def balance_of(widget: dict[str, Any] | None) -> Balance | Even | None:

@@ -26,7 +26,7 @@ from comfy.cli_args import args
 from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
 
-from ..core import Compute, FileError, LoraError, SettingError, StateDict, load, quoting
+from ..core import Compute, FileError, LoraError, SettingError, StateDict, load
 
 Result = TypeVar("Result")
 LoraModel = Mapping[str, Tensor]  # what travels on LORA_MODEL wires
@@ -143,6 +143,15 @@ def lora_path(name: str) -> str | None:
         return None
 
 
+def listed_lora(name: str) -> str:
+    """The path of a LoRA that the page may know of. Raises FileError for any other name."""
+    path = lora_path(name) if name in lora_names() else None
+    if path is None:
+        problem = "not in the lora folders any more"
+        raise FileError(problem, fix="press R and choose again", file=name)
+    return path
+
+
 def lora_fingerprint(name: str) -> str:
     """Changes when the file does, also under the same name."""
     path = lora_path(name)
@@ -248,6 +257,15 @@ def workflow_metadata(hidden: Any) -> dict[str, str]:
     return {key: json.dumps(value) for key, value in found.items() if value is not None}
 
 
+# -- the page --------------------------------------------------------------------------------
+
+
+def server() -> Any:
+    """ComfyUI's server; None where the nodes are used without one."""
+    module: Any = sys.modules.get("server")
+    return getattr(getattr(module, "PromptServer", None), "instance", None)
+
+
 # -- models ----------------------------------------------------------------------------------
 
 
@@ -315,15 +333,3 @@ def name_errors(kind: type[LoraError] = LoraError) -> None:
     kind.__module__, kind.__qualname__ = "builtins", "LoRA Alloy"
     for one in kind.__subclasses__():
         name_errors(one)
-
-
-def show_on_node(node: Any, text: str) -> None:
-    """Write a line under a node on the page, where there is a page.
-
-    `node` is the class that execute runs on; its schema asks for Hidden.unique_id.
-    """
-    node_id = getattr(node.hidden, "unique_id", None)
-    server: Any = sys.modules.get("server")
-    instance: Any = getattr(getattr(server, "PromptServer", None), "instance", None)
-    if node_id is not None and hasattr(instance, "send_progress_text"):
-        instance.send_progress_text(quoting.page(text), node_id)

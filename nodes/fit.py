@@ -25,8 +25,8 @@ class Fit:
     text: list[str] = field(default_factory=list)
     network: list[str] = field(default_factory=list)
 
-    def summary(self) -> str:
-        """One plain line for the node; the log has the name before it."""
+    def facts(self) -> list[str]:
+        """Plain lines for the node, one each."""
         modules = (self.fitting, self.missing, self.resized, self.text, self.network)
         parts = [f"{len(self.fitting)} of {sum(map(len, modules))} modules applied"]
         for names, what in (
@@ -38,7 +38,11 @@ class Fit:
             if names:
                 more = ", ..." if len(names) > SHOWN else ""
                 parts.append(f"{len(names)} {what} ({', '.join(names[:SHOWN])}{more})")
-        return "; ".join(parts)
+        return parts
+
+    def summary(self) -> str:
+        """All of it in a line, before which the log has the name."""
+        return "; ".join(self.facts())
 
     @property
     def partial(self) -> bool:

@@ -41,7 +41,6 @@ class LoraAlloyRankResize(io.ComfyNode):
                                 tooltip="Rank and kept energy of every layer, in the network's "
                                 "order. It is shown on the node, too."),
             ],
-            hidden=[io.Hidden.unique_id],
         )  # fmt: skip
 
     @classmethod
@@ -70,7 +69,7 @@ class LoraAlloyRankResize(io.ComfyNode):
             inputs.dtype_of(compute_dtype),
             [source],
         )
-        smaller, report = edited(cls, result, notes, f"{source.name} resized")
-
+        smaller, report, status = edited(result, notes, f"{source.name} resized")
         chart = image_of(rank_chart(result.report))
-        return io.NodeOutput(smaller, report, chart, ui=ui.PreviewImage(chart, cls=cls))
+        preview = ui.PreviewImage(chart, cls=cls).as_dict()
+        return io.NodeOutput(smaller, report, chart, ui=preview | status)

@@ -20,7 +20,7 @@ from ..core import verify as verify_file
 from . import comfy_bridge, inputs
 from .file_names import resolved
 from .inputs import CATEGORY
-from .wires import named
+from .wires import named, shown
 
 ROUNDING = 0.01  # more than bf16 costs, which has 8 bits
 OUTSIDE = "Save LoRA: a stack names files of the loras folders; begin filename_prefix with loras/"
@@ -78,7 +78,6 @@ class LoraAlloySave(io.ComfyNode):
                                         tooltip="The file at strength 1, for nodes of other packs "
                                         "that apply a stack of LoRAs."),
             ],
-            hidden=[io.Hidden.unique_id],
         )  # fmt: skip
 
     @classmethod
@@ -107,13 +106,12 @@ class LoraAlloySave(io.ComfyNode):
         prompt = getattr(cls.hidden, "prompt", None) or {}
         prefix = comfy_bridge.checked_prefix(resolved(filename_prefix, prompt))
         path = _save_as_next(prefix, source, dtype, entries, wishes)
-        told = f"saved as {path.name}, {megabytes(path.stat().st_size)}"
+        told = [f"saved as {path.name}", megabytes(path.stat().st_size)]
         if verify:
-            told += f"; read again, relative error {_checked(path, source):.3g}"
-        comfy_bridge.show_on_node(cls, told)
+            told.append(f"read again, relative error {_checked(path, source):.3g}")
         name = comfy_bridge.name_in_lora_folders(path)
         stack = [(name, 1.0, 1.0)] if name else comfy_bridge.blocked(OUTSIDE)
-        return io.NodeOutput(str(path), stack, ui={"text": [str(path)]})
+        return io.NodeOutput(str(path), stack, ui=shown(*told))
 
 
 def _save_as_next(

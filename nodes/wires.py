@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..core import Edited, Report, SettingError, StateDict
-from . import comfy_bridge
+from ..core import Edited, Report, SettingError, StateDict, quoting
 from .comfy_bridge import LoraModel
 
 # A list of more layers than this with one fate becomes a number with examples.
@@ -24,15 +23,26 @@ def named(lora: LoraModel, socket: str) -> StateDict:
     return StateDict(lora, getattr(lora, "metadata", None), f"the LoRA at {socket}")
 
 
-def edited(node: Any, result: Edited, notes: list[str], name: str) -> tuple[StateDict, str]:
-    """(the LoRA, its report as Markdown) of an edit in memory, named for the next node.
+def edited(
+    result: Edited, notes: list[str], name: str
+) -> tuple[StateDict, str, dict[str, list[Any]]]:
+    """(the LoRA, its report as Markdown, what the page shows) of an edit in memory.
 
-    What matters most of the report is shown under the node.
+    The LoRA is named for the next node.
     """
     assert isinstance(result.lora, StateDict)
     result.lora.name = name
-    comfy_bridge.show_on_node(node, result.report.headline())
-    return result.lora, markdown(result.report, notes)
+    ui = shown(*result.report.headline(), *notes)
+    return result.lora, markdown(result.report, notes), ui
+
+
+def shown(*lines: str, **more: Any) -> dict[str, list[Any]]:
+    """What the page's script shows on the node: lines of a fact each, and what else it knows of.
+
+    It travels as the node's own output: to the page that ran it and no other, and again whenever
+    the result comes from the cache.
+    """
+    return {"lora_alloy": [{"lines": [quoting.terminal(line) for line in lines], **more}]}
 
 
 def markdown(report: Report, notes: list[str]) -> str:

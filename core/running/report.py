@@ -146,12 +146,13 @@ class Report:
             return str(next(iter(counts)))
         return f"{min(counts)} to {max(counts)}"
 
-    def headline(self) -> str:
-        """The account in a line."""
-        return (
-            f"{len(self.kept)} modules, rank {self.rank_summary()}, "
-            f"{megabytes(self.output_bytes)}, relative error {self.relative_error:.3g}"
-        )
+    def headline(self) -> list[str]:
+        """What matters most, a fact each."""
+        return [
+            f"{len(self.kept)} modules, rank {self.rank_summary()}",
+            megabytes(self.output_bytes),
+            f"relative error {self.relative_error:.3g}",
+        ]
 
     def summary(self) -> list[str]:
         """The account in a few plain sentences."""

@@ -55,7 +55,8 @@ def test_a_partial_fit_is_reported(comfyui: Server) -> None:
     applied_node, _ = graph.apply(model, clip, graph.load(name))
     generate(graph, applied_node, clip)
     entry = comfyui.queue(graph)
-    said = entry["outputs"][applied_node[0]]["text"][0]
+    facts = entry["outputs"][applied_node[0]]["lora_alloy"][0]["lines"]
+    said = "; ".join(facts)
     assert said.startswith("40 of 50 modules applied; 10 are not in this model (double")
     assert f"{name}: {said}" in comfyui.log()
 

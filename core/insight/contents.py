@@ -1,0 +1,102 @@
+"""What a LoRA holds, block by block, from the header alone: for pages that show a file at once."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from ..naming.blocks import TEXT_ENCODER, container_of, locate, network_order
+from ..naming.family import UNKNOWN
+from ..reading.lora import Lora, Module
+from ..running.united import trigger_words
+
+TITLES = ("modelspec.title", "ss_output_name")
+# What a selector reads as a name and nothing else: other people's names can hold its signs.
+NAME = re.compile(r"[\w.]+")
+
+
+def contents(lora: Lora) -> dict[str, Any]:
+    """What a page shows of a `lora` before anything is computed, for JSON; no tensor is read.
+
+    A dict: name, bytes, family (None where it is unknown), recognised (a sentence), spelling,
+    title, trigger_words, modules (their number), ranks, kinds, dtypes ({value: modules}, the most
+    frequent first), parameters (stored numbers), untouched (those that no edit can change: a list
+    of kind, modules, reason), notes, groups. A group has a name, a component and blocks in the
+    network's order. A block has a name, a pattern (what selectors take, None where its name cannot
+    be one), parameters and layers: [end of the name after the pattern, layer type, parameters].
+
+    >>> found = core.contents(core.Lora(core.samples()[1]))
+    >>> [(group["name"], len(group["blocks"])) for group in found["groups"]]
+    [('double_blocks', 2), ('single_blocks', 2)]
+    """
+    modules = list(lora.modules.values())
+    return {
+        "name": lora.name,
+        "bytes": lora.bytes,
+        "family": None if lora.family is UNKNOWN else lora.family.name,
+        "recognised": str(lora.recognition),
+        "spelling": lora.spelling.name,
+        "title": next((lora.metadata[key] for key in TITLES if lora.metadata.get(key)), ""),
+        "trigger_words": trigger_words(lora.metadata),
+        "modules": len(modules),
+        "ranks": _counts("none" if m.rank is None else str(m.rank) for m in modules),
+        "kinds": _counts(m.adapter.kind.name for m in modules),
+        "dtypes": _counts(str(m.dtype).removeprefix("torch.") for m in modules),
+        "parameters": sum(map(_parameters, modules)),
+        "untouched": _untouched(modules),
+        "notes": lora.notes,
+        "groups": _groups(lora),
+    }
+
+
+def _counts(values: Iterable[str]) -> dict[str, int]:
+    return dict(Counter(values).most_common())
+
+
+def _parameters(module: Module) -> int:
+    """The numbers that are stored for a module, without its alpha."""
+    info = module.tensors.info
+    keys = (key for role, key in module.adapter.keys.items() if role != "alpha")
+    return sum(info[key].bytes // info[key].dtype.itemsize for key in keys)
+
+
+def _untouched(modules: list[Module]) -> list[dict[str, Any]]:
+    """The kinds that no edit can change: they need the base model."""
+    kinds = Counter(m.adapter.kind for m in modules if m.adapter.kind.update is None)
+    return [
+        {"kind": kind.name, "modules": count, "reason": kind.needs_base, "way_out": kind.way_out}
+        for kind, count in kinds.most_common()
+    ]
+
+
+def _groups(lora: Lora) -> list[dict[str, Any]]:
+    """Blocks by container, then what is outside any block, a layer each."""
+    groups: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    for name, module in lora.modules.items():
+        place = locate(name)
+        row, prefix = place.block or name, place.prefix or name
+        group = (
+            container_of(place.block) if place.block else f"outside any block: {place.component}"
+        )
+        pattern = prefix if NAME.fullmatch(prefix) else None
+        blocks = groups.setdefault((place.component, group), {})
+        fresh = {"name": row, "pattern": pattern, "parameters": 0, "layers": []}
+        block = blocks.setdefault(row, fresh)
+        size = _parameters(module)
+        block["parameters"] += size
+        block["layers"].append([name[len(prefix) :], place.layer_type, size])
+    return [
+        {
+            "name": name,
+            "component": component,
+            "blocks": sorted(blocks.values(), key=lambda block: network_order(block["name"])),
+        }
+        for (component, name), blocks in sorted(groups.items(), key=_order)
+    ]
+
+
+def _order(item: tuple[tuple[str, str], dict[str, Any]]) -> Any:
+    """The diffusion model's containers as it runs through them, what is outside, text encoders."""
+    (component, name), blocks = item
+    outside = name.startswith("outside any block")
+    return component == TEXT_ENCODER, outside, network_order(next(iter(blocks)))
