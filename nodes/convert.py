@@ -32,7 +32,6 @@ class LoraAlloyConvert(io.ComfyNode):
                                "fp32 file. match keeps that of the LoRA."),
             ],
             outputs=[inputs.lora_output(tooltip="The converted LoRA."), inputs.report_output()],
-            hidden=[io.Hidden.unique_id],
         )  # fmt: skip
 
     @classmethod
@@ -40,4 +39,5 @@ class LoraAlloyConvert(io.ComfyNode):
         source = named(lora, "lora")
         output = Output(dtype=dtype, spelling=spelling)
         result = convert(source, output, comfy_bridge.interruptible())
-        return io.NodeOutput(*edited(cls, result, [], f"{source.name} converted"))
+        converted, report, ui = edited(result, [], f"{source.name} converted")
+        return io.NodeOutput(converted, report, ui=ui)

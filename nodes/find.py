@@ -6,7 +6,7 @@ from comfy_api.latest import io
 from ..core import Neighbour, StateDict, markdown_table, neighbours, quoting
 from . import comfy_bridge, inputs
 from .inputs import CATEGORY
-from .wires import named
+from .wires import named, shown
 
 # Relations of files that have to do with it, the nearest first.
 NEAR = ("copy", "same in other names", "related")
@@ -39,7 +39,6 @@ class LoraAlloyFind(io.ComfyNode):
                                  tooltip="What was found, the nearest first, as Markdown. Connect "
                                  "it to Preview as Text."),
             ],
-            hidden=[io.Hidden.unique_id],
         )  # fmt: skip
 
     @classmethod
@@ -62,8 +61,7 @@ class LoraAlloyFind(io.ComfyNode):
             )
             found, notes = [*found, *near], [*notes, *said]
         report = markdown(source, found, notes)
-        comfy_bridge.show_on_node(cls, report.splitlines()[1].lstrip("* "))
-        return io.NodeOutput(report)
+        return io.NodeOutput(report, ui=shown(report.splitlines()[1].lstrip("* ")))
 
 
 def markdown(source: StateDict, found: list[Neighbour], notes: list[str]) -> str:

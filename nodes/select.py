@@ -32,7 +32,6 @@ class LoraAlloySelect(io.ComfyNode):
                 inputs.lora_output("rest", "The LoRA with all other layers."),
                 inputs.report_output(),
             ],
-            hidden=[io.Hidden.unique_id],
         )  # fmt: skip
 
     @classmethod
@@ -53,5 +52,5 @@ class LoraAlloySelect(io.ComfyNode):
             # Without a rest there is still a LoRA; only what needs the rest fails.
             kept, _ = select(source, layers, Output(), None, compute)
             rest = comfy_bridge.blocked(f"LoRA Select has no rest: {error}")
-        part, report = edited(cls, kept, [], f"part of {source.name}")
-        return io.NodeOutput(part, rest, report)
+        part, report, ui = edited(kept, [], f"part of {source.name}")
+        return io.NodeOutput(part, rest, report, ui=ui)

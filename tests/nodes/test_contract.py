@@ -51,6 +51,7 @@ ADVANCED = {
     "LoraAlloyCompare": {"compute_device", "compute_dtype"},
     "LoraAlloyFind": {"compute_device"},
     "LoraAlloySave": {"keep_metadata", "metadata", "verify"},
+    "LoraAlloyBlocks": {"compute_device", "compute_dtype", "output_dtype", "spelling"},
 }  # fmt: skip
 
 

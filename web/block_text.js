@@ -1,0 +1,188 @@
+/**
+ * The texts that a panel edits: `block_weights`, lines "pattern: factor", and selectors of layers.
+ *
+ * What a text means is the core's to say (server.js, meaningOf). Here it is only changed: what a
+ * panel could have written is taken apart and written anew, everything else stays as it stands.
+ */
+
+/** @typedef {import("./types").Group} Group */
+
+/** What can be weighed in a file: its blocks, and the layers in them. */
+export class Units {
+  /** @param {Group[]} groups */
+  constructor(groups) {
+    /** Block's pattern -> its layers' patterns. @type {Map<string, string[]>} */
+    this.blocks = new Map();
+    /** Layer's pattern -> its block's. @type {Map<string, string>} */
+    this.layers = new Map();
+    /** `double_blocks` -> the patterns of its blocks. @type {Map<string, string[]>} */
+    this.containers = new Map();
+    for (const block of groups.flatMap((group) => group.blocks)) {
+      const { pattern } = block;
+      if (pattern === null) continue;
+      const layers = block.layers.map(([end]) => pattern + end).filter((name) => /^[\w.]+$/.test(name));
+      this.blocks.set(pattern, layers);
+      for (const layer of layers) if (layer !== pattern) this.layers.set(layer, pattern);
+      const container = numbered(pattern)?.container;
+      if (container) this.containers.set(container, [...(this.containers.get(container) ?? []), pattern]);
+    }
+  }
+
+  /**
+   * The blocks or layers that a pattern names one by one; undefined where it is more than that.
+   * @param {string} pattern @returns {string[] | undefined}
+   */
+  expand(pattern) {
+    const container = this.containers.get(pattern.replace(/\.\*$/, ""));
+    if (container && !this.blocks.has(pattern)) return container;
+    const range = pattern.match(/^(.*\.)(\d+)-(\d+)(\..*)?$/);
+    let names = [pattern];
+    if (range) {
+      const [low, high] = [Number(range[2]), Number(range[3])];
+      if (high < low || high - low > 1000) return undefined;
+      names = Array.from({ length: high - low + 1 }, (_, i) => range[1] + (low + i) + (range[4] ?? ""));
+    }
+    return names.every((name) => this.knows(name)) ? names : undefined;
+  }
+
+  /** Also of the blocks of other files of this model: their numbers may be missing here. */
+  knows(name) {
+    if (this.blocks.has(name) || this.layers.has(name)) return true;
+    return this.containers.has(numbered(name)?.container ?? "");
+  }
+
+  /** @returns {{container: string, number: number, end: string}} with number -1 for none */
+  split(name) {
+    const block = this.layers.get(name) ?? name;
+    const { container, number } = numbered(block) ?? { container: block, number: -1 };
+    return { container, number, end: name.slice(block.length) };
+  }
+
+  /** These names with as few patterns as they take, blocks before layers. @param {string[]} names */
+  compress(names) {
+    /** @type {Map<string, {container: string, end: string, numbers: number[]}>} */
+    const sorted = new Map();
+    for (const name of names) {
+      const { container, number, end } = this.split(name);
+      const key = `${container} ${end}`;
+      if (!sorted.has(key)) sorted.set(key, { container, end, numbers: [] });
+      sorted.get(key)?.numbers.push(number);
+    }
+    const found = [...sorted.values()].flatMap(({ container, end, numbers }) => {
+      if (numbers[0] < 0) return [container + end];
+      const every = this.containers.get(container) ?? [];
+      const whole = !end && every.length > 1 && every.every((name) => names.includes(name));
+      return whole ? [container] : ranges(numbers).map((range) => `${container}.${range}${end}`);
+    });
+    return found.sort((a, b) => Number(this.deep(a)) - Number(this.deep(b)));
+  }
+
+  /** Whether a compressed pattern is one of layers. */
+  deep(pattern) {
+    return this.layers.has(pattern.replace(/\.(\d+)-\d+/, ".$1"));
+  }
+}
+
+const numbered = (pattern) => {
+  const found = pattern.match(/^(.*)\.(\d+)$/);
+  return found && { container: found[1], number: Number(found[2]) };
+};
+
+/** `0-2`, `5` of 0, 1, 2, 5. @param {number[]} numbers */
+function ranges(numbers) {
+  const found = [];
+  for (const number of [...new Set(numbers)].sort((a, b) => a - b)) {
+    const last = found.at(-1);
+    if (last && last[1] === number - 1) last[1] = number;
+    else found.push([number, number]);
+  }
+  return found.map(([low, high]) => (low === high ? `${low}` : `${low}-${high}`));
+}
+
+/** A number as the text has it: no more digits than it takes. @param {number} value */
+export const written = (value) => String(Number(value.toFixed(4)));
+
+/** Block weights with one factor a line: `head` stays as it stands, `tail` is a panel's. */
+export class Weights {
+  /** @param {string} text @param {Units} units */
+  constructor(text, units) {
+    this.units = units;
+    const lines = text.split(/[\n;]/).map((line) => line.trim()).filter(Boolean);
+    const taken = lines.map((line) => this.taken(line));
+    const start = taken.lastIndexOf(undefined) + 1;
+    this.head = lines.slice(0, start);
+    /** @type {Map<string, number>} */
+    this.tail = new Map();
+    for (const one of taken.slice(start)) for (const name of one?.names ?? []) this.set(name, one?.value ?? 1);
+  }
+
+  /** What a line sets, where a panel could have written it. */
+  taken(line) {
+    const found = line.match(/^([\w.*-]+)\s*:\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)$/i);
+    const names = found && this.units.expand(found[1]);
+    return names ? { names, value: Number(found[2]) } : undefined;
+  }
+
+  /** Give a block or a layer this factor. A block's counts for all of its layers. */
+  set(name, value) {
+    for (const layer of this.units.blocks.get(name) ?? []) this.tail.delete(layer);
+    this.tail.set(name, value);
+    const block = this.units.layers.get(name);
+    const above = block === undefined ? undefined : this.tail.get(block);
+    if (!this.head.length && value === (above ?? 1)) this.tail.delete(name);
+  }
+
+  text() {
+    /** @type {Map<number, string[]>} */
+    const values = new Map();
+    for (const [name, value] of this.tail) values.set(value, [...(values.get(value) ?? []), name]);
+    const lines = [...values].flatMap(([value, names]) =>
+      this.units.compress(names).map((pattern) => ({ pattern, value })));
+    const order = [...this.units.blocks.keys()];
+    const place = ({ pattern }) => {
+      const first = pattern.replace(/(\d+)-\d+/, "$1");
+      const found = order.findIndex((name) => name === first || name.startsWith(`${first}.`) || first.startsWith(`${name}.`));
+      return found < 0 ? order.length : found;
+    };
+    lines.sort((a, b) => Number(this.units.deep(a.pattern)) - Number(this.units.deep(b.pattern)) || place(a) - place(b));
+    return [...this.head, ...lines.map(({ pattern, value }) => `${pattern}: ${written(value)}`)].join("\n");
+  }
+}
+
+/** A selector of layers: what a panel could have written, and the rest as it stands. */
+export class Selection {
+  /** @param {string} text @param {Units} units */
+  constructor(text, units) {
+    this.units = units;
+    /** @type {Set<string>} */ this.includes = new Set();
+    /** @type {Set<string>} */ this.excludes = new Set();
+    /** @type {string[]} */ this.rest = [];
+    for (const pattern of text.split(/[,\n]/).map((one) => one.trim()).filter(Boolean)) {
+      const out = pattern.startsWith("-");
+      const names = units.expand(out ? pattern.slice(1).trim() : pattern);
+      if (!names) this.rest.push(pattern);
+      for (const name of names ?? []) (out ? this.excludes : this.includes).add(name);
+    }
+  }
+
+  /** Choose a block, or leave it out. @param {string} name @param {boolean} on */
+  set(name, on) {
+    const parts = [name, ...(this.units.blocks.get(name) ?? [])];
+    const others = this.rest.some((one) => !one.startsWith("-"));
+    const named = others || this.includes.size > 0;
+    for (const part of parts) this.excludes.delete(part);
+    if (on) {
+      if (named) this.includes.add(name);
+      return;
+    }
+    for (const part of parts) this.includes.delete(part);
+    if (others || !named) this.excludes.add(name);
+    // No text means no layer at all: the last one stays.
+    else if (!this.includes.size) this.includes.add(name);
+  }
+
+  text() {
+    const out = this.units.compress([...this.excludes]).map((pattern) => `-${pattern}`);
+    return [...this.units.compress([...this.includes]), ...this.rest, ...out].join(", ");
+  }
+}

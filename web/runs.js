@@ -1,0 +1,73 @@
+/**
+ * What runs said of nodes: status lines, errors, analyses.
+ *
+ * Kept by workflow, so that nothing lands on a node of another one that happens to have the same
+ * number, and found again when the page builds a workflow's nodes anew (undo, another tab).
+ */
+
+import { activeWorkflow, api, isOurs, nodeOfRun, toast } from "./comfyui.js";
+
+/** @typedef {{lines?: string[], error?: string, [other: string]: any}} Said */
+
+/** Workflow -> node's number in runs -> what was said. @type {WeakMap<object, Map<string, Said>>} */
+const said = new WeakMap();
+/** Run -> the workflow that it is of. @type {Map<string, object>} */
+const workflows = new Map();
+
+const ofWorkflow = (workflow) => {
+  let found = said.get(workflow);
+  if (!found) said.set(workflow, (found = new Map()));
+  return found;
+};
+
+/** What the last run said of a node of the workflow in front. @param {string} id @returns {Said} */
+export const saidOf = (id) => ofWorkflow(activeWorkflow()).get(String(id)) ?? {};
+
+/** Everything that was said in the workflow in front. */
+export const everythingSaid = () => ofWorkflow(activeWorkflow());
+
+/**
+ * Hear what the server says, and tell `listener` of each node for which it means something new.
+ * @param {(node: import("./types").GraphNode) => void} listener
+ */
+export function hear(listener) {
+  const queue = api.queuePrompt;
+  api.queuePrompt = async function (...given) {
+    const workflow = activeWorkflow();
+    const answer = await queue.apply(this, given);
+    if (answer?.prompt_id) workflows.set(answer.prompt_id, workflow);
+    return answer;
+  };
+  const workflowOf = (detail) => workflows.get(detail.prompt_id) ?? activeWorkflow();
+  const show = (workflow, id) => {
+    const node = workflow === activeWorkflow() ? nodeOfRun(id) : undefined;
+    if (node && isOurs(node)) listener(node);
+    return node;
+  };
+
+  api.addEventListener("execution_start", ({ detail }) => {
+    const workflow = workflowOf(detail);
+    for (const [id, one] of ofWorkflow(workflow)) {
+      if (!one.error) continue;
+      delete one.error;
+      show(workflow, id);
+    }
+  });
+  api.addEventListener("executed", ({ detail }) => {
+    const told = detail.output?.lora_alloy?.[0];
+    if (!told) return;
+    const workflow = workflowOf(detail);
+    const id = String(detail.display_node ?? detail.node);
+    ofWorkflow(workflow).set(id, { ...told });
+    show(workflow, id);
+  });
+  api.addEventListener("execution_error", ({ detail }) => {
+    if (!String(detail.node_type).startsWith("LoraAlloy")) return;
+    const workflow = workflowOf(detail);
+    const id = String(detail.node_id);
+    const error = String(detail.exception_message).trim();
+    ofWorkflow(workflow).set(id, { error });
+    const node = show(workflow, id);
+    toast(node?.title ?? "LoRA Alloy", error);
+  });
+}
