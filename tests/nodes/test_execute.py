@@ -6,10 +6,11 @@ import asyncio
 import importlib
 import json
 import mmap
+import sys
 import time
 from math import prod
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy
@@ -371,8 +372,10 @@ def test_what_can_be_known_is_said_before_the_run(nodes: dict[str, Any], folders
     assert "not a readable" in nodes["LoraAlloyLoad"].validate_inputs("here.safetensors")
 
 
-def test_errors_are_called_after_the_product(pack: Any) -> None:
+def test_errors_are_called_after_the_product(pack: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """What ComfyUI sends of a failed node: its exception's type, and each input as text."""
+    # ComfyUI's own `nodes`, which would be ours here; all of this needs none of it.
+    monkeypatch.setitem(sys.modules, "nodes", ModuleType("nodes"))
     import execution
 
     core = importlib.import_module("alloy_pack.core")
