@@ -7,7 +7,8 @@ from typing import Any
 
 from ..naming.blocks import TEXT_ENCODER, container_of, locate, network_order
 from ..naming.family import UNKNOWN
-from ..reading.lora import Lora, Module
+from ..reading.lora import Lora
+from ..reading.module import Module
 from ..running.united import trigger_words
 
 TITLES = ("modelspec.title", "ss_output_name")
@@ -80,7 +81,7 @@ def _groups(lora: Lora) -> list[dict[str, Any]]:
         )
         pattern = prefix if NAME.fullmatch(prefix) else None
         blocks = groups.setdefault((place.component, group), {})
-        fresh = {"name": row, "pattern": pattern, "parameters": 0, "layers": []}
+        fresh: dict[str, Any] = {"name": row, "pattern": pattern, "parameters": 0, "layers": []}
         block = blocks.setdefault(row, fresh)
         size = _parameters(module)
         block["parameters"] += size
