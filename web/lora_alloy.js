@@ -5,6 +5,7 @@ import { after, api, app, eachNode, isOurs, onWidget, setWidget, sourceOf, widge
 import { el } from "./elements.js";
 import { dress, faceOf } from "./face.js";
 import { card } from "./facts.js";
+import { forgetFiles, Rows } from "./rows.js";
 import { hear, saidOf, everythingSaid } from "./runs.js";
 import { contentsOf } from "./server.js";
 
@@ -72,6 +73,14 @@ function addPanel(node) {
   onWidget(node, widget, () => node.alloyPanel.read());
 }
 
+function addRows(node) {
+  const face = faceOf(node);
+  const rows = new Rows(node, { energy: energyOf, changed: () => face.measure() });
+  node.alloyPanel = rows;
+  face.show("rows", rows.element);
+  for (const name of ["rows", "weight_1", "weight_2"]) onWidget(node, name, () => rows.refresh());
+}
+
 /** Everything of a node anew: the graph, its widgets or what runs said may have changed. */
 function refresh(node) {
   if (!isOurs(node)) return;
@@ -97,7 +106,7 @@ app.registerExtension({
       showStatus(node);
       if (saidOf(runIdOf(node)).energy) {
         eachNode((one) => {
-          one.alloyPanel?.update();
+          one.alloyPanel?.update?.();
           if (one.comfyClass === "LoraAlloyLoad") showFacts(one, true);
         });
       }
@@ -116,9 +125,16 @@ app.registerExtension({
       faceOf(node).widen();
       addPanel(node);
     }
+    if (node.comfyClass === "LoraAlloyBlend") {
+      faceOf(node).widen();
+      addRows(node);
+    }
     for (const method of ["onConfigure", "onConnectionsChange", "onAdded"]) after(node, method, refreshAll);
   },
 
   afterConfigureGraph: refreshAll,
-  refreshComboInNodes: () => eachNode((node) => node.comfyClass === "LoraAlloyLoad" && showFacts(node, true)),
+  refreshComboInNodes() {
+    forgetFiles();
+    eachNode((node) => node.comfyClass === "LoraAlloyLoad" && showFacts(node, true));
+  },
 });
