@@ -11,7 +11,8 @@ same.
 * diffusers: diffusers' model has the names that are written for it, and the table has its;
 * whole, partial, single: whose a file is, of all layers, of some, of one;
 * text encoders: every name of a weight leads to it, and what is written is read as it;
-* places: a block and a kind of layer for every layer that has one.
+* places: a block and a kind of layer for every layer that has one;
+* trainers: a setting for some blocks selects the layers of these blocks, by the trainer's rules.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 
+from core.insight.trainers import TRAINED, Trained
 from core.naming.blocks import locate
 from core.naming.catalogue import FAMILIES
 from core.naming.family import UNKNOWN, Family, flatten
@@ -38,6 +40,7 @@ from core.naming.spelling import (
     spell,
     standard_spelling,
 )
+from tests.audit_trainers import faults_of
 from tests.key_maps import DIFFUSERS, DIFFUSION_MODELS, TEXT_ENCODERS, Entry, load, models
 
 BY_NAME = {family.name: family for family in FAMILIES}
@@ -421,9 +424,37 @@ def places(model: str) -> Faults:
     return seen, faults
 
 
+# -- trainers --------------------------------------------------------------------------------------
+
+
+def trainers(model: str) -> Faults:
+    family, faults = family_of(model), []
+    native = files(model).get("kohya", {})
+    theirs = {
+        raw.removeprefix(family.prefix).replace(".processor.to_out", ".to_out.0"): entry
+        for raw, entry in files(model).get("diffusers", {}).items()
+    }
+    for trainer in TRAINED:
+        if TRAINED[trainer].get(family.name, Trained()).diffusers and not theirs:
+            continue
+        faults += faults_of(trainer, native, theirs, family)
+    return len(TRAINED), faults
+
+
 CHECKS: dict[str, Callable[[str], Faults]] = {
     check.__name__: check
-    for check in (native, names, order, written, diffusers, whole, partial, single, places)
+    for check in (
+        native,
+        names,
+        order,
+        written,
+        diffusers,
+        whole,
+        partial,
+        single,
+        places,
+        trainers,
+    )
 }
 
 

@@ -1,25 +1,6 @@
 """Configurations with which a trainer trains the chosen blocks and nothing else.
 
-What each trainer does with its setting, read in its source in 2026:
-
-* ai-toolkit (toolkit/lora_special.py, `create_modules`): a layer is trained when any text of
-  `only_if_contains` is part of its dotted name, "transformer." (or "lora_unet." for UNets) and the
-  model's own path; the names are diffusers' for Flux, SD3 and UNets. Wan 2.2's two models stand
-  between, "transformer.transformer_1.blocks.0.", so the texts here begin at the dot before the
-  container, which also tells `.transformer_blocks.` from `.single_transformer_blocks.`. By default
-  `transformer_only` keeps only the main blocks (`get_transformer_block_names`): not the refiners.
-* kohya's sd-scripts, --network_args: `train_double_block_indices`, `train_single_block_indices` for
-  Flux and Chroma (networks/lora_flux.py, docs/flux_train_network.md), `train_block_indices` for SD3
-  (networks/lora_sd3.py); `block_dims` for UNets, a rank per block, 0 for none: 25 for SD1.5 (12 in,
-  middle, 12 out), 23 for SDXL (embeddings, 9 in, 3 middle, 9 out, last) in networks/lora.py.
-* kohya's musubi-tuner (networks/lora.py, docs/advanced_config.md), and sd-scripts for Anima
-  (networks/lora_anima.py): `exclude_patterns`, then `include_patterns` on top, regular expressions
-  for the model's whole names (re.fullmatch). The alpha of both scripts is 1 unless told otherwise.
-* diffusion-pipe (models/base.py, `configure_adapter`): every linear layer of the blocks, except
-  those whose whole name `exclude_modules` matches; passed on to PEFT. It is not read for SDXL.
-  Alpha is the rank, and an error where it is set.
-* PEFT (tuners_utils.py, `check_target_module_exists`): `target_modules` as a text is a regular
-  expression for whole names, which must not match a container, only layers.
+What each trainer does with its setting is in `trainers.py`.
 """
 
 import re
@@ -32,41 +13,8 @@ from ..naming.blocks import DIFFUSION_MODEL, block_index, container_of, locate, 
 from ..naming.family import UNKNOWN, fill
 from ..reading.lora import Lora
 from ..reading.module import Module
+from .trainers import COSMOS, TRAINED, Trained
 
-# Families whose models diffusers and ComfyUI name differently, for trainers that use diffusers'.
-AI_TOOLKIT_DIFFUSERS = ("Flux", "SD3", "SDXL", "SD1.5", "AuraFlow", "PixArt")
-DIFFUSION_PIPE_DIFFUSERS = ("Flux", "SD3", "AuraFlow")
-COSMOS = "Cosmos Predict2 / Anima"
-# Families that a trainer does not train, or none of whose settings names single blocks.
-NOBODY = (
-    *("Boogu", "Cosmos 1", "Hunyuan3D 2", "Hunyuan3D 2.1", "JoyImage", "KOALA", "Lens", "MageFlow"),
-    *(
-        "NewBie",
-        "Ovis-Image",
-        "Stable Audio",
-        "Stable Cascade",
-        "SVD",
-        "HunyuanImage",
-        "HiDream-O1",
-    ),
-)
-UNTRAINED = {
-    "ai-toolkit": (
-        *NOBODY,
-        *("HunyuanVideo", "HunyuanVideo 1.5", "Kandinsky 5", "HunyuanDiT", "Mochi", "CogVideoX"),
-        "ACE-Step",
-    ),
-    "kohya": (
-        *NOBODY,
-        *("Lumina 2", "LTX-Video", "AuraFlow", "PixArt", "HiDream", "OmniGen2", "HunyuanDiT"),
-        *("Mochi", "ERNIE-Image", "SDXL refiner", "CogVideoX", "ACE-Step", "ACE-Step 1.5"),
-    ),
-    "diffusion-pipe": (
-        *NOBODY,
-        *("SDXL", "SD1.5", "SDXL refiner", "PixArt", "Kandinsky 5", "HunyuanDiT", "Mochi"),
-        *("CogVideoX", "ACE-Step", "ACE-Step 1.5"),
-    ),
-}
 # sd-scripts' block_dims: (how many, index of input_blocks.0, of the middle, of output_blocks.0).
 BLOCK_DIMS = {"SD1.5": (25, 0, range(12, 13), 13), "SDXL": (23, 1, range(10, 13), 13)}
 
@@ -82,6 +30,7 @@ class Plan(NamedTuple):
     blocks: list[str]
     modules: list[Module]
     rank: int
+    trained: Trained = Trained()
 
     @property
     def family(self) -> str:
@@ -119,35 +68,58 @@ def trainer_config(trainer: str, lora: Lora, blocks: Sequence[str]) -> str:
         )
     ours = sorted({locate(m.canonical).block or "" for m in modules}, key=network_order)
     ranks = Counter(module.rank for module in modules if module.rank)
-    plan = Plan(lora, ours, modules, ranks.most_common(1)[0][0] if ranks else 16)
-    if plan.family in UNTRAINED.get(trainer, ()):
-        able = (name for name in TRAINERS if plan.family not in UNTRAINED.get(name, ()))
+    rank = ranks.most_common(1)[0][0] if ranks else 16
+    plan = Plan(lora, ours, modules, rank)
+    trained = _trained(trainer, plan.family, lora)
+    reached = [block for block in ours if trained.reaches(container_of(block))]
+    if not reached:
         raise SettingError(
-            f"{trainer} has no setting that trains single blocks of {plan.family}",
-            fix=f"use {' or '.join(able)}",
+            f"{trainer} has no setting that trains {', '.join(ours[:3])} of {plan.family}",
+            fix="choose other blocks, or another trainer",
         )
+    modules = [m for m in modules if locate(m.canonical).block in reached]
+    plan = Plan(lora, reached, modules, rank, trained)
     notes = []
     if others := " or ".join(lora.recognition.others):
         notes.append(f"# for {plan.family}; the file could be for {others}, whose names may differ")
     if left_out := ", ".join(sorted(wanted - set(ours), key=network_order)):
         notes.append(f"# blocks of text encoders are chosen elsewhere: {left_out}")
+    if beyond := ", ".join(block for block in ours if block not in reached):
+        notes.append(f"# {trainer} has no setting that trains these blocks: {beyond}")
     return "\n".join([*notes, TRAINERS[trainer](plan)])
 
 
+def _trained(trainer: str, family: str, lora: Lora) -> Trained:
+    """What the trainer does with the family. Raises SettingError where it does not train it."""
+    if trainer not in TRAINED or lora.family is UNKNOWN:
+        return Trained()
+    if family not in TRAINED[trainer]:
+        able = [name for name in TRAINERS if family in TRAINED.get(name, (family,))]
+        raise SettingError(
+            f"{trainer} has no setting that trains single blocks of {family}",
+            fix=f"use {' or '.join(able)}",
+        )
+    return TRAINED[trainer][family]
+
+
 def _ai_toolkit(plan: Plan) -> str:
-    prefixes = _prefixes(plan, plan.family in AI_TOOLKIT_DIFFUSERS)
-    if plan.family == COSMOS:  # The one model of diffusers of which the tables know no names.
-        prefixes = [re.sub("^blocks", "transformer_blocks", prefix) for prefix in prefixes]
+    trained = plan.trained
+    # Wan 2.2's two models stand between: "transformer.transformer_1.blocks.0.". Of the others every
+    # name begins with "transformer.", which tells `blocks.1.` from `token_refiner.blocks.1.`.
+    anywhere = plan.family == "Wan" or plan.lora.family is UNKNOWN or plan.lora.family.processors
+    start = "." if anywhere else "transformer."
+    main = Trained(trained.main)
+    by_default = all(main.reaches(container_of(block)) for block in plan.blocks)
     lines = [
         "# instead of network: in the job's process",
         "network:",
         '  type: "lora"',
         f"  linear: {plan.rank}",
         f"  linear_alpha: {plan.rank}",
-        *(["  transformer_only: false"] if "refiner" in "".join(plan.blocks) else []),
+        *([] if by_default else ["  transformer_only: false"]),
         "  network_kwargs:",
         "    only_if_contains:",
-        *(f'      - ".{prefix}."' for prefix in prefixes),
+        *(f'      - "{start}{trained.before}{prefix}."' for prefix in _prefixes(plan)),
     ]
     return "\n".join(lines)
 
@@ -165,7 +137,7 @@ def _kohya(plan: Plan) -> str:
     elif plan.family == "SD3":
         arguments = [f"train_block_indices={_indices(plan, 'joint_blocks')}"]
     else:
-        included = f"{_alternatives(plan.blocks)}\\..*"
+        included = f"{re.escape(plan.trained.before)}{_alternatives(plan.blocks)}\\..*"
         if plan.family == "HunyuanVideo":  # of which FramePack has diffusers' names
             included = included.replace("double_blocks", "(?:double|transformer)_blocks")
             included = included.replace("single_blocks", "single_(?:transformer_)?blocks")
@@ -178,7 +150,7 @@ def _kohya(plan: Plan) -> str:
 
 
 def _diffusion_pipe(plan: Plan) -> str:
-    kept = _alternatives(_prefixes(plan, plan.family in DIFFUSION_PIPE_DIFFUSERS))
+    kept = _alternatives(_prefixes(plan))
     return (
         "# every layer outside these blocks is excluded\n[adapter]\ntype = 'lora'\n"
         f"rank = {plan.rank}\nexclude_modules = '(?!{kept}\\.).*'"
@@ -265,9 +237,9 @@ def _alternatives(prefixes: Iterable[str]) -> str:
     return f"(?:{'|'.join(branches)})" if len(branches) > 1 else branches[0]
 
 
-def _prefixes(plan: Plan, diffusers: bool) -> list[str]:
-    """The chosen blocks in the model's own or in diffusers' names, each once."""
-    if not diffusers:
+def _prefixes(plan: Plan) -> list[str]:
+    """The chosen blocks as the trainer's model calls them, each once."""
+    if not plan.trained.diffusers:
         return plan.blocks
     names = (name for module in plan.modules for name in _diffusers_names(plan.lora, module))
     return sorted({_cut(name) for name in names}, key=network_order)

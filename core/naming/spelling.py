@@ -27,6 +27,7 @@ FLAT_PREFIXES = (
     "Hunyuan_video_I2V_lora_",
 )
 DOTTED_PREFIXES = ("model.diffusion_model.", "diffusion_model.", "transformer.", "unet.")
+OWN = "diffusion_model."  # ComfyUI's, before the own names of its models' weights
 # PEFT's own prefix stands before or after the others, or alone.
 PEFT_PREFIX = "base_model.model."
 TEXT_PREFIX = re.compile(
@@ -252,6 +253,20 @@ def spell(name: ModuleName, spelling: Spelling, family: Family) -> str | None:
             path = path.replace(".processor.to_out", ".to_out.0").replace(".processor.", ".")
         path = flatten(path)
     return spelling.prefix + path
+
+
+def respell(raw: str, spelling: Spelling) -> str | None:
+    """The name in a spelling of a module that no table knows, from the one that it has.
+
+    ComfyUI has every weight of every model under its own name and under kohya's form of it, whose
+    dots are lost.
+    """
+    prefix, path = split_prefix(raw)
+    if spelling.name not in (KOHYA, GENERIC):
+        return None
+    if prefix == spelling.prefix:
+        return raw
+    return spelling.prefix + flatten(path) if (prefix, spelling.flat) == (OWN, True) else None
 
 
 def text_order(name: ModuleName) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from ..naming.spelling import (
     ModuleName,
     Spelling,
     other_names,
+    respell,
     spell,
     standard_spelling,
     suited,
@@ -85,8 +86,10 @@ class Target:
 
     def is_spelled(self, spelling: Spelling) -> bool:
         """Whether its name is the one that the spelling has for it."""
-        family = self.contributions[0].module.family
-        return spell(self.name.part, spelling, family) == self.raw
+        module = self.contributions[0].module
+        if self.name.native is None:
+            return respell(module.raw, spelling) == self.raw
+        return spell(self.name.part, spelling, module.family) == self.raw
 
     def updates(self, device: torch.device, dtype: torch.dtype) -> list[Update]:
         """What each contribution adds. Raises LoraError where they do not fit one weight."""
@@ -250,7 +253,8 @@ class Weight:
         )
 
     def in_style(self, name: ModuleName, style: Spelling) -> Written | None:
-        raw = spell(name, style, self.family)
+        known = name.native is not None
+        raw = spell(name, style, self.family) if known else respell(self.modules[0].raw, style)
         if raw is None:
             return None
         row = None if name.encoder else self.family.rows.get(name.native or "")

@@ -1,7 +1,10 @@
 """Trainer configurations: applied as the trainer applies them, they select exactly the blocks.
 
-The rules below are the trainers' own, read in their sources (see core/insight/trainer_configs.py);
-for PEFT and diffusion-pipe, which hands its setting to PEFT, it is PEFT itself.
+The rules below are the trainers' own, read in their sources (see core/insight/trainers.py); for
+PEFT and diffusion-pipe, which hands its setting to PEFT, it is PEFT itself. The audit does so for
+every model and container (tests/audit_trainers.py).
+
+Also of trainers.py: whom a setting is printed for.
 """
 
 import ast
@@ -16,6 +19,7 @@ from benchmarks.modules import select
 from core import Lora, LoraError, trainer_config
 from core.insight.trainer_configs import TRAINERS
 from core.naming.blocks import locate
+from tests import audit, audit_trainers
 from tests.helpers import KOHYA, StateDict, lora_file, randn
 from tests.helpers import lora as lora_tensors
 from tests.marks import one_in
@@ -125,7 +129,7 @@ def test_ai_toolkit(family, spelling):
         trained = {name for name in names if any(w in prefix + name for w in texts)}
         assert trained == wanted(names, family)
     # Nothing is listed that this model's names do not have.
-    assert all(any(text in "." + name for name in names) for text in texts)
+    assert all(any(text in "transformer." + name for name in names) for text in texts)
     # transformer_only, on by default, knows the main blocks alone.
     assert ("transformer_only: false" in config) == (family == "z-image")
 
@@ -279,7 +283,7 @@ MODELS = {
     ("model", "trainer", "expected"),
     [
         # Flux.2 and Chroma are built by the trainers in the model's own names, not diffusers'.
-        ("flux2", "ai-toolkit", {".double_blocks.1.", ".single_blocks.2."}),
+        ("flux2", "ai-toolkit", {"transformer.double_blocks.1.", "transformer.single_blocks.2."}),
         ("flux2", "diffusion-pipe", {"double_blocks", "single_blocks"}),
         (
             *("flux2", "peft"),
@@ -287,14 +291,14 @@ MODELS = {
             | {"single_transformer_blocks", "attn", "to_out"},
         ),
         ("flux2", "kohya", {"double_blocks", "single_blocks"}),
-        ("chroma", "ai-toolkit", {".double_blocks.1.", ".single_blocks.2."}),
+        ("chroma", "ai-toolkit", {"transformer.double_blocks.1.", "transformer.single_blocks.2."}),
         ("chroma", "diffusion-pipe", {"double_blocks", "single_blocks"}),
-        ("anima", "ai-toolkit", {".transformer_blocks.1.", ".transformer_blocks.2."}),
+        ("anima", "ai-toolkit", {f"transformer.transformer_blocks.{i}." for i in (1, 2)}),
         ("anima", "diffusion-pipe", {"blocks"}),
         ("anima", "kohya", {"blocks"}),
         (
             *("auraflow", "ai-toolkit"),
-            {".joint_transformer_blocks.1.", ".single_transformer_blocks.2."},
+            {"transformer.joint_transformer_blocks.1.", "transformer.single_transformer_blocks.2."},
         ),
         ("auraflow", "diffusion-pipe", {"joint_transformer_blocks", "single_transformer_blocks"}),
     ],
@@ -386,3 +390,38 @@ def test_the_rank_is_that_of_most_modules_and_alpha_follows(trainer, text):
     state = lora_file([f"blocks.{i}.attn.to_q" for i in range(3)], rank=12)
     state |= lora_file(["blocks.0.mlp"], rank=4) | {"blocks.1.norm.w_norm": randn((4,))}
     assert text in trainer_config(trainer, Lora(state), ["blocks.0", "blocks.1"])
+
+
+@pytest.mark.parametrize(
+    ("trainer", "model", "able"),
+    [
+        ("kohya", "HunyuanImage 2.1", "diffusion-pipe or peft"),
+        ("kohya", "MiniMax H3", "ai-toolkit or diffusion-pipe or peft"),
+        ("ai-toolkit", "HunyuanVideo", "kohya or diffusion-pipe or peft"),
+        ("diffusion-pipe", "HiDream-O1", "ai-toolkit or kohya or peft"),
+    ],
+)
+def test_a_trainer_that_lacks_a_model_names_those_that_have_it(trainer, model, able):
+    layers = audit.files(model)["kohya"]
+    lora = audit_trainers.file_of(layers, audit.family_of(model))
+    blocks = audit_trainers.chosen(layers)
+    with pytest.raises(LoraError, match=f"{trainer} has no setting that .*; use {able}$"):
+        trainer_config(trainer, lora, blocks)
+
+
+def test_blocks_beyond_a_trainer_are_named_and_never_dropped_in_silence():
+    layers = audit.files("Chroma Radiance")["kohya"]
+    lora = audit_trainers.file_of(layers, audit.family_of("Chroma"))
+    beyond = "distilled_guidance_layer.layers.1"
+    config = trainer_config("kohya", lora, [beyond, "double_blocks.1"])
+    assert f"# kohya has no setting that trains these blocks: {beyond}\n" in config
+    with pytest.raises(LoraError, match=f"kohya has no setting that trains {beyond} of Chroma"):
+        trainer_config("kohya", lora, [beyond])
+
+
+def test_a_block_is_not_one_of_the_same_name_inside_another():
+    layers = audit.files("MiniMax H3")["kohya"]
+    lora = audit_trainers.file_of(layers, audit.family_of("MiniMax H3"))
+    (text,) = only_if_contains(trainer_config("ai-toolkit", lora, ["blocks.1"]))
+    assert text in "transformer.blocks.1.attn.qkv_proj"
+    assert text not in "transformer.token_refiner.blocks.1.attn.qkv_proj"
