@@ -13,7 +13,11 @@ UNSEEN = re.compile(
 )
 FORMULA = re.compile(r"\s*[=+\-@]")
 MARKS = re.compile(r"[\\`\[\]<>|*~]")
-LINK = re.compile(r"(?i)(:)(?=//)|(?<=www)(\.)")
+# Addresses; underscores around words; entities; a heading or a list at the start of a line.
+SIGNS = re.compile(
+    r"(?i):(?=//)|(?<=www)\.|@|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)"
+    r"|^(?:#{1,6}|[+=-])(?=\s)|(?<=^\d)[.)](?=\s)|(?<=^\d\d)[.)](?=\s)"
+)
 
 
 def terminal(text: str) -> str:
@@ -29,7 +33,7 @@ def csv(text: str) -> str:
 
 def markdown(text: str) -> str:
     """Text that Markdown shows as it stands: no pictures, links, tags or tables of its own."""
-    return LINK.sub(r"\\\g<0>", MARKS.sub(r"\\\g<0>", terminal(text)))
+    return SIGNS.sub(r"\\\g<0>", MARKS.sub(r"\\\g<0>", terminal(text).lstrip()))
 
 
 def chart(text: str) -> str:

@@ -120,7 +120,7 @@ def dense(tensors) -> dict[str, Tensor]:
         for key, value in values.items():
             for ending in endings:
                 if key.endswith(ending):
-                    result[key.removesuffix(ending) + suffix] = value.reshape(value.shape[0], -1)
+                    result[key.removesuffix(ending) + suffix] = value.reshape(*value.shape[:1], -1)
     return result
 
 

@@ -79,6 +79,9 @@ class Renamed(Tensors):
     def sha256(self) -> str | None:
         return self.tensors.sha256()
 
+    def check_unchanged(self) -> None:
+        self.tensors.check_unchanged()
+
 
 def translated(tensors: Tensors) -> Tensors:
     """The tensors under the keys that ComfyUI reads; the same object where it renames none."""

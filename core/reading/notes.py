@@ -60,15 +60,25 @@ def scale_notes(
     scales: Counter[float], settings: PeftSettings | None, from_metadata: bool
 ) -> list[str]:
     """Where diffusers scales by settings in the metadata, which ComfyUI does not read."""
+    notes = []
+    if settings and (unread := settings.unread):
+        notes.append(
+            f"{len(unread)} patterns of lora_adapter_metadata are too involved to be matched here, "
+            f"such as {unread[0][:60]!r}: by what diffusers scales there is not known"
+        )
     other = [scale for scale in scales if scale != 1.0]
     if not other:
-        return []
+        return notes
     low, high = min(other), max(other)
     factor = f"{low:g}" if low == high else f"{low:g} to {high:g}"
     count = f"{sum(scales[scale] for scale in other)} of {scales.total()} modules by {factor}"
     if from_metadata:
-        return [f"scaled {count} as diffusers does ({settings}); ComfyUI scales them by 1"]
+        return [
+            *notes,
+            f"scaled {count} as diffusers does ({settings}); ComfyUI scales them by 1",
+        ]
     return [
+        *notes,
         f"diffusers scales {count} ({settings}), ComfyUI by 1, which counts here; "
-        "scale_from_metadata reads the file as diffusers does"
+        "scale_from_metadata reads the file as diffusers does",
     ]

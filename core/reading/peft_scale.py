@@ -20,6 +20,8 @@ from ..algebra.cached import cached_property
 KEY = "lora_adapter_metadata"
 # What metadata can ask for of a file's reader.
 MOST_EXPRESSIONS, LONGEST_EXPRESSION, MOST_STEPS, MOST_SEGMENTS = 32, 200, 50_000, 100
+# What PEFT puts around a pattern.
+START, END = r"(.*\.)?(", ")$"
 COMPONENT_PREFIXES = (
     "transformer.",
     "unet.",
@@ -73,6 +75,11 @@ class PeftSettings:
             self._read[prefix] = Patterns.of(self.values[prefix + "alpha_pattern"])
         return self._read[prefix]
 
+    @property
+    def unread(self) -> list[str]:
+        """The patterns that were asked for and are beyond what is matched here."""
+        return sorted(pattern for found in self._read.values() for pattern in found.unread)
+
     def __str__(self) -> str:
         """The settings that decide the scale, for messages."""
         names = ("lora_alpha", "r", "use_rslora", "alpha_pattern", "rank_pattern")
@@ -86,23 +93,27 @@ class Patterns:
 
     `plain` are names, each with its place and value: looked up, however many there are. The others
     are expressions of a form that is done in few steps on a path; what is none of either, which no
-    trainer writes, matches nothing.
+    trainer writes, matches nothing and is kept in `unread`.
     """
 
     plain: Mapping[str, tuple[int, Any]]
     expressions: Sequence[tuple[int, Any, re.Pattern[str]]]
+    unread: set[str]
 
     @classmethod
     def of(cls, patterns: Mapping[str, Any]) -> "Patterns":
         plain: dict[str, tuple[int, Any]] = {}
         expressions: list[tuple[int, Any, re.Pattern[str]]] = []
+        unread = set()
         for place, (pattern, value) in enumerate(patterns.items()):
             name = pattern.removesuffix("$").replace("\\.", ".")
             if re.fullmatch(r"[\w.-]+", name):
                 plain.setdefault(name, (place, value))
             elif len(expressions) < MOST_EXPRESSIONS and (found := _compiled(pattern)):
                 expressions.append((place, value, found))
-        return cls(plain, expressions)
+            else:
+                unread.add(pattern)
+        return cls(plain, expressions, unread)
 
     def find(self, path: str, default: Any) -> Any:
         """The value of the first pattern that matches."""
@@ -113,7 +124,9 @@ class Patterns:
         for place, value, expression in self.expressions:
             if place > first[0]:
                 break
-            if _steps(expression.pattern, path) <= MOST_STEPS and expression.match(path):
+            if _steps(expression.pattern, path) > MOST_STEPS:
+                self.unread.add(expression.pattern.removeprefix(START).removesuffix(END))
+            elif expression.match(path):
                 return value
         return first[1]
 
@@ -123,7 +136,7 @@ def _compiled(pattern: str) -> re.Pattern[str] | None:
     if len(pattern) > LONGEST_EXPRESSION or re.search(r"\)[*+?{]", pattern):
         return None
     try:
-        return re.compile(rf"(.*\.)?({pattern})$")
+        return re.compile(START + pattern + END)
     except (re.error, OverflowError, RecursionError):
         return None
 

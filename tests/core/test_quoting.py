@@ -7,6 +7,7 @@ import threading
 
 import matplotlib
 import pytest
+from markdown_it import MarkdownIt
 
 from core import (
     CHARTS,
@@ -35,6 +36,46 @@ def test_each_place_has_its_quoting(text):
     assert not quoting.csv(text).lstrip().startswith(("=", "+", "-", "@"))
     shown = re.sub(r"\\.", "", quoting.markdown(text))
     assert not set(shown) & set("[]<>|`*~") and "://" not in shown
+
+
+STARTS = [
+    "# x",
+    "###### x",
+    "- x",
+    "+ x",
+    "1. x",
+    "12) x",
+    "= x",
+    "    x",
+    "> x",
+    "* x",
+    "2.5",
+]
+INSIDE = [
+    "__x__",
+    "_x_",
+    "a_b_c",
+    "&lt;img&gt;",
+    "&#60;",
+    "a & b",
+    "x@y.zz",
+    "~~x~~",
+    "**x**",
+    "$x$",
+]
+
+
+@pytest.mark.parametrize("text", [*INJECTIONS, *STARTS, *INSIDE], ids=ascii)
+def test_a_markdown_viewer_shows_what_was_quoted_and_nothing_else(text):
+    viewer = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+    for start in ("* ", "## ", "| a | b |\n| - | - |\n| c | "):
+        tokens = viewer.parse(start + quoting.markdown(text) + (" |" if start[0] == "|" else ""))
+        inline = [token for token in tokens if token.type == "inline"][-1]
+        assert {child.type for child in inline.children} <= {"text"}
+        assert inline.children[0].content.strip() == quoting.terminal(text).strip()
+        blocks = {"heading_open", "list_item_open", "code_block", "blockquote_open"}
+        assert sum(token.type in blocks for token in tokens) == (start[0] != "|")
+        assert not re.search(r"(?<!\\)(@|://)|www\.", quoting.markdown(text))
 
 
 def test_plain_names_are_shown_as_they_are():

@@ -1,12 +1,13 @@
 """The scale that PEFT's settings tell, where ComfyUI reads another one."""
 
+import json
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
 
 from core import Lora, Reading, StateDict, select
-from core.reading.peft_scale import PeftSettings
+from core.reading.peft_scale import KEY, PeftSettings
 from tests import helpers
 from tests.core.kinds import FOLDER, changes
 from tests.helpers import error, lora
@@ -40,7 +41,7 @@ def test_the_settings_of_a_file_whose_scale_is_one_change_nothing():
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", "{", "3", '{"lora_alpha": "x"}', '{"lora_alpha": 4, "alpha_pattern": {"(": 1}}'],
+    ["", "[]", "{", "3", '{"lora_alpha": "x"}'],
 )
 def test_settings_that_cannot_be_read_count_as_none(text):
     tensors = StateDict(lora("x", SIZE, 4), {"lora_adapter_metadata": text})
@@ -54,11 +55,16 @@ def test_alpha_beside_a_module_counts_before_the_settings():
     assert len(Lora(StateDict(lora("x", SIZE, 4), settings)).notes) == 1
 
 
-@pytest.mark.parametrize("pattern", ["(.*)*" * 12 + "=", "(a|_|.)" * 40 + "=", "(.+)+=", ".*" * 9])
+@pytest.mark.parametrize(
+    "pattern", ["(", "(.*)*" * 12 + "=", "(a|_|.)" * 40 + "=", "(.+)+=", ".*" * 9]
+)
 def test_patterns_that_would_take_hours_match_nothing(pattern):
     settings = PeftSettings({"lora_alpha": 8, "alpha_pattern": {pattern: 1, "to_q$": 2}})
     assert settings.scale("transformer_blocks.0.attn.add_k_proj.lin", 4) == 2
     assert settings.scale("transformer_blocks.0.attn.to_q", 4) == 0.5
+    assert len(settings.unread) == 1
+    tensors = StateDict(lora("to_q", SIZE, 4), {KEY: json.dumps(settings.values)})
+    assert any("too involved to be matched here" in note for note in Lora(tensors).notes)
 
 
 @pytest.mark.parametrize(
@@ -68,6 +74,7 @@ def test_patterns_that_trainers_write_match_as_in_peft(pattern):
     settings = PeftSettings({"lora_alpha": 8, "alpha_pattern": {pattern: 2}})
     for path in ("blocks.0.attn.to_q", "blocks.0.attn.to_v"):
         assert settings.scale(path, 4) == (2.0 if path.endswith("to_v") else 0.5)
+    assert not settings.unread
 
 
 @pytest.mark.parametrize("alpha", ["NaN", "Infinity", "1e999", "9" * 400, "-" + "9" * 400])
