@@ -65,27 +65,37 @@ def _product(roles: Roles, name: str, middle: Tensor | None) -> tuple[Tensor, Te
 def add(parts: Sequence[tuple[Roles, float | None, float]]) -> dict[str, Tensor] | None:
     """The weighted sum of updates that have one of their two matrices in common, to the bit.
 
-    kron(w1, x) + kron(w1, y) = kron(w1, x + y), and likewise on the other side. None where no
-    matrix is shared. `parts` are (roles, alpha, weight).
+    kron(w1, x) + kron(w1, y) = kron(w1, x + y), and likewise on the other side. What differs is
+    written as factors side by side where all have some and that is smaller. None where no matrix is
+    shared. `parts` are (roles, alpha, weight).
     """
-    matrices = []
-    for roles, alpha, weight in parts:
-        if "t2" in roles:
-            return None
-        (a, b), (c, d) = _product(roles, "w1", None), _product(roles, "w2", None)
-        second = (c @ d.flatten(1)).reshape(len(c), *d.shape[1:])
-        matrices.append((a @ b, second, weight * _scale(roles, alpha)))
-    shapes = {(first.shape, second.shape) for first, second, _ in matrices}
-    if len(shapes) > 1:
+    if any("t2" in roles for roles, _, _ in parts):
         return None
-    first, second, _ = matrices[0]
-    if all(torch.equal(other, first) for other, _, _ in matrices):
-        terms = [matrix * scale for _, matrix, scale in matrices]
-        return {"w1": first, "w2": torch.stack(terms).sum(0)}
-    if all(torch.equal(other, second) for _, other, _ in matrices):
-        terms = [matrix * scale for matrix, _, scale in matrices]
-        return {"w1": torch.stack(terms).sum(0), "w2": second}
+    scales = [weight * _scale(roles, alpha) for roles, alpha, weight in parts]
+    found = {name: [_product(roles, name, None) for roles, _, _ in parts] for name in ("w1", "w2")}
+    whole = {name: [_matrix(*pair) for pair in pairs] for name, pairs in found.items()}
+    if any(len({matrix.shape for matrix in matrices}) > 1 for matrices in whole.values()):
+        return None
+    for shared, other in (("w1", "w2"), ("w2", "w1")):
+        if not all(torch.equal(matrix, whole[shared][0]) for matrix in whole[shared]):
+            continue
+        kept = {role: parts[0][0][role] for role in _roles(parts[0][0], shared)}
+        weighed = list(zip(whole[other], found[other], scales, strict=True))
+        summed = {other: torch.stack([matrix * scale for matrix, _, scale in weighed]).sum(0)}
+        if not any(other in roles for roles, _, _ in parts):
+            left = torch.cat([a * scale for _, (a, _), scale in weighed], 1)
+            beside = {f"{other}_a": left, f"{other}_b": torch.cat([b for _, (_, b), _ in weighed])}
+            summed = min(summed, beside, key=lambda ts: sum(t.numel() for t in ts.values()))
+        return kept | summed
     return None
+
+
+def _roles(roles: Roles, name: str) -> list[str]:
+    return [role for role in (name, f"{name}_a", f"{name}_b") if role in roles]
+
+
+def _matrix(left: Tensor, right: Tensor) -> Tensor:
+    return (left @ right.flatten(1)).reshape(len(left), *right.shape[1:])
 
 
 def _scale(roles: Roles, alpha: float | None) -> float:

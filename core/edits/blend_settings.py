@@ -36,7 +36,8 @@ class Blend:
     `block_weights` is text, one `pattern: w1, w2, ...` per line, multiplied onto the weights; the
     last line that matches a module counts. `balance` weighs the files anew in every module: a
     Balance, an Even, or a function of (module, norm 1, norm 2).
-    Modules whose spectral norm is at most `zero_tolerance` are dropped if `drop_near_zero`.
+    Modules whose spectral norm is at most `zero_tolerance` are dropped if `drop_near_zero`: those
+    that are zero, unless it says otherwise.
     Raises SettingError for settings that make no sense.
 
     >>> settings = core.Blend((0.8, 0.6), rank=16, block_weights="double_blocks: 0, 1")
@@ -50,7 +51,7 @@ class Blend:
     layers: str = ""
     block_weights: str = ""
     drop_near_zero: bool = True
-    zero_tolerance: float = 1e-12
+    zero_tolerance: float = 0.0
     truncation: str = "svd"
     oversampling: int = 8
     power_iterations: int = 2

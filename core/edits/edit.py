@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from math import prod
 from pathlib import Path
+from typing import NamedTuple
 
 from ..adapters.adapter import scalar
 from ..deferred import Tensor, torch
@@ -97,10 +99,12 @@ def prepared(
         report.settings = report.settings | {"compute_dtype": name}
     with Writer(output, loras, targets, report, preview, together) as writer:
         results = stream(targets, lambda t: t.canonical, function, compute, lambda t: t.file)
+        grown: list[Grown] = []
         for target, (row, tensors) in zip(targets, results, strict=True):
             row.inputs = row.inputs or sorted({c.input for c in target.contributions})
             report.modules.append(row)
             writer.put(tensors)
+            grown += _growth(target, tensors)
             alphas = [key for key in tensors if key.endswith(".alpha")]
             writer.alphas |= {scalar(tensors[key], key) for key in alphas}
         if not report.kept:
@@ -111,13 +115,43 @@ def prepared(
             )
         for key in report.carried:
             writer.put({key: owner_of(key, loras).tensors[key]})
-        report.notes += faint_notes(report.kept)
+        report.notes += faint_notes(report.kept) + grown_notes(grown)
         yield Edited(writer.finish(), report)
 
 
 def owner_of(key: str, loras: Sequence[Lora]) -> Lora:
     """The first file that has this tensor outside its modules."""
     return next(lora for lora in loras if key in lora.other)
+
+
+class Grown(NamedTuple):
+    """A module that became so many times as large, and the kinds that it was stored in."""
+
+    times: float
+    module: str
+    kinds: str
+
+
+def _growth(target: Target, tensors: Mapping[str, Tensor]) -> list[Grown]:
+    """Empty where a module needs about as many numbers as it did, in whatever dtype."""
+    modules = [c.module for c in target.contributions]
+    stored = [m.tensors.info[key].shape for m in modules for key in m.adapter.keys.values()]
+    before, after = sum(map(prod, stored)), sum(tensor.numel() for tensor in tensors.values())
+    if not before or after < 1.5 * before:
+        return []
+    kinds = sorted({(m.adapter.modified or m.adapter.kind).name for m in modules})
+    return [Grown(after / before, target.canonical, " and ".join(kinds))]
+
+
+def grown_notes(grown: Sequence[Grown]) -> list[str]:
+    """What to say where the result cannot be as small as what it is made of."""
+    if not grown:
+        return []
+    worst = max(grown)
+    return [
+        f"{len(grown)} modules are larger than before, {worst.module} {worst.times:.3g} times: no "
+        f"smaller form of {worst.kinds} holds the result under this name"
+    ]
 
 
 def faint_notes(rows: Sequence[ModuleReport]) -> list[str]:

@@ -336,7 +336,8 @@ def spectral_norm(update: Update) -> float:
 
 def grown(target: Target) -> str:
     """Why a module that was stored as factors is written as a whole matrix."""
-    kinds = {c.module.adapter.kind.name for c in target.contributions if c.module.rank is not None}
-    if not kinds or len(target.contributions) < 2:
+    modules = [c.module for c in target.contributions]
+    if len(modules) < 2 or all(module.rank is None for module in modules):
         return ""
-    return f"{' and '.join(sorted(kinds))} do not add in their own form: stored as a whole matrix"
+    kinds = " and ".join(sorted({module.adapter.kind.name for module in modules}))
+    return f"{kinds}: no smaller form holds the sum, which is stored as a whole matrix"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ from ..running.provenance import RECIPE
 from ..running.stream import Compute
 from ..storage.dtypes import TensorInfo
 from ..storage.files import FileTensors
-from ..storage.sinks import FileHashes, FileSink, check_metadata, header_bound
+from ..storage.sinks import FileHashes, FileSink, check_metadata, header_bound, json_bytes
 
 
 def save(
@@ -65,7 +64,7 @@ def save(
     foreseen = finished(None)
     check_metadata(foreseen)
     texts = (text for entry in foreseen.items() for text in entry)
-    size = sum(len(json.dumps(text, ensure_ascii=False).encode()) + 32 for text in texts) + 400
+    size = sum(json_bytes(text) + 32 for text in texts) + 400
     in_order = isinstance(tensors, FileTensors) and not wanted
     order = tensors.in_order() if isinstance(tensors, FileTensors) else list(tensors.info)
     reserve = header_bound(tensors.info, size)

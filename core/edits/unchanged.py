@@ -204,5 +204,6 @@ def combined(
     exact = kind.update(roles, None)
     rounded = adapter.update(tensors.__getitem__, torch.device("cpu"), torch.float64)
     ranks = [module.rank for module in modules]
-    row = ModuleReport(target.canonical, "blended", ranks, modules[0].rank)
+    shapes = {role: tuple(tensor.shape) for role, tensor in roles.items()}
+    row = ModuleReport(target.canonical, "blended", ranks, kind.dimensions(shapes).rank)
     return written(row, Encoded(tensors, distance(exact, rounded)), exact.frobenius_norm())

@@ -17,7 +17,7 @@ from ..errors import SettingError, one_of
 from ..reading.lora import Lora
 from ..reading.peft_scale import KEY as PEFT
 from ..storage.dtypes import TensorInfo
-from ..storage.sinks import FileHashes
+from ..storage.sinks import FileHashes, json_bytes
 from .provenance import RECIPE, read_recipe, recipe, stem, title_of
 from .report import Report
 from .united import LISTS, Said, united
@@ -137,10 +137,20 @@ def output_metadata(facts: Facts, hashes: FileHashes | None) -> dict[str, str]:
         # One that is certain speaks for all: they are for the same model.
         result |= {k: v for k, v in model_words(lora).items() if k not in result}
     if len(sources) > 1:
+        # What a training, a workflow, a picture of one file says is not true of the other.
+        result = {
+            key: value
+            for key, value in result.items()
+            if key in NEEDED or key == DATE or _undisputed(key, value, sources)
+        }
         result |= united([Said(*said) for said in zip(*_said(sources), strict=True)])
         result[MERGED_FROM] = ", ".join(title_of(lora) for lora in sources)
     result[RECIPE] = json.dumps(recipe(facts.loras, facts.digests, facts.report), sort_keys=True)
     return facts.wishes.applied(result)
+
+
+def _undisputed(key: str, value: str, sources: Sequence[Lora]) -> bool:
+    return all(lora.metadata.get(key, value) == value for lora in sources)
 
 
 def metadata_bound(loras: Sequence[Lora], report: Report) -> int:
@@ -150,7 +160,7 @@ def metadata_bound(loras: Sequence[Lora], report: Report) -> int:
     entries += [pair for lora in loras for pair in model_words(lora).items()]
     entries += report.settings.get("metadata", {}).get("set", [])
     entries += [(MERGED_FROM, title_of(lora)) for lora in loras[1:]]
-    return len(json.dumps(made)) + sum(len(json.dumps(pair)) + 8 for pair in entries) + 100
+    return json_bytes(made) + sum(sum(map(json_bytes, pair)) + 12 for pair in entries) + 100
 
 
 def _said(sources: Sequence[Lora]) -> tuple[list[str], list[Mapping[str, str]], list[bool]]:

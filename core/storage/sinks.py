@@ -74,7 +74,12 @@ Metadata = Mapping[str, str] | Callable[[FileHashes | None], Mapping[str, str]]
 
 def header_bound(keys: Iterable[str], metadata_bytes: int) -> int:
     """An upper bound of the bytes of a header with these tensors, of up to five dimensions."""
-    return sum(len(json.dumps(key)) + 130 for key in keys) + metadata_bytes + 64
+    return sum(json_bytes(key) + 130 for key in keys) + metadata_bytes + 64
+
+
+def json_bytes(text: str) -> int:
+    """How long a text is in a header, which is UTF-8 and no ASCII."""
+    return len(json.dumps(text, ensure_ascii=False).encode("utf-8", "surrogatepass"))
 
 
 class DictSink:

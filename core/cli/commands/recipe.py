@@ -149,8 +149,11 @@ def translated(command: str, settings: Mapping[str, Any], inputs: int) -> Iterat
             yield from rule_options(str(value))
         elif key == "drop_near_zero":
             yield "keep_zero", value is False
-        elif key == "zero_tolerance" and value == 1e-12:
+        elif key == "zero_tolerance" and value == 0.0:
             continue
+        elif key == "block_weights" and "@" in str(value):
+            # What stood in a file stands here itself; a recipe of somebody else's names no files.
+            yield "block_weights of a file", value
         elif key == "balance" and isinstance(value, str):
             named, _, given = value.rstrip(")").partition("(")
             yield key, named

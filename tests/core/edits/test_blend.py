@@ -186,6 +186,9 @@ def test_the_tolerance_decides_what_is_zero():
     both = first | lora("large", seed=2)
     assert "tiny" in dense(blended(both, None).lora)
     assert "tiny" not in dense(blended(both, None, 0.5, zero_tolerance=1e-3).lora)
+    # However small it is, what is not zero is not called so.
+    faint = {key: tensor * (1e-20 if "tiny" in key else 1) for key, tensor in both.items()}
+    assert "tiny" in dense(blended(faint, None, 0.5).lora)
 
 
 @pytest.mark.parametrize("rank", [3, 5, 64])

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.slow
 
 EPS = {"fp16": 2**-10, "bf16": 2**-7, "fp32": 2**-23}
 NAME = "diffusion_model.blocks.0.x"
+FLUX = "diffusion_model.double_blocks.0.img_attn.proj"  # A name that every spelling has.
 UP, DOWN = f"{NAME}.lora_B.weight", f"{NAME}.lora_A.weight"
 # A small one, two of SDXL's, one of Flux's proportions.
 SHAPES = [((48, 40), 8), ((320, 320), 32), ((320, 160, 3, 3), 16), ((768, 192), 16)]
@@ -62,7 +63,10 @@ def test_factors_that_cancel_inside_one_module(dtype):
     exact = of(state)
     edits = {
         "convert": convert(state, Output(dtype=dtype)),
-        "spelling": convert(state, Output(dtype=dtype, spelling="kohya")),
+        "spelling": convert(
+            {key.replace(NAME, FLUX): tensor for key, tensor in state.items()},
+            Output(dtype=dtype, spelling="kohya"),
+        ),
         "select": select(state, "", Output(dtype=dtype))[0],
         "blend": blend([state], output=Output(dtype=dtype)),
         "scaled": blend([state], settings=Blend((2.0,)), output=Output(dtype=dtype)),
@@ -144,6 +148,46 @@ def test_two_lokr_with_an_equal_factor_add_exactly():
         assert edited.lora.keys() == one.keys()
         assert all(edited.lora[key].shape == tensor.shape for key, tensor in one.items())
         assert torch.equal(of(edited.lora), 0.5 * of(one) - 2.0 * of(shared))
+
+
+def test_the_report_says_what_grew_and_why():
+    one, other = lokr(NAME, (4, 4), (8, 6), 1), lokr(NAME, (4, 4), (8, 6), 2)
+    both = blend([one, other]).report
+    assert "LoKr: no smaller form holds the sum" in both.modules[0].note
+    times = 32 * 24 / (2 * (16 + 48))
+    told = (
+        f"1 modules are larger than before, blocks.0.x {times:.3g} times: no smaller form of LoKr"
+    )
+    assert any(note.startswith(told) for note in both.notes)
+    mid = lora(FLUX, (16, 12, 3, 3), 4, helpers.KOHYA, 2.0, mid=True)
+    folded = convert(mid, Output(spelling="diffusers", dtype="fp32")).report
+    assert any("1 modules are larger than before" in note for note in folded.notes)
+    for edited in (blend([one], settings=Blend((0.5,))), blend([mid, mid]), convert(mid, Output())):
+        assert not any("larger" in note for note in edited.report.notes)
+
+
+@pytest.mark.parametrize("side", ["w1", "w2"])
+@pytest.mark.parametrize("count", [2, 3])
+def test_lokr_whose_other_factor_is_a_product_stay_products_while_that_is_smaller(count, side):
+    def state(seed, shared):
+        sizes = {"w1_a": (24, 2), "w1_b": (2, 20), "w2_a": (16, 2), "w2_b": (2, 14)}
+        found = {
+            k: randn(size, k, 0 if k.startswith(shared) else seed) for k, size in sizes.items()
+        }
+        return {f"{NAME}.lokr_{k}": t for k, t in found.items()} | {
+            f"{NAME}.alpha": torch.tensor(1.0 + seed)
+        }
+
+    shared = {"w1": "w2", "w2": "w1"}[side]
+    files, weights = [state(i, shared) for i in range(count)], (0.7, -0.4, 1.3)[:count]
+    edited = blend(files, settings=Blend(weights))
+    exact = sum(w * helpers.dense(one)[NAME] for w, one in zip(weights, files, strict=True))
+    assert helpers.error(helpers.dense(edited.lora)[NAME], exact) < 1e-6
+    stored = {key.removeprefix(f"{NAME}.lokr_"): tuple(t.shape) for key, t in edited.lora.items()}
+    assert stored[f"{side}_b"][0] == 2 * count and f"{shared}_a" in stored
+    assert edited.report.modules[0].rank == 4 * count
+    many = [state(i, shared) for i in range(6)]  # As factors these are larger than as a matrix.
+    assert side in {key.removeprefix(f"{NAME}.lokr_") for key in blend(many).lora}
 
 
 @pytest.mark.parametrize("ranks", [(64,), (8, 32), (32, 8), (4, 4, 16)])

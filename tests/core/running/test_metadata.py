@@ -105,6 +105,18 @@ def test_two_files_mixed_by_block_are_neither_of_them(tmp_path):
     assert not {"ss_network_dim", "ss_network_alpha"} & found.keys()
 
 
+def test_what_files_say_of_their_trainings_stays_only_where_no_other_says_otherwise(tmp_path):
+    told = {"ss_steps": "100", "ss_optimizer": "AdamW", "prompt": "{}", "ss_sd_model_name": "base"}
+    first = kohya(tmp_path, "first", **told)
+    second = kohya(tmp_path, "second", seed=1, ss_steps="7", ss_optimizer="AdamW", prompt="{1}")
+    both = metadata(blend(first, second, FULL, Output(tmp_path / "both.safetensors")).lora)
+    assert both["ss_optimizer"] == "AdamW" and both["ss_sd_model_name"] == "base"
+    assert not {"ss_steps", "prompt"} & both.keys()
+    one = metadata(blend([first, second], settings=Blend((0.5, 0.0)),
+                         output=Output(tmp_path / "one.safetensors")).lora)  # fmt: skip
+    assert one["ss_steps"] == "100" and one["prompt"] == "{}"
+
+
 def test_settings_of_one_file_do_not_scale_the_modules_of_another(tmp_path):
     """The case tried: diffusers applied the first file's alpha / r = 4 to the second's tensors."""
     names = [f"transformer.transformer_blocks.{i}.attn.to_out.0" for i in (0, 1)]
