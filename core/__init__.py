@@ -36,6 +36,7 @@ HOMES = {
     "edits.select": "select",
     "edits.meaning": "layer_weights selected_layers",
     "edits.convert": "convert",
+    "edits.extract": "Extracted extract",
     "edits.top_blocks": "top_blocks",
     "edits.save": "save",
     "edits.verify": "verify",
@@ -72,6 +73,7 @@ HOMES = {
     # reading: a file as modules
     "reading.lora": "Lora Reading",
     "reading.module": "Module",
+    "reading.base_model": "BaseModel",
     # naming: what the model is called whose family is not known, which layers
     "naming.family": "UNKNOWN",
     "naming.selectors": "Selector",
@@ -92,6 +94,7 @@ if TYPE_CHECKING:  # The same for type checkers and editors.
     from .edits.blend_settings import STRENGTHS, TRUNCATIONS, Blend
     from .edits.convert import convert
     from .edits.edit import Edited
+    from .edits.extract import Extracted, extract
     from .edits.meaning import layer_weights, selected_layers
     from .edits.notebook import blend_and_convert_loras_streaming
     from .edits.resize import resize
@@ -138,6 +141,7 @@ if TYPE_CHECKING:  # The same for type checkers and editors.
     from .merging.method import METHODS
     from .naming.family import UNKNOWN
     from .naming.selectors import Selector
+    from .reading.base_model import BaseModel
     from .reading.lora import Lora, Reading
     from .reading.module import Module
     from .running.metadata import METADATA_CHOICES, Wishes
@@ -172,6 +176,7 @@ __all__ = [
     "TRUNCATIONS",
     "UNKNOWN",
     "Balance",
+    "BaseModel",
     "Blend",
     "Cancelled",
     "Choice",
@@ -181,6 +186,7 @@ __all__ = [
     "Edited",
     "EmptyRest",
     "Even",
+    "Extracted",
     "FileError",
     "Lora",
     "LoraError",
@@ -220,6 +226,7 @@ __all__ = [
     "dyn_weights_proportional",
     "dyn_weights_softmax",
     "explain",
+    "extract",
     "importance_table",
     "layer_weights",
     "load",

@@ -82,19 +82,24 @@ class Adapter:
         device: torch.device,
         dtype: torch.dtype,
         lazy: bool = False,
+        base: Tensor | None = None,
     ) -> Update:
         """The change of the weight at strength 1. Raises FileError for NaN, Inf, or bad shapes.
 
         `lazy` leaves products of products as they are, for who asks for norms and distances only.
+        `base` is the weight itself, which some kinds need.
         """
-        assert self.kind.update is not None
         roles, alpha = self.roles(read, device, dtype)
         with located(tensor=", ".join(self.keys[role] for role in roles)):
             if len(roles) > 1 + self.kind.factors and not all(map(ordinary, roles.values())):
                 # What several factors make together can leave the range of float32 on the way.
                 dtype = torch.float64
                 roles = {role: tensor.to(dtype) for role, tensor in roles.items()}
-            update = self.kind.update(roles, alpha)
+            if self.kind.update is not None:
+                update = self.kind.update(roles, alpha)
+            else:
+                assert self.kind.on_base is not None and base is not None
+                update = self.kind.on_base(roles, alpha, base.to(dtype), self.modified)
             if isinstance(update, Lazy) and update.thin is not None and not lazy:
                 update = update.thin()
             return update.computed_in(dtype) if isinstance(update, LowRank) else update

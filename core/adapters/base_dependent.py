@@ -1,4 +1,5 @@
-"""Kinds whose meaning depends on the base weight: carried through whole, or refused by name."""
+"""Kinds whose meaning depends on the base weight: carried through whole, refused by name, or made
+plain updates where the base is at hand (`with_base.py`)."""
 
 from dataclasses import replace
 
@@ -6,6 +7,7 @@ from .kind import Dimensions, Kind, Shapes, register
 from .loha import LOHA
 from .lokr import LOKR
 from .lora import LORA
+from .with_base import boft, dora, glora, oft, replaced
 
 
 def glora_dimensions(shapes: Shapes) -> Dimensions:
@@ -20,6 +22,7 @@ GLORA = register(
         dimensions=glora_dimensions,
         needs_base="it multiplies the base weight",
         precedence=4,
+        on_base=glora,
     )
 )
 OFT = register(
@@ -29,10 +32,11 @@ OFT = register(
         ("blocks",),
         needs_base="it rotates the base weight",
         precedence=5,
+        on_base=oft,
     )
 )
 # Stored under the same names as OFT, with one dimension more.
-BOFT = replace(OFT, name="BOFT")
+BOFT = replace(OFT, name="BOFT", on_base=boft)
 SET = register(
     Kind(
         "set weight",
@@ -41,10 +45,11 @@ SET = register(
         needs_base="it replaces the base weight",
         ranked=False,
         precedence=8,
+        on_base=replaced,
     )
 )
-MAGNITUDES = (
-    ".dora_scale",
+# PEFT's mean another thing, and ComfyUI does not read them.
+PEFT_MAGNITUDES = (
     ".lora_magnitude_vector",
     ".lora_magnitude_vector.weight",
     ".lora_magnitude_vector.default.weight",
@@ -52,12 +57,13 @@ MAGNITUDES = (
 DORA = register(
     Kind(
         "DoRA",
-        tuple({suffix: "magnitude"} for suffix in MAGNITUDES),
-        ("magnitude",),
+        ({".dora_scale": "magnitude"}, *({end: "peft magnitude"} for end in PEFT_MAGNITUDES)),
+        (),
         needs_base="its magnitude rescales the base weight",
         way_out="drop the magnitude (drop_magnitude), which changes what it does",
         modifies=(LORA, LOHA, LOKR, GLORA, OFT),
         precedence=9,
+        on_base=dora,
     )
 )
 RESHAPE = register(

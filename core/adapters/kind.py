@@ -47,6 +47,8 @@ class Kind:
     * `update` turns the tensors and alpha (None where the file has none) into the change of the
       weight at strength 1, as ComfyUI applies it. A kind whose meaning needs the base weight has
       none: it says why in `needs_base`, and in `way_out` what can be done beside baking it.
+    * `on_base` is what such a kind does to a base weight: of roles, alpha, the weight, and the kind
+      that it modifies or None.
     * `factors` says that `up` and `down` are the update's factors as they stand, under suffixes
       that belong to the spelling: `update` gets them in the dtype of the file, and what is computed
       anew is written like this.
@@ -80,6 +82,7 @@ class Kind:
     linear: tuple[str, ...] = ()
     alpha_beside: tuple[str, ...] = ()
     add: Callable[[Sequence[tuple[Roles, float | None, float]]], Roles | None] | None = None
+    on_base: Callable[[Roles, float | None, Tensor, Kind | None], Update] | None = None
 
     @property
     def suffixes(self) -> set[str]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import hypot, inf
+from math import hypot
 from typing import NamedTuple
 
 from ..algebra.decomposition import Svd
 from ..algebra.low_rank import LowRank
 from ..algebra.precision import FEW, eps
 from ..algebra.rank_rules import RankRule, Spectrum, budget_ranks, retained
+from ..algebra.update import Dense, Update
 from ..deferred import Tensor, torch
 from ..errors import SettingError, located
 from ..reading.inputs import file_names
@@ -19,21 +20,7 @@ from ..running.layout import Target
 from ..running.report import Report
 from ..running.stream import Compute, stream
 from ..running.writer import header_reserve
-
-
-class Cut(NamedTuple):
-    """An update at the rank that was asked for, and what was kept of the exact one.
-
-    `norm` is the Frobenius norm of the exact update, `energy` the share of its square that was
-    kept, `error` what is lost relative to `norm`, before anything is rounded; `largest` the largest
-    singular value, where it is known.
-    """
-
-    update: LowRank
-    norm: float
-    energy: float = 1.0
-    error: float = 0.0
-    largest: float = inf
+from .whole import Cut, WholeCut
 
 
 class Planned(NamedTuple):
@@ -44,7 +31,7 @@ class Planned(NamedTuple):
 
 
 def cut(
-    update: LowRank,
+    update: Update,
     rule: RankRule,
     stored: Sequence[int | None],
     dtype: torch.dtype,
@@ -56,8 +43,11 @@ def cut(
     `stored` are the ranks that the inputs have. Where nothing has to be cut the factors stay as
     they are, side by side; everywhere else the result is the optimum of Eckart and Young. A rank of
     0 comes back where nothing is left of the update. `norm` is that of the exact update where this
-    one is an estimate or cut already.
+    one is an estimate or cut already. A whole matrix is cut as `WholeCut` says.
     """
+    if isinstance(update, Dense):
+        limit = planned.rank if planned else rule.limit(stored)
+        return WholeCut(rule)(update, limit)[0]
     if planned is None and norm is None and nothing_to_cut(update, rule, stored):
         steady = update.steady(eps(dtype))
         norm = steady.frobenius_norm()
@@ -97,6 +87,8 @@ def decomposed(update: LowRank, dtype: torch.dtype) -> tuple[LowRank, list[float
 # Bytes of decompositions that are kept from choosing the ranks until the modules' turn; the rest is
 # decomposed again. Those of a Flux file of rank 128 take 80 MB.
 KEPT_BYTES = 100_000_000
+# How many ranks of a whole matrix a budget chooses from, unless a maximum says it.
+BUDGETED = 128
 
 
 def decompositions_to_keep(targets: Sequence[Target]) -> set[str]:
@@ -125,7 +117,7 @@ class Budget:
     loras: Sequence[Lora]
     targets: Sequence[Target]
     dtype: torch.dtype
-    exact: Callable[[Target, Compute], LowRank | None]
+    exact: Callable[[Target, Compute], Update | None]
     as_it_is: Callable[[Target, Compute], Mapping[str, Tensor]]
 
     def ranks(
@@ -149,7 +141,11 @@ class Budget:
                 tensors = self.as_it_is(target, compute).values()
                 sizes = [tensor.nbytes if in_bytes else tensor.numel() for tensor in tensors]
                 return target.canonical, sum(sizes), None
-            cost = sum(update.matrix_shape) * (self.dtype.itemsize if in_bytes else 1)
+            shape = update.matrix.shape if isinstance(update, Dense) else update.matrix_shape
+            cost = sum(shape) * (self.dtype.itemsize if in_bytes else 1)
+            if isinstance(update, Dense):
+                sketch = WholeCut(rule).sketch(update, lambda _: True, rule.max_rank or BUDGETED)
+                return target.canonical, Spectrum(sketch.values.tolist() or [0.0], cost), None
             if target.canonical not in kept:
                 values = update.singular_values.tolist()
                 return target.canonical, Spectrum(values or [0.0], cost), None

@@ -190,6 +190,8 @@ def account(
     readings = [asdict(lora.reading) for lora in loras]
     if any(any(reading.values()) for reading in readings):
         report.settings = report.settings | {"reading": readings}
+    if bases := {lora.base.name for lora in loras if lora.base}:
+        report.settings = report.settings | {"base": " and ".join(sorted(bases))}
     for lora in loras:
         for key, reason in lora.shadowed.items():
             report.dropped[f"{lora.name}: {key}"] = reason

@@ -27,6 +27,7 @@ from .block_weights import BlockRule
 from .cutting import Planned, cut
 from .edit import Outcome, raw_names
 from .unchanged import combined, copy, notes_of, written
+from .whole import Cut, as_large_whole
 
 
 class Mixed(NamedTuple):
@@ -86,21 +87,19 @@ class Mixture:
         action: Action = "blended" if len(target.contributions) > 1 else "scaled"
         dropped: Outcome = ModuleReport(name, "dropped", stored, note="zero"), {}
         row = ModuleReport(name, action, stored, strength=merged.strength)
-        if isinstance(update, Dense):
+        result = self.cut(target, merged)
+        if isinstance(update, Dense) and result is None:
             largest = float(update.values.abs().max()) if update.values.numel() else 0.0
             if self.is_zero(largest):
                 return dropped
             row.note, row.sizes = grown(target), merged.sizes()
             row.note = notes_of(row, target)
             return written(row, encode(update, target, self.dtype, source), update.frobenius_norm())
-        estimate = self.sketched(update, settings.ranks.limit(stored))
-        norm = merged.norm if estimate is update else update.frobenius_norm()
-        planned = self.planned.get(name)
-        result = cut(estimate, settings.ranks, stored, self.dtype, planned, norm)
+        assert result is not None
         if self.is_zero(result.largest):
             return dropped
         row.rank, row.sizes = max(result.update.rank, 1), merged.sizes()
-        if not result.update.rank:
+        if not result.update.rank and isinstance(update, LowRank):
             return written(row, encode(update.zero(), target, self.dtype, source), 0.0)
         row.retained_energy, row.relative_error = result.energy, result.error
         if settings.ranks.name == "rank" and result.update.rank < settings.ranks.value:
@@ -108,14 +107,29 @@ class Mixture:
         row.note = notes_of(row, target)
         return written(row, encode(result.update, target, self.dtype, source), result.norm)
 
-    def exact(self, target: Target, compute: Compute) -> LowRank | None:
+    def cut(self, target: Target, merged: Mixed) -> Cut | None:
+        """The merge at the rank of the settings; None for a matrix that is written as a whole."""
+        update, ranks = merged.update, self.settings.ranks
+        stored = [c.module.rank for c in target.contributions]
+        planned = self.planned.get(target.canonical)
+        if isinstance(update, LowRank):
+            estimate = self.sketched(update, ranks.limit(stored))
+            norm = merged.norm if estimate is update else update.frobenius_norm()
+            return cut(estimate, ranks, stored, self.dtype, planned, norm)
+        if not self.is_cut(target, update):
+            return None
+        result = cut(update, ranks, stored, self.dtype, planned)
+        return None if as_large_whole(update.shape, result.update.rank) else result
+
+    def exact(self, target: Target, compute: Compute) -> Update | None:
         """The exact update where a rank is to be chosen for it, None where it is written whole."""
         mixed = self.mixed(target, compute)
         if mixed is None or self.stays(*mixed[:2], compute):
             return None
         target, weights, updates = mixed
         update = self.merged(target, weights, updates, compute).update
-        return None if isinstance(update, Dense) else update
+        whole = isinstance(update, Dense) and not self.is_cut(target, update)
+        return None if whole else update
 
     def mixed(
         self, target: Target, compute: Compute
@@ -277,9 +291,15 @@ class Mixture:
     def as_factors(self, target: Target, update: Update) -> Update:
         """The update as a product where a rank is asked for and the inputs had one."""
         product = any(c.module.rank is not None for c in target.contributions)
-        if isinstance(update, Dense) and product and not self.settings.ranks.keeps_all:
-            return update.low_rank()
-        return update
+        asked = product and not target.baked and not self.settings.ranks.keeps_all
+        return update.low_rank() if isinstance(update, Dense) and asked else update
+
+    def is_cut(self, target: Target, update: Dense) -> bool:
+        """Whether a whole matrix is cut to a rank: what was baked, unless all is to be kept."""
+        ranks = self.settings.ranks
+        limit = ranks.limit([c.module.rank for c in target.contributions])
+        asked = limit is not None or not ranks.keeps_all
+        return target.baked and asked and len(update.shape) > 1
 
     def sketched(self, update: LowRank, rank: int | None) -> LowRank:
         """The update, or for pca an estimate of it of a little more than the wanted rank."""

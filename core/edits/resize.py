@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
-from math import prod
 
 from ..algebra.low_rank import LowRank
 from ..algebra.rank_rules import RankRule
-from ..algebra.update import Dense
+from ..algebra.update import Dense, Update, total
 from ..deferred import torch
 from ..reading.lora import Lora, Source
 from ..running.encoding import encode
@@ -18,6 +17,7 @@ from ..running.stream import Compute
 from .cutting import Budget, Planned, cut
 from .edit import Edited, Outcome, layers_of, run
 from .unchanged import copy, notes_of, unchanged, written
+from .whole import as_large_whole
 
 
 def resize(
@@ -55,7 +55,7 @@ def resize(
     report = Report("resize", settings=recipe, notes=known.notes)
     dtype = output.dtype_for(source)
 
-    def exact(target: Target, compute: Compute) -> LowRank | None:
+    def exact(target: Target, compute: Compute) -> Update | None:
         return _matrix(target, compute) if target.canonical in chosen else None
 
     def stays(target: Target, compute: Compute) -> Outcome:
@@ -78,10 +78,11 @@ def resize(
     return edited
 
 
-def _matrix(target: Target, compute: Compute) -> LowRank | None:
+def _matrix(target: Target, compute: Compute) -> Update | None:
     """The target's update as a product, or None where ranks mean nothing for it.
 
-    Raises LoraError for a kind that needs the base weight: what it does cannot be cut.
+    What was baked with a base model is a whole matrix. Raises LoraError for a kind that needs the
+    base weight where there is none: what it does cannot be cut.
     """
     module = target.contributions[0].module
     kind = module.adapter.kind
@@ -90,6 +91,8 @@ def _matrix(target: Target, compute: Compute) -> LowRank | None:
     if kind.update and not kind.factors and min(module.out_features, module.in_features) < 2:
         return None
     terms = target.updates(compute.device, compute.dtype)
+    if target.baked:
+        return total(terms)
     products = [term.low_rank() if isinstance(term, Dense) else term for term in terms]
     return LowRank.sum(products)
 
@@ -111,7 +114,7 @@ def _resize_module(
         if enough and (copied := copy(target, dtype, compute)):
             return copied
     update = _matrix(target, compute)
-    if update is None:
+    if update is None or (isinstance(update, Dense) and rule.keeps_all and limit is None):
         return unchanged(target, dtype, compute, cast=True)
     result = cut(update, rule, stored, dtype, planned)
     rank = result.update.rank
@@ -119,14 +122,11 @@ def _resize_module(
     if whole and (copied := copy(target, dtype, compute, with_norm=False)):
         copied[0].norm = result.norm
         return copied
-    if (
-        stored_rank is None
-        and only is not None
-        and rank * sum(update.matrix_shape) >= prod(update.matrix_shape)
-    ):
+    alone = only is not None and stored_rank is None
+    if (target.baked or alone) and as_large_whole(update.shape, rank):
         row, tensors = unchanged(target, dtype, compute, cast=True)
         return replace(row, norm=result.norm, note="smaller as it is"), tensors
-    if rank == 0:
+    if rank == 0 and isinstance(update, LowRank):
         # A layer that does nothing: one rank of zeros keeps it loadable.
         row = ModuleReport(name, "truncated", stored, 1, 0.0, note="zero")
         return row, encode(update.zero(), target, dtype, None).tensors

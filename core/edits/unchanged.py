@@ -48,12 +48,15 @@ def copy(
     """`weight` times the target's only module in its own kind, or None where it has to be computed.
 
     A module can be copied when nothing cuts it, its row order stays and, for kinds whose suffixes
-    belong to the spelling, its factors keep them; others only need the new name in front.
+    belong to the spelling, its factors keep them; others only need the new name in front. What is
+    baked becomes a plain update.
     `with_norm` gives the row its norm: what is copied counts in the total error, too. Raises
     FileError where the numbers are damaged.
     """
     module = target.only
     if module is None or module.name.swapped != target.name.swapped or module.scale != 1.0:
+        return None
+    if module.baked:
         return None
     style, adapter = target.spelling, module.adapter
     if target.parameter == "bias" and not same_bias(adapter.suffixes["values"], style.bias):

@@ -195,9 +195,9 @@ def _compare(
     for c in target.contributions:
         if c.input == 0 and reader != ANY and not c.module.found_by(reader):
             note = f"{CALLED[reader]} does not read {c.module.raw}"
-            if c.module.adapter.kind.update is None:
+            if not c.module.known:
                 return ModuleReport(target.canonical, "missing", [], relative_error=1.0, note=note)
-        if c.module.adapter.kind.update is None:
+        if not c.module.known:
             note = f"{c.module.adapter.kind.name}: {c.module.adapter.kind.needs_base}"
             return ModuleReport(target.canonical, "not measured", [], note=note)
     updates = target.updates(compute.device, compute.dtype)

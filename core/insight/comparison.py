@@ -263,7 +263,7 @@ def compare(
 def _needs_base(target: Target) -> str:
     for c in target.contributions:
         kind = c.module.adapter.kind
-        if kind.update is None:
+        if not c.module.known:
             return f"{kind.name}: {kind.needs_base}"
     return ""
 

@@ -41,7 +41,7 @@ def open_together(loras: Sequence[Lora]) -> list[Lora]:
     return [
         lora
         if lora.family is family or lora.recognition.confidence == "certain"
-        else Lora(lora.tensors, family, lora.reading)
+        else Lora(lora.tensors, family, lora.reading, lora.base)
         for lora in loras
     ]
 

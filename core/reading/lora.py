@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ..adapters.foreign import foreign
 from ..adapters.grouping import group
 from ..adapters.lora import SUFFIX_PAIRS
 from ..algebra.cached import cached_property
-from ..deferred import Tensor
 from ..errors import FileError, located
 from ..naming.family import UNKNOWN, Family
 from ..naming.precedence import precedence
@@ -24,13 +21,12 @@ from ..naming.spelling import (
     split_prefix,
     standard_spelling,
 )
-from ..storage.files import Tensors, open_tensors
+from ..storage.files import Stored, open_tensors
+from .base_model import BaseModel
 from .dialects import translated
 from .module import Module
-from .notes import reading_notes, scale_notes
+from .notes import check_base, reading_notes, scale_notes
 from .peft_scale import PeftSettings
-
-Stored = str | os.PathLike[str] | Mapping[str, Tensor] | Tensors
 
 
 @dataclass(frozen=True)
@@ -56,7 +52,8 @@ class Lora:
     tensors that do not count, for the most part because others of the same module take their place
     in ComfyUI; edits drop them. `notes` says what a user should know about the `reading`. `prefer`
     is the family where names leave that open. `original` are the tensors under the file's own keys.
-    Raises FileError where there is no adapter in it.
+    `base`, a BaseModel or what one is opened from, tells what kinds such as DoRA do to it. Raises
+    FileError where there is no adapter in it, MismatchError where it is for another base.
 
     >>> lora = core.Lora(core.samples()[1])
     >>> lora.family.name, len(lora.modules), lora.bytes
@@ -68,7 +65,11 @@ class Lora:
         source: Stored,
         prefer: Family = UNKNOWN,
         reading: Reading = Reading(),
+        base: Stored | BaseModel | None = None,
     ) -> None:
+        self.base = None if base is None else BaseModel.of(base)
+        if self.base and prefer is UNKNOWN:
+            prefer = self.base.family
         self.original = open_tensors(source)
         self.tensors = translated(self.original)
         self.reading = reading
@@ -94,7 +95,9 @@ class Lora:
         found: dict[object, Module] = {}
         for (raw, parameter), adapter in adapters.items():
             name = resolve(raw, self.family, shapes[raw])
-            module = Module(name, raw, parameter, adapter, self.tensors, family=self.family)
+            module = Module(
+                name, raw, parameter, adapter, self.tensors, family=self.family, base=self.base
+            )
             scale = _peft_scale(module, settings)
             scales[scale] += 1
             self._add(replace(module, scale=scale if reading.scale_from_metadata else 1.0), found)
@@ -110,6 +113,8 @@ class Lora:
         for module in found.values():
             key = module.canonical
             self.modules[f"{key} ({module.raw})" if key in self.modules else key] = module
+        if self.base:
+            check_base(self.name, self.recognition, self.modules, self.base)
         self.notes = [*reading_notes(self.tensors, self.modules, self.shadowed)]
         self.notes += scale_notes(scales, settings, reading.scale_from_metadata)
 

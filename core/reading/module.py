@@ -14,6 +14,7 @@ from ..naming.family import UNKNOWN, Family
 from ..naming.spelling import ModuleName
 from ..storage.dtypes import TensorInfo
 from ..storage.files import Tensors
+from .base_model import BaseModel
 from .readers import COMFYUI, finds
 
 
@@ -23,6 +24,7 @@ class Module:
 
     `name` says which weight of the `family` it is, `raw` how the file spells it, `parameter`
     whether weight or bias. `adapter` knows its `tensors`; `scale` is a factor on what these say.
+    `base` has the weight itself, where that is at hand.
 
     >>> import torch
     >>> module = core.Lora(core.samples()[0]).modules["double_blocks.0.img_attn.proj"]
@@ -37,6 +39,17 @@ class Module:
     tensors: Tensors
     scale: float = 1.0
     family: Family = UNKNOWN
+    base: BaseModel | None = None
+
+    @property
+    def baked(self) -> bool:
+        """Whether its meaning depends on the base weight, which is at hand."""
+        return self.base is not None and self.adapter.kind.on_base is not None
+
+    @property
+    def known(self) -> bool:
+        """Whether its update can be told."""
+        return self.adapter.kind.update is not None or self.baked
 
     @property
     def canonical(self) -> str:
@@ -78,7 +91,10 @@ class Module:
     @cached_property
     def dimensions(self) -> Dimensions:
         """What the shapes alone tell."""
-        return self.adapter.dimensions(self.tensors.info)
+        found = self.adapter.dimensions(self.tensors.info)
+        if self.baked and self.base and (shape := self.base.shape(self.name, self.parameter)):
+            found = found._replace(shape=shape)
+        return found
 
     @property
     def rank(self) -> int | None:
@@ -109,23 +125,35 @@ class Module:
         """Whether ComfyUI does not find it."""
         return not self.found_by(COMFYUI)
 
-    def update(self, device: torch.device, dtype: torch.dtype, lazy: bool = False) -> Update:
+    def update(
+        self,
+        device: torch.device,
+        dtype: torch.dtype,
+        lazy: bool = False,
+        weight: Tensor | None = None,
+    ) -> Update:
         """dW (or the change of the bias) at strength 1, rows in the canonical order.
 
-        `lazy` as in `Adapter.update`. Raises FileError naming file, module and tensor where the
-        stored numbers are no update.
+        `lazy` as in `Adapter.update`. `weight` is what kinds that need it change, None for that of
+        the base model. Raises FileError naming file, module and tensor where the stored numbers are
+        no update.
         """
         kind = self.adapter.kind
         with located(file=self.tensors.name, module=self.canonical):
-            if kind.update is None:
-                ways = ["bake it with the base model first", kind.way_out]
+            if not self.known and (weight is None or kind.on_base is None):
+                ways = ["bake it with the base model first (base)", kind.way_out]
                 ways.append("leave it out with the layers selector")
                 article = "an" if kind.name[0] in "AEIOU" else "a"
                 raise FileError(
                     f"is {article} {kind.name}, and {kind.needs_base}",
                     fix=", or ".join(filter(None, ways)),
                 )
-            update = self.adapter.update(self.tensors.__getitem__, device, dtype, lazy)
+            if self.baked and weight is None and self.base is not None:
+                weight = self.base.weight(self.name, self.parameter, device, dtype)
+            if weight is not None and self.name.swapped:
+                weight = weight.roll(len(weight) // 2, 0)
+            read = self.tensors.__getitem__
+            update = self.adapter.update(read, device, dtype, lazy, weight)
             shape = self.family.kernel(self.name.native, update.shape)
             update = update if shape == update.shape else update.reshaped(shape)
             # Diffusers keeps (scale, shift) where the models have (shift, scale).

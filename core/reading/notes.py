@@ -6,9 +6,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from ..adapters.grouping import DROPPED
+from ..errors import MismatchError
 from ..naming.precedence import is_read
+from ..naming.recognition import Recognition
 from ..naming.spelling import GENERIC, spell, standard_spelling
 from ..storage.files import Tensors
+from .base_model import BaseModel
 from .dialects import Renamed
 from .module import Module
 from .peft_scale import PeftSettings
@@ -27,6 +30,10 @@ def reading_notes(
             f"{tensors.name}: read without the magnitudes of {dropped} DoRA modules; that is not "
             "the update that was trained"
         )
+    baked = [module for module in modules.values() if module.baked]
+    if baked and (base := baked[0].base):
+        kinds = " and ".join(sorted({module.adapter.kind.name for module in baked}))
+        notes.append(f"{tensors.name}: {len(baked)} modules ({kinds}) baked with {base.name}")
     remarks = Counter(module.dimensions.note for module in modules.values())
     notes += [f"{remark} ({count} modules)" for remark, count in remarks.items() if remark]
     unread = [module for module in modules.values() if module.unread]
@@ -36,6 +43,19 @@ def reading_notes(
             f"{len(modules)} modules, and leaves them out; here they count" + _way_out(unread)
         )
     return notes
+
+
+def check_base(
+    name: str, recognition: Recognition, modules: Mapping[str, Module], base: BaseModel
+) -> None:
+    """Raises MismatchError where a file is for another base model than this."""
+    if not any(module.name in base for module in modules.values()):
+        raise MismatchError(
+            f"not one of its weights is in {base.name}: made for {recognition}, the base model is "
+            f"{base.recognition}",
+            fix="use the base model that it was made for",
+            file=name,
+        )
 
 
 def _example(module: Module) -> str:

@@ -33,7 +33,8 @@ def encode(update: Update, target: Target, dtype: torch.dtype, source: Module | 
     if isinstance(update, Dense):
         suffix = style.bias
         if target.parameter != "bias":
-            suffix = source.adapter.suffixes.get("values", ".diff") if source else ".diff"
+            stored = source.adapter.suffixes if source and not source.baked else {}
+            suffix = stored.get("values", ".diff")
             if style.lora_only:
                 kind = source.adapter.kind.name if source else "difference"
                 raise SettingError(

@@ -79,6 +79,11 @@ class Target:
         return file_names(c.module.tensors.name for c in self.contributions)
 
     @property
+    def baked(self) -> bool:
+        """Whether it is computed with a base weight."""
+        return any(c.module.baked for c in self.contributions)
+
+    @property
     def only(self) -> Module | None:
         """The one input module that this target is, uncut, or None."""
         first = self.contributions[0]

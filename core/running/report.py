@@ -14,7 +14,7 @@ MODULE_COLUMNS = ("module", "action", "rank before", "rank", "energy kept", "rel
 # What happened to a module; the last three are what `verify` says.
 Action = Literal[
     "copied", "blended", "scaled", "truncated", "converted", "dropped",
-    "measured", "missing", "not measured",
+    "extracted", "applied", "measured", "missing", "not measured",
 ]  # fmt: skip
 
 

@@ -276,7 +276,10 @@ def _unusual(tensor: Tensor) -> str:
     return "complex" if tensor.is_complex() else ""
 
 
-def open_tensors(source: str | os.PathLike[str] | Mapping[str, Tensor] | Tensors) -> Tensors:
+Stored = str | os.PathLike[str] | Mapping[str, Tensor] | Tensors
+
+
+def open_tensors(source: Stored) -> Tensors:
     """A path or a state dict as lazy tensors. Raises SettingError for what is neither."""
     if isinstance(source, Tensors):
         return source
