@@ -62,8 +62,8 @@ def extract(
     `tuned` and `base` are paths of checkpoints, diffusion models or folders of diffusers, each in
     whichever layout; state dicts, or BaseModels. `rank` is a number, a rank rule or budget; "full"
     keeps the differences whole. `layers` selects weights. `output` says where the result goes; its
-    dtype match is the tuned model's, its spelling match is diffusers' for models in diffusers'
-    layout and kohya's otherwise. `compute` says where and how to compute. `method` is randomised (Halko,
+    dtype match is the tuned model's, its spelling match is diffusers' for models in its layout and
+    kohya's otherwise. `compute` says where and how to compute. `method` is randomised (Halko,
     Martinsson and Tropp 2011) or exact; either way errors are measured. `vectors` has norms and
     biases, too, as differences. `preview` computes ranks and errors only.
 

@@ -69,7 +69,7 @@ def test_every_edit_makes_it_a_plain_update(name, edit):
     """Exact as a whole, and at a rank with the error that the report says."""
     opened = Lora(FOLDER / f"{name}.safetensors", base=BASE)
     exact = {m.canonical: dense(m.update(CPU, torch.float64)) for m in opened.modules.values()}
-    whole = Output(dtype="fp32")
+    whole = Output(dtype="fp32", spelling="generic")
     edited = {
         "convert": lambda: convert(opened, whole, EXACT),
         "blend": lambda: blend(opened, None, Blend((0.5,), "full"), whole, EXACT),
