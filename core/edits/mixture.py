@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from math import hypot, isfinite
 from typing import NamedTuple
 from zlib import crc32
 
-from ..algebra import lapack
 from ..algebra.low_rank import LowRank
 from ..algebra.randomised import randomised
-from ..algebra.update import Dense, Update, inner, total
+from ..algebra.update import Dense, Update, total
 from ..deferred import torch
 from ..errors import SettingError
 from ..merging.even import Even, multipliers
@@ -26,6 +25,7 @@ from .blend_settings import PER_LAYER, Blend
 from .block_weights import BlockRule
 from .cutting import Planned, cut
 from .edit import Outcome, raw_names
+from .parts import by_input, gram_of, sizes_of, spectral_norm, sums_of
 from .unchanged import combined, copy, notes_of, written
 from .whole import Cut, as_large_whole
 
@@ -308,50 +308,6 @@ class Mixture:
             return update
         generator = torch.Generator().manual_seed(settings.seed)
         return randomised(update, rank, settings.oversampling, settings.power_iterations, generator)
-
-
-def by_input(
-    target: Target, updates: Sequence[Update], weights: Sequence[float]
-) -> tuple[list[Update], list[float]]:
-    """What each input that counts in a module adds to it, and its weight."""
-    parts: dict[int, list[Update]] = {}
-    weight_of: dict[int, float] = {}
-    for contribution, update, weight in zip(target.contributions, updates, weights, strict=True):
-        parts.setdefault(contribution.input, []).append(update)
-        weight_of[contribution.input] = weight
-    return [total(terms) for terms in parts.values()], list(weight_of.values())
-
-
-def sizes_of(updates: Sequence[Update], weights: Sequence[float]) -> list[float]:
-    """The Frobenius norms of w_i dW_i."""
-    pairs = zip(updates, weights, strict=True)
-    return [abs(weight) * update.frobenius_norm() for update, weight in pairs]
-
-
-def sums_of(target: Target, updates: Iterable[Update], count: int) -> list[Update | None]:
-    """What each of `count` inputs adds to a module, None where it lacks it."""
-    parts: list[list[Update]] = [[] for _ in range(count)]
-    for contribution, update in zip(target.contributions, updates, strict=True):
-        parts[contribution.input].append(update)
-    return [total(terms) if terms else None for terms in parts]
-
-
-def gram_of(updates: Sequence[Update | None]) -> torch.Tensor:
-    """The inner products [n, n] of n updates of one weight, in float64; zeros where one is None."""
-    gram = torch.zeros(len(updates), len(updates), dtype=torch.float64)
-    for i, one in enumerate(updates):
-        for j, other in enumerate(updates[: i + 1]):
-            if one is not None and other is not None:
-                gram[i, j] = gram[j, i] = inner(one, other)
-    return gram
-
-
-def spectral_norm(update: Update) -> float:
-    if isinstance(update, LowRank):
-        return update.spectral_norm()
-    if len(update.shape) < 2 or not update.values.numel():
-        return float(torch.linalg.vector_norm(update.values))
-    return float(lapack.svdvals(update.values.flatten(1))[0])
 
 
 def grown(target: Target) -> str:
