@@ -1,6 +1,6 @@
 """Blend == w1 * dW1 + w2 * dW2, for every way to store a LoRA.
 
-Also of mixture.py, parts.py, cutting.py, edit.py: they are a blend in parts, and what resize shares with it.
+Also of mixture.py, parts.py, cutting.py, edit.py: a blend in parts, and what resize shares with it.
 """
 
 import pytest
