@@ -8,25 +8,25 @@ from ..errors import FileError
 from ..naming.blocks import container_of, locate
 from ..quoting import chart as chart_text
 from .comparison import Comparison
-from .drawing import MUTED, PALETTE, SMALL, mark_groups, new_figure, note, shorten, style
+from .drawing import LIGHT, MUTED, SMALL, mark_groups, new_figure, note, palette, shorten, style
 from .meetings import parts_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LONGEST = 34  # characters of a file's name
+LONGEST = 22  # characters of a file's name
 
 
-def comparison_chart(comparison: Comparison) -> Figure:
+def comparison_chart(comparison: Comparison, theme: str = LIGHT) -> Figure:
     """The figure that fits the number of files in a `comparison`.
 
-    Raises FileError where nothing was measured.
+    `theme` is light or dark. Raises FileError where nothing was measured.
 
     >>> figure = core.comparison_chart(core.compare(core.samples()))
     >>> core.save_chart(figure, "fight.png").name
     'fight.png'
     """
-    with style():
+    with style(theme):
         if len(comparison.names) == 2:
             return _along_the_network(comparison)
         return _all_pairs(comparison)
@@ -47,24 +47,25 @@ def _along_the_network(comparison: Comparison) -> Figure:
     figure = new_figure()
     axes, norms = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     places = range(len(parts))
-    colours = [PALETTE[1] if cosine and cosine > 0 else PALETTE[0] for cosine in cosines]
+    colours = [palette()[1 if cosine and cosine > 0 else 0] for cosine in cosines]
     axes.bar(places, [cosine or 0.0 for cosine in cosines], width=0.85, color=colours)
     axes.axhline(0, color=MUTED, linewidth=1)
     reach = min(1.0, max(0.1, 1.15 * max(abs(cosine or 0.0) for cosine in cosines)))
     axes.set(ylabel="cosine", ylim=(-reach, reach), title="Do they pull the same way?")
     whole = round(pair.overlap.cosine, 3) + 0.0
-    note(axes, f"above 0: together, below: against each other; whole files: {whole:.3f}")
+    note(axes, f"above 0 together, below against; whole files {whole:.3f}")
     for letter, name, side, colour in (
-        (first, comparison.names[0], 0, PALETTE[2]),
-        (second, comparison.names[1], 1, PALETTE[3]),
+        (first, comparison.names[0], 0, palette()[2]),
+        (second, comparison.names[1], 1, palette()[3]),
     ):
         energies = [(part.overlap.first, part.overlap.second)[side] for _, part in parts]
         norms.stairs(
             [energy**0.5 for energy in energies], [place - 0.5 for place in range(len(parts) + 1)],
-            color=colour, linewidth=2, baseline=None, label=f"{letter}  {_short(name)}",
+            color=colour, linewidth=2, baseline=None, label=f"{letter} {_short(name)}",
         )  # fmt: skip
     norms.set(ylabel="norm", ylim=(0, None), xlim=(-0.7, len(parts) - 0.3))
-    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=SMALL)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=SMALL,
+                  handlelength=1.2, columnspacing=1)  # fmt: skip
     for each in (axes, norms):
         each.grid(axis="y")
     blocks = [block or "outside" for block, _ in parts]
@@ -82,7 +83,7 @@ def _all_pairs(comparison: Comparison) -> Figure:
     axes = figure.subplots()
     grid = comparison.cosines.to_numpy()
     image = axes.imshow(grid, cmap="cividis", vmin=-1, vmax=1, interpolation="nearest")
-    few = size <= 12
+    few = size <= 7
     if few:
         for i in range(size):
             for j in range(size):
@@ -94,7 +95,7 @@ def _all_pairs(comparison: Comparison) -> Figure:
     axes.set_yticks(list(every), names, fontsize=SMALL)
     axes.tick_params(left=False, bottom=False)
     axes.spines[:].set_visible(False)
-    axes.set_title(f"Which of these {size} LoRAs pull the same way?")
+    axes.set_title(f"Do these {size} pull the same way?")
     figure.colorbar(image, ax=axes, label="cosine", fraction=0.04, pad=0.02)
     return figure
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
-from ..errors import FileError
+from ..errors import FileError, one_of
 from ..naming.blocks import locate
 from ..quoting import chart as chart_text
 from ..storage.atomic import write_file
@@ -21,18 +21,33 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.transforms import Transform
 
-PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999", "#000000")
+LIGHT, DARK = THEMES = ("light", "dark")
+# Okabe and Ito's colours; on dark the same hues, lighter.
+PALETTES = {
+    LIGHT: (
+        "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999", "#000000",
+    ),
+    DARK: (
+        "#56B4E9", "#E69F00", "#2FC79A", "#E39AC4", "#8FB4FF", "#FF8344", "#A6A6A6", "#FFFFFF",
+    ),
+}  # fmt: skip
+# Background, text, lines between, what is of less weight than the text.
+PAPERS = {
+    LIGHT: ("#FFFFFF", "#000000", "#DDDDDD", "#444444"),
+    DARK: ("#262626", "#EEEEEE", "#4A4A4A", "#BBBBBB"),
+}
 MARKERS = "osD^vPX*"
 MUTED = "#8A8A8A"
 SMALL = 12  # points: what is not a heading
-LETTER = 9.7  # pixels, as wide as a letter of this size is on average
+LETTER = 15.5  # pixels, as wide as a letter of this size is on average
+LINE = 60  # letters of this size across a figure
 STYLE = {
-    "figure.figsize": (10.24, 6.4),
-    "figure.dpi": 100,
+    # A node 320 pixels wide shows a chart at a third of its size: its letters are then 9 high.
+    "figure.figsize": (6.4, 4.0),
+    "figure.dpi": 160,
     "figure.constrained_layout.use": True,
-    "figure.constrained_layout.w_pad": 0.12,  # inches
-    "figure.constrained_layout.h_pad": 0.1,
-    # A node shows a chart at about half of its size.
+    "figure.constrained_layout.w_pad": 0.08,  # inches
+    "figure.constrained_layout.h_pad": 0.06,
     "font.size": 13,
     "axes.titlesize": 15,
     "axes.titlelocation": "left",
@@ -40,7 +55,6 @@ STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
-    "grid.color": "#DDDDDD",
     "svg.hashsalt": "lora-alloy",
     "text.parse_math": False,  # A `$` in a name is a `$`.
 }
@@ -51,12 +65,39 @@ _settings = RLock()
 
 
 @contextmanager
-def style() -> Iterator[None]:
-    """Inside, our settings hold; one thread at a time, so that all end as they were."""
-    import matplotlib.style
+def style(name: str = LIGHT) -> Iterator[None]:
+    """Inside, our settings and a theme hold; one thread at a time, so that all end as they were.
 
-    with _settings, matplotlib.style.context(["default", STYLE]):
+    Raises SettingError for an unknown theme.
+    """
+    one_of("theme", name, THEMES)
+    import matplotlib.style
+    from cycler import cycler  # matplotlib's own
+
+    paper, ink, rule, _ = PAPERS[name]
+    colours: dict[str, Any] = {"axes.prop_cycle": cycler(color=PALETTES[name]), "grid.color": rule}
+    colours |= dict.fromkeys(("figure.facecolor", "axes.facecolor"), paper)
+    inked = "text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"
+    colours |= dict.fromkeys(inked, ink)
+    with _settings, matplotlib.style.context(["default", STYLE | colours]):
         yield
+
+
+def theme() -> str:
+    """The theme that holds."""
+    from matplotlib import rcParams
+
+    return next(name for name in THEMES if PAPERS[name][0] == rcParams["figure.facecolor"])
+
+
+def palette() -> tuple[str, ...]:
+    """The colours of the theme that holds."""
+    return PALETTES[theme()]
+
+
+def paper() -> tuple[str, str, str, str]:
+    """Background, text, lines between and small print of the theme that holds."""
+    return PAPERS[theme()]
 
 
 def new_figure() -> Figure:
@@ -109,16 +150,20 @@ def _encode(figure: Figure, form: str) -> bytes:
     # Dates and version numbers would make every file another one.
     absent: dict[str, Any] = {"Software": None} if form == "png" else {"Date": None}
     with style():
+        # Laid out once: each time again it would move by a hair.
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
         figure.savefig(buffer, format=form, metadata=absent)
     return buffer.getvalue()
 
 
 def note(axes: Axes, text: str) -> None:
-    """Small print to the right of the title."""
-    axes.text(
-        1, 1.016, chart_text(text), transform=axes.transAxes, ha="right", va="bottom",
-        fontsize=SMALL, color="#444444",
-    )  # fmt: skip
+    """Small print below the title, which is there already."""
+    axes.set_title(axes.get_title(loc="left"), pad=25)
+    from matplotlib.transforms import ScaledTranslation
+
+    above = axes.transAxes + ScaledTranslation(0, 8 / 72, axes.figure.dpi_scale_trans)
+    axes.text(0, 1, chart_text(text), transform=above, fontsize=SMALL, color=paper()[3])
 
 
 def mark_groups(
@@ -127,7 +172,7 @@ def mark_groups(
     labels: Sequence[str],
     colours: Mapping[str, str],
     centred: bool = False,
-    width: int = 900,
+    width: int = 880,
 ) -> None:
     """Ticks with as many labels as there is room for; below them a bracket and a name per group.
 
@@ -139,8 +184,8 @@ def mark_groups(
 
     shift = 0.5 if centred else 0.0
     named = any(labels)
-    every = -(-len(labels) * 24 // width)
-    depth = 23 if named else 6
+    every = -(-len(labels) * 40 // width)
+    depth = 22 if named else 6
     ticks, shown, start = [], [], 0
     ends: list[float] = []  # of the last name on every line, in pixels
 
@@ -155,7 +200,7 @@ def mark_groups(
             if offset == 0 or size - offset >= every:
                 ticks.append(start + offset)
                 shown.append(labels[start + offset])
-        text = chart_text(shorten(name, 30))
+        text = chart_text(shorten(name, 24))
         middle = width * (start + size / 2) / len(groups)
         left = middle - LETTER * len(text) / 2
         line = next((i for i, end in enumerate(ends) if end < left - LETTER), len(ends))
@@ -175,7 +220,7 @@ def mark_groups(
         )  # fmt: skip
         start += size
     labelled = list(map(chart_text, shown)) if named else []
-    axes.set_xticks(ticks if named else [], labelled, fontsize=11)
+    axes.set_xticks(ticks if named else [], labelled, fontsize=SMALL)
 
 
 def shorten(name: str, length: int) -> str:
