@@ -56,6 +56,7 @@ class LoraAlloyCompare(io.ComfyNode):
                                "or each block of it."),
                 inputs.compute_device(),
                 inputs.compute_dtype(),
+                inputs.theme(),
             ],
             outputs=[
                 io.String.Output("report", display_name="report",
@@ -83,6 +84,7 @@ class LoraAlloyCompare(io.ComfyNode):
         suggest: str,
         compute_device: str,
         compute_dtype: str,
+        theme: str,
     ) -> io.NodeOutput:
         loras = [named(lora_1, "lora_1"), named(lora_2, "lora_2")]
         found, notes = comfy_bridge.compute(
@@ -91,7 +93,7 @@ class LoraAlloyCompare(io.ComfyNode):
             inputs.dtype_of(compute_dtype),
             loras,
         )
-        picture = image_of(comparison_chart(found))
+        picture = image_of(comparison_chart(found, theme=inputs.theme_of(theme)))
         suggested = "\n".join(block_weights(found.suggest(by=suggest)))
         return io.NodeOutput(
             markdown(found, notes), suggested, picture, ui=ui.PreviewImage(picture, cls=cls)

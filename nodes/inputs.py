@@ -120,6 +120,22 @@ def spelling() -> Any:
     )
 
 
+def theme() -> Any:
+    """The page sends light or dark for auto (web/); without its script auto is light."""
+    return io.Combo.Input(
+        "theme",
+        options=["auto", "light", "dark"],
+        default="auto",
+        advanced=True,
+        tooltip="The colours of the chart. auto is those of the page.",
+    )
+
+
+def theme_of(name: str) -> str:
+    """What the library calls the theme of a widget."""
+    return "light" if name == "auto" else name
+
+
 def options_of(value: dict[str, Any] | None, name: str, keys: list[str]) -> dict[str, Any]:
     """What a DynamicCombo holds, as {name: chosen key, its parameters...}.
 

@@ -87,6 +87,7 @@ class LoraAlloyLayerAnalysis(io.ComfyNode):
                              "spectrum chart draws."),
                 inputs.compute_device(),
                 inputs.compute_dtype(),
+                inputs.theme(),
             ],
             outputs=[
                 Analysis.Output("analysis", display_name="analysis",
@@ -117,6 +118,7 @@ class LoraAlloyLayerAnalysis(io.ComfyNode):
         top_singular_values: int,
         compute_device: str,
         compute_dtype: str,
+        theme: str,
     ) -> io.NodeOutput:
         source = named(lora, "lora")
         table, notes = comfy_bridge.compute(
@@ -131,7 +133,7 @@ class LoraAlloyLayerAnalysis(io.ComfyNode):
             inputs.dtype_of(compute_dtype),
             [source],
         )
-        picture = image_of(draw(table, chart))
+        picture = image_of(draw(table, chart, theme=inputs.theme_of(theme)))
         return io.NodeOutput(
             table,
             picture,

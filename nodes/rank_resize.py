@@ -33,6 +33,7 @@ class LoraAlloyRankResize(io.ComfyNode):
                 inputs.compute_dtype(),
                 inputs.output_dtype(),
                 inputs.spelling(),
+                inputs.theme(),
             ],
             outputs=[
                 inputs.lora_output(tooltip="The smaller LoRA."),
@@ -58,6 +59,7 @@ class LoraAlloyRankResize(io.ComfyNode):
         compute_dtype: str,
         output_dtype: str,
         spelling: str,
+        theme: str,
         rule: dict[str, Any] | None = None,
     ) -> io.NodeOutput:
         settings = inputs.rank_rule_of(rule, "rule", RULES, min_rank, max_rank)
@@ -70,6 +72,6 @@ class LoraAlloyRankResize(io.ComfyNode):
             [source],
         )
         smaller, report, status = edited(result, notes, f"{source.name} resized")
-        chart = image_of(rank_chart(result.report))
+        chart = image_of(rank_chart(result.report, theme=inputs.theme_of(theme)))
         preview = ui.PreviewImage(chart, cls=cls).as_dict()
         return io.NodeOutput(smaller, report, chart, ui=preview | status)

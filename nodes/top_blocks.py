@@ -76,6 +76,7 @@ class LoraAlloyTopBlocks(io.ComfyNode):
                                 tooltip="Blocks or layers that stay in any case. "
                                 + inputs.LAYERS_TOOLTIP),
                 inputs.compute_device(),
+                inputs.theme(),
             ],
             outputs=[
                 inputs.lora_output(tooltip="The LoRA with the chosen blocks."),
@@ -106,6 +107,7 @@ class LoraAlloyTopBlocks(io.ComfyNode):
         other_layers: str,
         always: str,
         compute_device: str,
+        theme: str,
         analysis: Any = None,
         importance: dict[str, Any] | None = None,
     ) -> io.NodeOutput:
@@ -132,7 +134,16 @@ class LoraAlloyTopBlocks(io.ComfyNode):
             # Without a rest there is still a LoRA; only what needs the rest fails.
             kept, _ = top_blocks(opened, choice, **settings)
             rest = comfy_bridge.blocked(f"Top Blocks Filter has no rest: {error}")
-        picture = image_of(chart(choice.analysis, "cumulative", by, temperature, threshold))
+        picture = image_of(
+            chart(
+                choice.analysis,
+                "cumulative",
+                by,
+                temperature,
+                threshold,
+                theme=inputs.theme_of(theme),
+            )
+        )
         return io.NodeOutput(
             _named(kept, source),
             rest,

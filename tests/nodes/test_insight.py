@@ -123,3 +123,16 @@ def test_an_analysis_of_some_layers(nodes: dict[str, Any], folders: Path) -> Non
     assert list(table["block"]) == ["double_blocks.1", "double_blocks.2"]
     with pytest.raises(ValueError, match="has 2 of its 3 layers"):
         run(nodes["LoraAlloyTopBlocks"], lora=lora(), analysis=table)
+
+
+def test_charts_have_the_colours_of_the_page(nodes: dict[str, Any], folders: Path) -> None:
+    """The page says light or dark where its user chose auto; without a page auto is light."""
+    for name, given, place in (
+        ("LoraAlloyLayerAnalysis", {"lora": lora()}, 1),
+        ("LoraAlloyRankResize", {"lora": lora()}, 2),
+        ("LoraAlloyTopBlocks", {"lora": lora()}, 4),
+        ("LoraAlloyCompare", {"lora_1": lora(), "lora_2": lora(2)}, 2),
+    ):
+        for theme, white in (("auto", True), ("light", True), ("dark", False)):
+            corner = run(nodes[name], theme=theme, **given)[place][0, 0, 0]
+            assert (float(corner.min()) > 0.99) == white and (float(corner.max()) < 0.2) != white
