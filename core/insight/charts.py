@@ -236,7 +236,8 @@ def _cumulative(df: pd.DataFrame, importance: str, temperature: float, threshold
     """How many blocks, strongest first, hold how much; with the threshold."""
     figure = new_figure()
     axes = figure.subplots()
-    for each in sorted(IMPORTANCES, key=lambda name: name == importance):
+    measured = [name for name in IMPORTANCES if name != SOFTMAX or SPECTRAL_NORM in df.columns]
+    for each in sorted(measured, key=lambda name: name == importance):
         table = importance_table(df, each, temperature)
         shares = [0.0, *(100 * table["cumulative"])]
         chosen = up_to(table, threshold)

@@ -179,7 +179,7 @@ def test_what_cannot_be_drawn_says_why():
 
 def test_a_spectrum_needs_singular_values():
     table = analyze_lora(lora_file(["blocks.0.attn", "blocks.1.attn"]), statistics="energy")
-    assert chart(table, "blocks")
+    assert chart(table, "blocks") and chart(table, "cumulative")
     for name, importance in (("spectrum", "energy"), ("blocks", "softmax")):
         with pytest.raises(LoraError, match="has no singular values"):
             chart(table, name, importance)
