@@ -72,11 +72,9 @@ def style(name: str = LIGHT) -> Iterator[None]:
     """
     one_of("theme", name, THEMES)
     import matplotlib.style
-    from cycler import cycler  # matplotlib's own
 
     paper, ink, rule, _ = PAPERS[name]
-    colours: dict[str, Any] = {"axes.prop_cycle": cycler(color=PALETTES[name]), "grid.color": rule}
-    colours |= dict.fromkeys(("figure.facecolor", "axes.facecolor"), paper)
+    colours = {"grid.color": rule, "figure.facecolor": paper, "axes.facecolor": paper}
     inked = "text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"
     colours |= dict.fromkeys(inked, ink)
     with _settings, matplotlib.style.context(["default", STYLE | colours]):
