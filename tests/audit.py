@@ -41,7 +41,16 @@ from core.naming.spelling import (
     standard_spelling,
 )
 from tests.audit_trainers import faults_of
-from tests.key_maps import DIFFUSERS, DIFFUSION_MODELS, TEXT_ENCODERS, Entry, load, models
+from tests.key_maps import (
+    DIFFUSERS,
+    DIFFUSION_MODELS,
+    TEXT_ENCODERS,
+    Entry,
+    apart,
+    load,
+    models,
+    rows,
+)
 
 BY_NAME = {family.name: family for family in FAMILIES}
 # The family of a model that is not called like it.
@@ -225,6 +234,15 @@ def diffusers(model: str) -> Faults:
                 faults.append(f"diffusers' {raw} {entry.shape} is {name.weight} {mine.whole}")
         elif not name.whole and entry.shape[1:] != mine.whole[1:]:
             faults.append(f"diffusers' {raw} {entry.shape} is {name.weight} {mine.whole}")
+    made_of = rows(model)
+    for raw, entry in theirs.items():
+        name = resolve(style.prefix + raw, family, entry.shape)
+        known = made_of.get(apart(raw)[0])
+        if known and name.weight in ours:
+            seen += 1
+            own = (*rows_of(name, ours[name.weight], family), name.swapped)
+            if own not in known:
+                faults.append(f"diffusers' {raw} has rows {known}, not {own}")
     dots = {flatten(raw): raw for raw in theirs}
     for weight, entry in ours.items():
         if not is_matrix(entry) or entry.lone:

@@ -18,7 +18,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tests.key_maps import DIFFUSERS, DIFFUSION_MODELS, FOLDER, TEXT_ENCODERS, Entry, compact
+from tests.key_maps import (
+    DIFFUSERS,
+    DIFFUSION_MODELS,
+    FOLDER,
+    ROWS,
+    TEXT_ENCODERS,
+    Entry,
+    compact,
+    rows_text,
+)
 
 SCRIPTS = Path(__file__).with_name("key_maps")
 
@@ -68,6 +77,11 @@ def main(source: str, python: str, folder: str = ".") -> None:
         (FOLDER / group).mkdir(parents=True, exist_ok=True)
     for (group, model), text in texts(answer).items():
         (FOLDER / group / f"{model}.txt").write_text(text)
+    if any(answer.get("rows", {}).values()):
+        (FOLDER / ROWS).mkdir(exist_ok=True)
+        for model, listed in answer["rows"].items():
+            if listed:
+                (FOLDER / ROWS / f"{model}.txt").write_text(rows_text(listed))
     if "classes" in answer:
         (FOLDER / "comfyui_classes.txt").write_text("\n".join(answer["classes"]) + "\n")
 

@@ -76,6 +76,7 @@ class Match(NamedTuple):
 
 def swapped(mark: str, shape: Sequence[int]) -> bool:
     """Whether a name with this mark has its rows in the other order, given its update's shape."""
+    mark = mark.replace("?", "")
     return mark == "~" or (mark == "~~" and len(shape) > 1 and shape[0] == 2 * shape[1])
 
 

@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 FOLDER = Path(__file__).parents[1] / "data" / "key_maps"
 DIFFUSION_MODELS, TEXT_ENCODERS, DIFFUSERS = "diffusion_models", "text_encoders", "diffusers"
+ROWS = "diffusers_rows"
 
 
 class Entry(NamedTuple):
@@ -65,6 +66,29 @@ def models(group: str) -> list[str]:
 def load(group: str, model: str) -> tuple[Entry, ...]:
     """The key map of a model: for every weight its names in the loader's order."""
     return tuple(expand((FOLDER / group / f"{model}.txt").read_text()))
+
+
+def rows(model: str) -> dict[str, set[tuple[int, int, bool]]]:
+    """Which rows of ComfyUI's weights diffusers' converters give to its layers.
+
+    {name with # for numbers: {(first, how many, whether its halves are swapped), ...}}
+    """
+    result: dict[str, set[tuple[int, int, bool]]] = defaultdict(set)
+    path = FOLDER / ROWS / f"{model}.txt"
+    for line in path.read_text().splitlines() if path.exists() else ():
+        name, span, *swapped = line.split()
+        first, end = (int(number) for number in span[1:-1].split(":"))
+        result[name].add((first, end - first, bool(swapped)))
+    return result
+
+
+def rows_text(listed: Iterable[Sequence]) -> str:
+    """The text of `rows`, from [name, weight, first, how many, swapped]."""
+    lines = {
+        f"{apart(name)[0]} [{first}:{first + height}]{' ~' if swapped else ''}"
+        for name, _, first, height, swapped in listed
+    }
+    return "\n".join(sorted(lines, key=natural)) + "\n"
 
 
 # -- writing --------------------------------------------------------------------------------------

@@ -123,3 +123,19 @@ def test_rows_per_column_are_those_of_the_models(key_map, name):
         ratio = match and family.rows_per_column.get(match[0].row.native)
         if ratio and not target.slice:
             assert target.shape[0] == ratio * target.shape[1]
+
+
+def test_halves_are_swapped_whether_comfyui_reads_the_name_or_not():
+    table = """
+a = ~x
+b = ~?y
+c = ?~z
+d = ~~w
+e = ?v
+"""
+    family = Family(name="halves", table=table)
+    found = {
+        name: swapped(match.mark, (2, 1)) for name in "xyzwv" for match, _ in [family.find(name)]
+    }
+    assert found == dict.fromkeys("xyzw", True) | {"v": False}
+    assert not swapped(family.find("w")[0].mark, (6, 1))
