@@ -4,11 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..core import Edited, Report, SettingError, StateDict, quoting
+from ..core import Edited, SettingError, StateDict, quoting
 from .comfy_bridge import LoraModel
-
-# A list of more layers than this with one fate becomes a number with examples.
-LISTED = 5
 
 
 def named(lora: LoraModel, socket: str) -> StateDict:
@@ -33,7 +30,8 @@ def edited(
     assert isinstance(result.lora, StateDict)
     result.lora.name = name
     ui = shown(*result.report.headline(), *notes)
-    return result.lora, markdown(result.report, notes), ui
+    report = replace(result.report, notes=[*result.report.notes, *notes])
+    return result.lora, report.markdown(), ui
 
 
 def shown(*lines: str, **more: Any) -> dict[str, list[Any]]:
@@ -43,27 +41,3 @@ def shown(*lines: str, **more: Any) -> dict[str, list[Any]]:
     the result comes from the cache.
     """
     return {"lora_alloy": [{"lines": [quoting.terminal(line) for line in lines], **more}]}
-
-
-def markdown(report: Report, notes: list[str]) -> str:
-    """The report with these notes, and with long lists of layers cut down to a line."""
-    short = replace(
-        report,
-        notes=[*report.notes, *notes],
-        carried=_grouped(report.carried),
-        dropped=_grouped(report.dropped),
-    )
-    return short.markdown()
-
-
-def _grouped(entries: Mapping[str, str]) -> dict[str, str]:
-    """{layer: reason} with one entry for all layers that share a reason, where they are many."""
-    reasons: dict[str, list[str]] = {}
-    for name, reason in entries.items():
-        reasons.setdefault(reason, []).append(name)
-    result: dict[str, str] = {}
-    for reason, names in reasons.items():
-        if len(names) > LISTED:
-            names = [f"{len(names)} of them, such as {', '.join(names[:3])}"]
-        result |= {name: reason for name in names}
-    return result

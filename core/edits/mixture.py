@@ -66,7 +66,9 @@ class Mixture:
         row, tensors = self.stays(target, weights, compute) or self.made(
             target, weights, updates, compute
         )
-        row.ranks, row.inputs = ranks, sorted({c.input for c in target.contributions})
+        counting = {c.input: w for c, w in zip(target.contributions, weights, strict=True)}
+        row.ranks, row.inputs = ranks, sorted(counting)
+        row.weights = [counting[i] for i in row.inputs]
         row.sizes = [size / self.strength for size in row.sizes]
         row.strength *= self.strength
         return row, tensors

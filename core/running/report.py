@@ -7,8 +7,14 @@ from math import inf, isfinite, sqrt
 from typing import Any, Literal
 
 from .. import quoting
+from ..naming.blocks import locate, network_order
+from ..naming.selectors import compressed
 
-MODULE_COLUMNS = ("module", "action", "rank before", "rank", "energy kept", "relative error")
+MODULE_COLUMNS = (
+    "module", "made of", "action", "rank before", "rank", "energy kept", "relative error",
+)  # fmt: skip
+LISTED = 4  # parts of a list that is shortened
+LEAST = 1e-6  # a relative error that tells more than how float32 rounds
 
 
 # What happened to a module; the last three are what `verify` says.
@@ -27,8 +33,9 @@ class ModuleReport:
     exact update; `retained_energy` the share of its square that was kept; `relative_error` is
     ||written - exact|| / ||exact||, and `rounding` what of it is due to the dtype. `error` is
     ||written - exact|| where that was measured by itself (`verify`). `inputs` are the numbers of
-    the inputs that count in what was written, `sizes` the norms of what each of them adds to a
-    blend, and `strength` what the blend was scaled by of itself.
+    the inputs that count in what was written; `weights` and `sizes` are their weights in a blend
+    and the norms of what each of them adds to it, and `strength` is what the blend was scaled by of
+    itself.
     """
 
     module: str
@@ -42,6 +49,7 @@ class ModuleReport:
     error: float | None = None
     rounding: float = 0.0
     inputs: list[int] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
     sizes: list[float] = field(default_factory=list)
     strength: float = 1.0
 
@@ -49,6 +57,17 @@ class ModuleReport:
     def measured(self) -> bool:
         """Nothing is known of the error of a module whose meaning needs the base model."""
         return self.action != "not measured"
+
+    @property
+    def made_of(self) -> str:
+        """`0.8 A + 0.6 B`: its inputs at their weights, as far as the edit has any."""
+        if self.action == "dropped":
+            return "-"
+        terms = [
+            f"{letter(i)}" if weight == 1 else f"{weight:.4g} {letter(i)}"
+            for i, weight in zip(self.inputs, self.weights or [1.0] * len(self.inputs), strict=True)
+        ]
+        return " + ".join(terms).replace("+ -", "- ") or "-"
 
     @property
     def figures(self) -> tuple[str, str]:
@@ -178,8 +197,11 @@ class Report:
             f"(energy kept {self.retained_energy:.2%})"
         )
         lines += self._strength()
-        lines += [f"carried through: {key} ({why})" for key, why in self.carried.items()]
-        lines += [f"dropped: {key} ({why})" for key, why in self.dropped.items()]
+        for fate, entries in (("carried through", self.carried), ("dropped", self.dropped)):
+            reasons: dict[str, list[str]] = {}
+            for key, why in entries.items():
+                reasons.setdefault(why, []).append(key)
+            lines += [f"{fate}: {in_short(keys)} ({why})" for why, keys in reasons.items()]
         return lines + self.notes
 
     def _strength(self) -> list[str]:
@@ -197,19 +219,53 @@ class Report:
         return [f"layers scaled by {least} to {most}, each to be as large as its largest input"]
 
     def markdown(self, rows: int = 40) -> str:
-        """The account as Markdown, with a table of the modules that lost most."""
-        shown = sorted(self.modules, key=lambda row: -row.relative_error)[:rows]
-        cells = []
-        for row in shown:
-            action = f"{row.action}: {row.note}" if row.note else row.action
+        """The account as Markdown, which reads well as it stands, too.
+
+        A line of its table has all modules with the same fate, and what lost most comes first.
+        Inputs are letters there.
+        """
+        weighed = len(self.inputs) > 1 or any(w != 1 for row in self.modules for w in row.weights)
+        notes: dict[str, int] = {}
+        groups: dict[tuple[str, ...], list[str]] = {}
+        for row in sorted(self.modules, key=lambda row: -row.relative_error):
+            mark = f" ({notes.setdefault(row.note, len(notes) + 1)})" if row.note else ""
             before = " + ".join("-" if rank is None else str(rank) for rank in row.ranks)
-            rank = "-" if row.rank is None else str(row.rank)
-            cells.append((row.module, action, before, rank, *row.figures))
-        lines = markdown_table(MODULE_COLUMNS, cells)
-        if len(self.modules) > rows:
-            lines.append(f"\n{len(self.modules) - rows} more modules with smaller errors.")
-        bullets = [f"* {quoting.markdown(line)}" for line in self.summary()]
+            energy, error = row.figures
+            if 0 < row.relative_error < LEAST:
+                error = f"below {LEAST:g}"
+            if row.action == "dropped":
+                energy = error = "-"
+            cells = row.action + mark, before, "-" if row.rank is None else str(row.rank)
+            made = (row.made_of,) * weighed
+            groups.setdefault((*made, *cells, energy, error), []).append(row.module)
+        shown = [(in_short(names), *cells) for cells, names in groups.items()][:rows]
+        columns = [name for name in MODULE_COLUMNS if weighed or name != "made of"]
+        lines = markdown_table(columns, shown)
+        if rest := sum(len(names) for names in list(groups.values())[rows:]):
+            lines.append(f"\n{rest} more modules with smaller errors.")
+        if notes:
+            lines += ["", *(f"({n}) {quoting.markdown(note)}  " for note, n in notes.items())]
+        files = [f"{letter(i)} is {one['name']}" for i, one in enumerate(self.inputs)] * weighed
+        bullets = [f"* {quoting.markdown(line)}" for line in [*files, *self.summary()]]
         return "\n".join([f"## {self.operation.capitalize()}", *bullets, "", *lines])
+
+
+def letter(index: int) -> str:
+    """A, B, ..., Z, AA, ...: what an input is called where its name is too long."""
+    more, last = divmod(index, 26)
+    return (letter(more - 1) if more else "") + chr(ord("A") + last)
+
+
+def in_short(names: Sequence[str]) -> str:
+    """Names of modules or tensors as a few words: how many there are of which blocks."""
+    if len(names) <= 2:
+        return " and ".join(names)
+    blocks = {locate(name).block for name in names} - {None}
+    parts = compressed(sorted(filter(None, blocks), key=network_order)) or list(names)
+    more = ", ..." if len(parts) > LISTED else ""
+    outside = sum(locate(name).block is None for name in names) if blocks else 0
+    rest = f" and {outside} outside any block" if outside else ""
+    return f"{len(names)} in {', '.join(parts[:LISTED])}{more}{rest}"
 
 
 def json_ready(value: Any) -> Any:

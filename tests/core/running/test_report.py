@@ -3,7 +3,7 @@
 import json
 
 from core import Blend, Output, RankRule, blend, resize, verify
-from core.running.report import markdown_table
+from core.running.report import letter, markdown_table
 from tests.helpers import KOHYA, lora, lora_file, randn
 
 NAMES = [f"lora_unet_double_blocks_{i}_img_attn_proj" for i in (0, 1)]
@@ -43,6 +43,30 @@ def test_the_account_as_markdown_lists_the_worst_modules_first():
     worst = max(report().modules, key=lambda row: row.relative_error).module
     assert text.startswith("## Blend\n") and worst in text
     assert "1 more modules with smaller errors." in text
+
+
+def test_modules_with_one_fate_are_one_line_that_says_what_they_are_made_of():
+    names = [f"double_blocks.{i}.img_attn.proj" for i in range(12)]
+    files = [lora_file([f"diffusion_model.{name}" for name in names], seed=s) for s in (1, 2)]
+    weights = "double_blocks.2-7: 1, 0\ndouble_blocks.9: 0, 0\ndouble_blocks.10: 1, 0.5"
+    text = blend(files, None, Blend((1.0, -0.5), "full", block_weights=weights)).report.markdown()
+    rows = [row[:3] for row in map(cells, text.splitlines()) if len(row) > 3]
+    assert [*rows[0]] == ["module", "made of", "action"]
+    assert sorted(rows[2:6]) == sorted([
+        ["4 in double_blocks.0-1, double_blocks.8, double_blocks.11", "A - 0.5 B", "blended"],
+        ["6 in double_blocks.2-7", "A", "copied"],
+        ["double_blocks.9.img_attn.proj", "-", "dropped (1)"],
+        ["double_blocks.10.img_attn.proj", "A - 0.25 B", "blended"],
+    ])  # fmt: skip
+    assert "\n(1) its weight is zero" in text and "* A is state dict\n* B is state dict" in text
+    alone = resize(files[0], RankRule("rank", 64)).report.markdown()
+    assert "made of" not in alone and "| 12 in double_blocks.0-11 | copied |" in alone
+
+
+def test_letters_do_not_run_out():
+    assert [letter(i) for i in (0, 25, 26, 51, 52, 701, 702)] == [
+        "A", "Z", "AA", "AZ", "BA", "ZZ", "AAA"
+    ]  # fmt: skip
 
 
 def test_the_account_is_json():
