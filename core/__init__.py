@@ -37,6 +37,7 @@ HOMES = {
     "edits.meaning": "layer_weights selected_layers",
     "edits.convert": "convert",
     "edits.extract": "Extracted extract",
+    "edits.apply": "apply",
     "edits.top_blocks": "top_blocks",
     "edits.save": "save",
     "edits.verify": "verify",
@@ -52,6 +53,7 @@ HOMES = {
     ),
     "insight.choice": "Choice choose_blocks",
     "insight.charts": "CHARTS chart rank_chart",
+    "insight.curve_chart": "curve_chart",
     "insight.comparison": "SUGGESTIONS Comparison block_weights compare",
     "insight.comparison_charts": "comparison_chart",
     "insight.drawing": "save_chart to_png",
@@ -90,6 +92,7 @@ if TYPE_CHECKING:  # The same for type checkers and editors.
     from .algebra.low_rank import LowRank
     from .algebra.rank_rules import RankRule
     from .algebra.update import Dense
+    from .edits.apply import apply
     from .edits.blend import blend
     from .edits.blend_settings import STRENGTHS, TRUNCATIONS, Blend
     from .edits.convert import convert
@@ -114,6 +117,7 @@ if TYPE_CHECKING:  # The same for type checkers and editors.
     from .insight.comparison import SUGGESTIONS, Comparison, block_weights, compare
     from .insight.comparison_charts import comparison_chart
     from .insight.contents import contents
+    from .insight.curve_chart import curve_chart
     from .insight.drawing import save_chart, to_png
     from .insight.importance import (
         ENERGY,
@@ -205,6 +209,7 @@ __all__ = [
     "Wishes",
     "analyze_and_display",
     "analyze_lora",
+    "apply",
     "average_weights",
     "balance",
     "blend",
@@ -220,6 +225,7 @@ __all__ = [
     "contents",
     "convert",
     "csv_text",
+    "curve_chart",
     "describe",
     "dyn_weights_margin_sigmoid",
     "dyn_weights_powerlaw",

@@ -25,6 +25,8 @@ GROUPS = {
         "select": "Write only some layers of a LoRA, untouched, to a new file.",
         "top-blocks": "Find the blocks in which most of a LoRA sits; keep or remove them.",
         "convert": "Write a LoRA under other key names; the update stays.",
+        "extract": "Make a LoRA of two models: what a fine-tune changed in its base model.",
+        "apply": "Write a model with LoRAs in its weights.",
         "metadata": "Show what a file says about itself, or write it with other entries.",
     },
     "repeat and learn": {
@@ -43,6 +45,7 @@ ALIASES = {
     **dict.fromkeys(("analyse", "analysis"), "analyze"),
     **dict.fromkeys(("rename", "translate"), "convert"),
     **dict.fromkeys(("mean", "ema"), "average"),
+    **dict.fromkeys(("bake", "fuse"), "apply"),
     **dict.fromkeys(("diff",), "compare"),
 }
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..edits.blend_settings import weights_by_name
+from ..reading.base_model import BaseModel
 from ..reading.lora import Lora, Reading
 from ..running.metadata import KEEP, METADATA_CHOICES, TITLE, TRIGGER, Wishes
 from ..running.output import DTYPE_CHOICES, SPELLING_CHOICES, Output
@@ -87,13 +88,20 @@ def wishes(options: argparse.Namespace) -> Wishes:
     return Wishes(options.metadata, (*told, *options.set), tuple(options.unset))
 
 
-def reading_options(parser: argparse.ArgumentParser) -> None:
+def reading_options(parser: argparse.ArgumentParser, base: bool = True) -> None:
     group = parser.add_argument_group("reading, where it is to be other than ComfyUI's")
     group.add_argument(
         "--drop-magnitude",
         action="store_true",
         help="read DoRA as its low-rank part alone; that is not the update that was trained",
     )
+    if base:
+        group.add_argument(
+            "--base",
+            metavar="MODEL",
+            help="the base model (a checkpoint, or a folder of diffusers): what DoRA, GLoRA, OFT "
+            "and BOFT do to its weights becomes a plain update",
+        )
     group.add_argument(
         "--scale-from-metadata",
         action="store_true",
@@ -103,7 +111,10 @@ def reading_options(parser: argparse.ArgumentParser) -> None:
 
 def opened(path: str, options: argparse.Namespace) -> Lora:
     """The file, read as the options say."""
-    return Lora(path, reading=Reading(options.drop_magnitude, options.scale_from_metadata))
+    if isinstance(options.base, str):  # Once, for all files.
+        options.base = BaseModel(options.base)
+    reading = Reading(options.drop_magnitude, options.scale_from_metadata)
+    return Lora(path, reading=reading, base=options.base)
 
 
 def weights_option(parser: Any, text: str) -> None:

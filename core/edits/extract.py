@@ -83,7 +83,7 @@ def extract(
     rule, compute = rank_rule(rank), compute or Compute()
     tuned = BaseModel.of(tuned)
     base = base if isinstance(base, BaseModel) else BaseModel(base, prefer=tuned.family)
-    _check_output(output, tuned, base)
+    check_output(output, tuned, base)
     difference = Difference(tuned, base, vectors, compute.device)
     files = file_names([tuned.name, base.name])
     recipe = asdict(rule) | {"layers": layers, "method": method, "vectors": vectors}
@@ -124,7 +124,8 @@ def extract(
     return Extracted(edited.lora, report, curve)
 
 
-def _check_output(output: Output, *models: BaseModel) -> None:
+def check_output(output: Output, *models: BaseModel) -> None:
+    """Raises FileError where the output would replace a file of a model."""
     for file in (file for model in models for file in model.files):
         if output.path is not None and file.path and same_file(output.path, file.path):
             raise FileError(

@@ -184,6 +184,29 @@ class BaseModel:
         start = sum(heights[inside[0].name.first : name.first])
         return whole[start : start + sum(heights[name.first : name.last])]
 
+    @cached_property
+    def held(self) -> dict[str, list[tuple[Identity, Piece]]]:
+        """Which weights a key holds rows of, in their order there."""
+        found: dict[str, list[tuple[Identity, Piece]]] = {}
+        for identity, pieces in self.weights.items():
+            for piece in pieces:
+                found.setdefault(piece.key, []).append((identity, piece))
+        for holding in found.values():
+            holding.sort(key=lambda pair: pair[1].part)
+        return found
+
+    def span(self, name: ModuleName, parameter: str = "weight") -> tuple[int, int]:
+        """The rows [start, stop) of the whole weight that a name covers."""
+        heights = self._heights(name, self.weights[flatten(name.weight), parameter])
+        assert heights is not None
+        return sum(heights[: name.first]), sum(heights[: name.last])
+
+    def rows_of(self, piece: Piece, parameter: str, weight: Tensor) -> Tensor:
+        """Of a whole weight what stands under one key, in the order in which it stands there."""
+        start, stop = self.span(piece.name, parameter)
+        rows = weight[start:stop]
+        return rows.roll(len(rows) // 2, 0) if piece.name.swapped else rows
+
     def rows(self, piece: Piece, device: torch.device, dtype: torch.dtype) -> Tensor:
         """What a key holds of a weight, its rows in the canonical order."""
         values = plain(self.tensors, piece.key, device, dtype)

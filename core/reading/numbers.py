@@ -66,3 +66,31 @@ def column(scale: Tensor, values: Tensor) -> Tensor:
     if scale.numel() == 1:
         return scale.reshape(())
     return scale.reshape(-1, *(1,) * (values.ndim - 1))
+
+
+def stored_as(values: Tensor, key: str, tensors: Tensors) -> dict[str, Tensor]:
+    """Numbers as a weight of this key is stored: in its dtype, with its scale beside it.
+
+    The scale stays unless the numbers have outgrown it. Raises FileError where one is too large.
+    """
+    info = tensors.info[key]
+    values = values.reshape(info.shape).cpu()
+    scale = scale_key(tensors.info, key) if info.dtype_name.startswith("float8") else None
+    most = torch.finfo(info.dtype).max
+    if scale is not None:
+        stored = tensors[scale]
+        largest = values.abs().flatten(1).amax(1) if stored.numel() > 1 else values.abs().max()
+        grown = torch.maximum(stored.float(), (largest / most).reshape(stored.shape))
+        values = values / column(grown.to(stored.dtype).to(values), values)
+        return {key: values.clamp(-most, most).to(info.dtype), scale: grown.to(stored.dtype)}
+    if info.dtype_name.startswith("float8"):
+        values = values.clamp(-most, most)  # Of these, what is beyond is NaN.
+    result = values.to(info.dtype)
+    if not torch.isfinite(result.float()).all():
+        raise FileError(
+            f"would hold a number that is too large for {info.dtype_name}",
+            fix="choose smaller weights, or a model in bf16",
+            file=tensors.name,
+            tensor=key,
+        )
+    return {key: result}

@@ -78,6 +78,8 @@ JSON_COMMANDS = {
     "average": "average A B --decay 0.9 -o O.safetensors --force",
     "resize": "resize A --rank 2 -o O.safetensors --force",
     "select": "select A --layers double_blocks -o O.safetensors --force --rest R.safetensors",
+    "extract": "extract T --base W --rank 2 -o O.safetensors --force",
+    "apply": "apply W E -o O.safetensors --force",
     "convert": "convert A --spelling generic -o O.safetensors --force",
     "verify": "verify A --inputs A B --weights 1 0",
     "metadata": "metadata A -o O.safetensors --force --title x",
@@ -91,6 +93,10 @@ def write_files(where: Path) -> None:
     odd = {"odd": torch.ones(2)}
     save(flux_file("kohya") | odd, where / "A", {"title": "x"})
     save(flux_file("diffusers", seed=1) | lora("x.y", pair=KOHYA, alpha=1), where / "B")
+    weight = "double_blocks.0.img_attn.proj.weight"
+    for name, size in (("W", 1.0), ("T", 2.0)):
+        save({weight: size * torch.eye(16)}, where / name)
+    save(lora("diffusion_model.double_blocks.0.img_attn.proj", (16, 16), 2), where / "E")
     (where / "D").mkdir()
     save(flux_file("diffusers", seed=1), where / "D/B.safetensors")
     assert (
