@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import FileError
-from .drawing import PALETTE, SMALL, new_figure, note, style
+from .drawing import LIGHT, SMALL, new_figure, note, palette, style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,11 +33,11 @@ class HasPoints(Protocol):
     def points(self) -> Sequence[Point]: ...
 
 
-def curve_chart(curve: HasPoints) -> Figure:
+def curve_chart(curve: HasPoints, theme: str = LIGHT) -> Figure:
     """How much of the change of a model is lost at each rank, over the size of the file.
 
-    `curve` is that of an extraction. Where only part of the spectra is known the error lies in a
-    band. Raises FileError where no layer has a rank.
+    `curve` is that of an extraction, `theme` light or dark. Where only part of the spectra is known
+    the error lies in a band. Raises FileError where no layer has a rank.
 
     >>> import torch
     >>> before = {"double_blocks.0.img_attn.proj.weight": torch.randn(64, 64)}
@@ -50,11 +50,11 @@ def curve_chart(curve: HasPoints) -> Figure:
         raise FileError("there is nothing to draw: no layer has a rank", fix="choose another rule")
     sizes = [point.bytes / 1e6 for point in points]
     most, least = [point.most for point in points], [point.least for point in points]
-    with style():
-        figure = new_figure()
+    with style(theme):
+        figure, colour = new_figure(), palette()[0]
         axes = figure.subplots()
-        axes.fill_between(sizes, least, most, color=PALETTE[0], alpha=0.2, linewidth=0)
-        axes.plot(sizes, most, color=PALETTE[0], marker="o", linewidth=2)
+        axes.fill_between(sizes, least, most, color=colour, alpha=0.2, linewidth=0)
+        axes.plot(sizes, most, color=colour, marker="o", linewidth=2)
         for point, size in zip(points, sizes, strict=True):
             axes.annotate(
                 f"rank {point.rank}", (size, point.most), (5, 7), textcoords="offset points",
