@@ -1,7 +1,6 @@
 """Which version of LoRA Alloy this is."""
 
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 
 
@@ -17,6 +16,8 @@ def version() -> str:
         for line in project.read_text(encoding="utf-8").splitlines():
             if line.startswith("version = "):
                 return line.split('"')[1]
+    from importlib import metadata  # Takes longer than all else that `--help` needs.
+
     try:
         return metadata.version("lora-alloy")
     except metadata.PackageNotFoundError:

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 def computing(options: argparse.Namespace, label: str) -> Iterator[Compute]:
     """The compute settings, with a progress bar on a terminal while the block runs."""
     dtype = getattr(torch, getattr(options, "compute_dtype", "float64"))
+    if hasattr(options, "watch"):  # One of many files, which have a bar for all of them.
+        watched = options.watch, options.cancelled, options.workers
+        yield Compute(choose_device(options.device), dtype, *watched)
+        return
     with progress_bar() as bar:
         task = bar.add_task(label, total=None)
 

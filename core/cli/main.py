@@ -36,7 +36,7 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
 
 def run(options: argparse.Namespace) -> int:
     """The exit status of a command, after one line for what went wrong."""
-    LOOK.color, LOOK.quiet = options.color, options.quiet
+    LOOK.color, LOOK.quiet, LOOK.verbose = options.color, options.quiet, options.verbose
     options.program = main
     try:
         with terminable(), enough_memory(), logs.kept(options):

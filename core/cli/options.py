@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from ..edits.blend_settings import weights_by_name
 from ..reading.base_model import BaseModel
 from ..reading.lora import Lora, Reading
 from ..running.metadata import KEEP, METADATA_CHOICES, TITLE, TRIGGER, Wishes
@@ -152,6 +151,8 @@ def weights_for(options: argparse.Namespace, files: Sequence[str]) -> list[float
     if by_name and len(by_name) < len(given):
         options.parser.error("--weights takes numbers or PATTERN=NUMBER, not some of both")
     if by_name:
+        from ..edits.blend_settings import weights_by_name
+
         return weights_by_name(dict(by_name), files)
     if len(given) not in (1, len(files)):
         options.parser.error(

@@ -30,6 +30,13 @@ class Look:
 
     color: str = "auto"
     quiet: bool = False
+    verbose: bool = False
+
+    def errors(self, lines: Iterable[str]) -> None:
+        """Print lines on standard error."""
+        screen = console(stderr=True)
+        for text in lines:
+            screen.print(_text(f"lora-alloy: {text}", "red"), soft_wrap=True)
 
 
 LOOK = Look()

@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from ..naming.blocks import container_of, locate
+from ..naming.blocks import container_of, locate, network_order
 from ..naming.family import UNKNOWN
-from ..reading.lora import Lora
+from ..reading.lora import Lora, Module
 from ..running.provenance import RECIPE, told_apart
 from ..running.report import megabytes
 from ..running.united import tags, trigger_words
@@ -40,7 +40,7 @@ def describe(lora: Lora) -> dict[str, Any]:
     """
     return {
         "name": lora.name,
-        "bytes": lora.bytes,
+        "bytes": lora.file_bytes,
         "family": None if lora.family is UNKNOWN else lora.family.name,
         "confidence": lora.recognition.confidence,
         "spelling": lora.spelling.name,
@@ -64,6 +64,49 @@ def describe(lora: Lora) -> dict[str, Any]:
     }
 
 
+def overview(lora: Lora) -> dict[str, Any]:
+    """What tells a `lora` from others, in one row: from the header alone.
+
+    A dict: file, family, kind, rank (the largest, None for kinds without), dtype, modules, bytes
+    (of the file), spelling, trigger_words, made_by, title.
+
+    >>> row = core.overview(core.Lora(core.samples()[1]))
+    >>> row["family"], row["rank"], row["modules"]
+    ('Flux', 8, 28)
+    """
+    modules = list(lora.modules.values())
+    kinds = Counter(module.adapter.kind.name for module in modules)
+    dtypes = Counter(module.info.dtype_name for module in modules)
+    return {
+        "file": lora.name,
+        "family": "unknown" if lora.family is UNKNOWN else lora.family.name,
+        "kind": kinds.most_common(1)[0][0],
+        "rank": max((module.rank for module in modules if module.rank is not None), default=None),
+        "dtype": dtypes.most_common(1)[0][0],
+        "modules": len(modules),
+        "bytes": lora.file_bytes,
+        "spelling": lora.spelling.name,
+        "trigger_words": trigger_words(lora.metadata),
+        "made_by": made_by(lora.metadata[RECIPE], short=True) if RECIPE in lora.metadata else "",
+        "title": lora.metadata.get("modelspec.title", ""),
+    }
+
+
+def blocks_of(lora: Lora) -> list[tuple[str, int, str, int]]:
+    """(block, modules, ranks, bytes) of every block, in the network's order; "" for none."""
+    found: dict[str, list[Module]] = {}
+    for canonical, module in lora.modules.items():
+        found.setdefault(locate(canonical).block or "", []).append(module)
+    rows = []
+    for block in sorted(found, key=lambda block: (not block, network_order(block))):
+        ranks = [module.rank for module in found[block] if module.rank is not None]
+        low, high = min(ranks, default=0), max(ranks, default=0)
+        text = f"{low}" if low == high else f"{low} to {high}"
+        size = sum(module.bytes for module in found[block])
+        rows.append((block or "outside any block", len(found[block]), text if high else "-", size))
+    return rows
+
+
 def summary(lora: Lora) -> list[str]:
     """The same as `describe` for a person: what a `lora` holds, as `label: text` lines.
 
@@ -85,7 +128,7 @@ def summary(lora: Lora) -> list[str]:
         return ", ".join(f"{value} ({count})" for value, count in found.most_common())
 
     lines = [
-        f"file: {lora.name}, {megabytes(lora.bytes)}",
+        f"file: {lora.name}, {megabytes(lora.file_bytes)}",
         f"family: {lora.recognition}",
         *prompt_lines(lora.metadata),
         f"spelling: {lora.spelling.name}",
@@ -118,12 +161,13 @@ def prompt_lines(metadata: Mapping[str, str]) -> list[str]:
     return lines
 
 
-def made_by(text: str) -> str:
+def made_by(text: str, short: bool = False) -> str:
     """The recipe in a sentence, or as it stands where it is not one of ours."""
     try:
         recipe = json.loads(text)
         names = ", ".join(str(entry["name"]) for entry in recipe["inputs"])
-        return f"LoRA Alloy {recipe['version']}, {recipe['operation']} of {names}"
+        what = f"{recipe['operation']} of {names}"
+        return what if short else f"LoRA Alloy {recipe['version']}, {what}"
     except (ValueError, TypeError, LookupError, RecursionError):
         return text
 

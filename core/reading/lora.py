@@ -21,7 +21,7 @@ from ..naming.spelling import (
     split_prefix,
     standard_spelling,
 )
-from ..storage.files import Stored, open_tensors
+from ..storage.files import FileTensors, Stored, open_tensors
 from .base_model import BaseModel
 from .dialects import translated
 from .module import Module
@@ -153,6 +153,12 @@ class Lora:
     @property
     def bytes(self) -> int:
         return sum(info.bytes for info in self.tensors.info.values())
+
+    @property
+    def file_bytes(self) -> int:
+        """The size of the file, header included; of a state dict that of its tensors."""
+        source = self.original
+        return source.state.size if isinstance(source, FileTensors) else self.bytes
 
     @cached_property
     def spelling(self) -> Spelling:

@@ -6,22 +6,27 @@ import argparse
 
 from ...edits.convert import convert
 from ..computing import computing, verify_written
+from ..inputs import files_argument, many_options
+from ..many import Done, each, edits
 from ..options import opened, output_options, output_settings, reading_options
-from ..outputs import LORA, claim
+from ..outputs import LORA
 from ..parser import Parser
-from ..printing import show
 
 
 def options(parser: Parser) -> None:
-    parser.add_argument("lora", metavar="A", help="a .safetensors file")
+    files_argument(parser)
     reading_options(parser)
     output_options(parser, required=True)
+    many_options(parser)
 
 
-def run(options: argparse.Namespace) -> None:
-    claim(options, [options.lora], (options.output, LORA))
+def run(options: argparse.Namespace) -> int:
+    return each(options, _convert, {"output": LORA})
+
+
+def _convert(options: argparse.Namespace) -> Done:
     with computing(options, "convert") as compute:
         lora = opened(options.lora, options)
         edited = convert(lora, output_settings(options, options.output), compute)
     verify_written(edited, [lora], options)
-    show(edited.report, options)
+    return edits(options, {"output": edited.report})

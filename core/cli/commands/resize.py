@@ -6,15 +6,16 @@ import argparse
 
 from ...edits.resize import resize
 from ..computing import computing, verify_written
+from ..inputs import files_argument, many_options
+from ..many import Done, each, edits
 from ..options import SELECTOR_HELP, opened, output_options, output_settings, reading_options
-from ..outputs import LORA, claim
+from ..outputs import LORA
 from ..parser import Parser
-from ..printing import show
 from ..ranks import chosen_rule, rule_options
 
 
 def options(parser: Parser) -> None:
-    parser.add_argument("lora", metavar="A", help="a .safetensors file")
+    files_argument(parser)
     rule_options(parser)
     parser.add_argument(
         "--layers",
@@ -25,23 +26,21 @@ def options(parser: Parser) -> None:
     parser.add_argument("--preview", action="store_true", help="show the ranks, write nothing")
     reading_options(parser)
     output_options(parser, required=False)
+    many_options(parser)
 
 
-def run(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> int:
     if options.output is None and not options.preview:
         options.parser.error("resize needs -o OUT, or --preview to only show the ranks")
+    chosen_rule(options)
+    return each(options, _resize, {} if options.preview else {"output": LORA})
+
+
+def _resize(options: argparse.Namespace) -> Done:
     rule = chosen_rule(options)
-    if not options.preview:
-        claim(options, [options.lora], (options.output, LORA))
+    output = output_settings(options, options.output)
     with computing(options, "resize") as compute:
         lora = opened(options.lora, options)
-        edited = resize(
-            lora,
-            rule,
-            options.layers,
-            output_settings(options, options.output),
-            compute,
-            options.preview,
-        )
+        edited = resize(lora, rule, options.layers, output, compute, options.preview)
     verify_written(edited, [lora], options)
-    show(edited.report, options, every_row=options.preview)
+    return edits(options, {"output": edited.report})
