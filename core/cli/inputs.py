@@ -6,8 +6,8 @@ import argparse
 import glob
 import os
 import string
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,11 @@ class Job:
     folder: str
     number: int
     outputs: Mapping[str, str | None]
+    more: Mapping[str, Any] = field(default_factory=dict)
 
     def options(self, given: argparse.Namespace) -> argparse.Namespace:
         """What was given, for this file alone."""
-        return argparse.Namespace(**{**vars(given), **self.outputs, "lora": self.path})
+        return argparse.Namespace(**{**vars(given), **self.outputs, **self.more, "lora": self.path})
 
     @property
     def files(self) -> list[str]:
@@ -69,8 +70,11 @@ def run_options(group: Any) -> None:
 
 
 def found(given: Sequence[str], recursive: bool) -> list[tuple[str, str]]:
-    """(file, its folder in what was given). Raises FileError where there is none."""
-    result: dict[str, str] = {}
+    """(file, its folder in what was given). Raises FileError where there is none.
+
+    A file that is named twice is there twice: two inputs of a blend can be the same.
+    """
+    result: list[tuple[str, str]] = []
     for text in given:
         if os.path.isdir(text):
             files = _inside(Path(text), recursive)
@@ -87,10 +91,11 @@ def found(given: Sequence[str], recursive: bool) -> list[tuple[str, str]]:
             if not files:
                 raise FileError("no file is called like that", fix="check the pattern", file=text)
         else:
-            files = [(text, "")]
-        for path, folder in files:
-            result.setdefault(path, folder)
-    return list(result.items())
+            result.append((text, ""))
+            continue
+        seen = {path for path, _ in result}
+        result += [one for one in files if one[0] not in seen]
+    return result
 
 
 def _inside(folder: Path, recursive: bool) -> list[tuple[str, str]]:
@@ -184,8 +189,3 @@ def make_folders(paths: Sequence[str]) -> None:
 def is_template(text: str | None) -> bool:
     """Whether a name stands for many: then the folders that it needs are made."""
     return text is not None and (text.endswith(("/", os.sep)) or "{" in text)
-
-
-def each_path(given: Sequence[str]) -> Iterator[str]:
-    """The files that are meant, without folders."""
-    return (path for path, _ in found(given, False))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,6 +29,8 @@ class Done:
     told: Mapping[Any, Any]
     show: Callable[[], None]
     row: Mapping[str, Any] = field(default_factory=dict)
+    # Raises LoraError where the file is not what it should be: after it was shown, status 1.
+    check: Callable[[], None] = lambda: None
 
 
 @dataclass
@@ -58,6 +61,7 @@ def each(
     closing: Callable[[argparse.Namespace, Sequence[Outcome]], None] | None = None,
     given: Sequence[str] | None = None,
     held: bool = False,
+    work: Sequence[Job] | None = None,
 ) -> int:
     """Do it to every file that is given. Returns the exit status.
 
@@ -66,16 +70,15 @@ def each(
     printed file after file, unless it is `held` for `closing` to print.
     """
     given = options.loras if given is None else given
-    work = jobs(options, outputs, given)
+    work = jobs(options, outputs, given) if work is None else work
     if getattr(options, "dry_run", False):
         _foresee(work, options)
         return 0
-    left, there = _begun(options, work, outputs)
-    one = len(work) == 1 and not any(os.path.isdir(text) for text in given)
+    left, there = _begun(options, work, outputs, given)
+    one = len(work) == 1 and not any(map(os.path.isdir, given))
     if one and left and not held:
         done = do(left[0].options(options))
-        print_json(done.told, options) if options.json else done.show()
-        return 0
+        return _alone(options, left[0], done)
     outcomes = [*there, *_run(options, do, left, held)]
     outcomes.sort(key=lambda outcome: outcome.job.number)
     if held or not options.json:
@@ -83,8 +86,27 @@ def each(
     return int(any(outcome.error for outcome in outcomes))
 
 
+def _alone(options: argparse.Namespace, job: Job, done: Done) -> int:
+    outcome = Outcome(job, done)
+    try:
+        done.check()
+    except LoraError as error:
+        outcome.error = error.at(file=job.path)
+    if options.json:
+        print_json(_reported(outcome), options)
+    else:
+        done.show()
+    if outcome.error:
+        sys.stdout.flush()
+        LOOK.errors([str(outcome.error)])
+    return int(outcome.error is not None)
+
+
 def _begun(
-    options: argparse.Namespace, work: Sequence[Job], outputs: Mapping[str, Sequence[str]]
+    options: argparse.Namespace,
+    work: Sequence[Job],
+    outputs: Mapping[str, Sequence[str]],
+    given: Sequence[str],
 ) -> tuple[list[Job], list[Outcome]]:
     """(what is to be done, what is there already), every output made sure of."""
     skip = getattr(options, "skip_existing", False)
@@ -94,7 +116,7 @@ def _begun(
     for name in outputs:
         if is_template(getattr(options, name)):
             make_folders([path for job in left if (path := job.outputs[name])])
-    claim(options, [job.path for job in work], *((p, tuple(e)) for p, e in paths))
+    claim(options, [*given, *(job.path for job in work)], *((p, tuple(e)) for p, e in paths))
     return left, [Outcome(job, skipped=True) for job in there]
 
 
@@ -121,6 +143,7 @@ def _run(options: argparse.Namespace, do: Do, work: Sequence[Job], held: bool) -
             try:
                 with enough_memory():
                     outcome.done = do(own)
+                    outcome.done.check()
             except LoraError as error:
                 outcome.error = error.at(file=job.path)
             outcome.seconds = time.perf_counter() - began
@@ -150,10 +173,13 @@ def _run(options: argparse.Namespace, do: Do, work: Sequence[Job], held: bool) -
 
 
 def told(outcome: Outcome) -> dict[str, Any]:
-    told: dict[str, Any] = {"file": outcome.job.path, "seconds": round(outcome.seconds, 3)}
-    if outcome.error:
-        return told | {"error": outcome.error.told()}
-    return told | dict(outcome.done.told if outcome.done else {})
+    where = {"file": outcome.job.path, "seconds": round(outcome.seconds, 3)}
+    return where | _reported(outcome)
+
+
+def _reported(outcome: Outcome) -> dict[Any, Any]:
+    found = dict(outcome.done.told) if outcome.done else {}
+    return found | ({"error": outcome.error.told()} if outcome.error else {})
 
 
 def _size(path: str) -> int:
@@ -194,7 +220,7 @@ def _close(options: argparse.Namespace, outcomes: Sequence[Outcome]) -> None:
 
 def summary_of(outcomes: Sequence[Outcome]) -> str:
     counts = {
-        "done": sum(o.done is not None for o in outcomes),
+        "done": sum(o.done is not None and o.error is None for o in outcomes),
         "there already": sum(o.skipped for o in outcomes),
         "failed": sum(o.error is not None for o in outcomes),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 from ..reading.base_model import BaseModel
@@ -12,6 +13,9 @@ from ..running.metadata import KEEP, METADATA_CHOICES, TITLE, TRIGGER, Wishes
 from ..running.output import DTYPE_CHOICES, SPELLING_CHOICES, Output
 from .outputs import force_option
 from .parser import float_
+
+# A number, (pattern, number), or the numbers of a range.
+Weight = float | tuple[str, float] | list[float]
 
 SELECTOR_HELP = (
     "which layers, by canonical name: comma-separated patterns, * for anything, 0-9 for a range of "
@@ -124,10 +128,31 @@ def weights_option(parser: Any, text: str) -> None:
     )  # fmt: skip
 
 
-def _weight(text: str) -> float | tuple[str, float]:
-    """A number, or PATTERN=NUMBER."""
+def _weight(text: str) -> Weight:
+    """A number, PATTERN=NUMBER, or FROM:TO:STEP."""
+    if text.count(":") == 2:
+        return _range(*map(float_, text.split(":")))
     pattern, equals, number = text.rpartition("=")
     return (pattern, float_(number)) if equals else float_(number)
+
+
+def _range(first: float, last: float, step: float) -> list[float]:
+    if not step or (last - first) / step < 0 or (last - first) / step > 1000:
+        raise argparse.ArgumentTypeError(f"{first:g}:{last:g}:{step:g} never gets there")
+    # Rounded: 0.1 + 0.2 is to be called 0.3.
+    count = int((last - first) / step + 1e-9)
+    return [round(first + i * step, 9) for i in range(count + 1)]
+
+
+def grid_of(options: argparse.Namespace, files: Sequence[str]) -> list[tuple[float, ...]]:
+    """The weights of every file to write, all combinations of the ranges that are among them."""
+    ranges: list[Weight] = options.weights
+    if not any(isinstance(one, list) for one in ranges):
+        return [tuple(weights_for(options, files))]
+    if len(ranges) != len(files) or any(isinstance(one, tuple) for one in ranges):
+        options.parser.error("a grid takes a number or a range for each file")
+    numbers = [one if isinstance(one, list) else [float(str(one))] for one in ranges]
+    return list(product(*numbers))
 
 
 def compute_options(parser: Any) -> None:
@@ -147,6 +172,8 @@ def json_option(parser: Any) -> None:
 def weights_for(options: argparse.Namespace, files: Sequence[str]) -> list[float]:
     """One weight for each file; a single one counts for all."""
     given: list[Any] = options.weights
+    if any(isinstance(one, list) for one in given):
+        options.parser.error("a range of weights is for blend")
     by_name = [one for one in given if isinstance(one, tuple)]
     if by_name and len(by_name) < len(given):
         options.parser.error("--weights takes numbers or PATTERN=NUMBER, not some of both")

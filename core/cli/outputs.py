@@ -10,6 +10,7 @@ from ..errors import FileError
 from ..storage.atomic import AtomicFile, occupied, real_target, same_file
 
 LORA, CSV, CHART = (".safetensors",), (".csv",), (".png", ".svg")
+CONFIG = (".yaml", ".toml", ".txt", ".json")
 
 
 def force_option(parser: Any) -> None:

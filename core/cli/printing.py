@@ -24,6 +24,16 @@ FULL, EMPTY = "\u2588", "\u2591"
 SCHEMA = 1
 
 
+# Of relative errors up to a bound, as practitioners find them in pictures.
+JUDGEMENTS = (
+    (1e-6, "nothing is lost"),
+    (0.02, "not to be seen"),
+    (0.1, "hardly to be seen"),
+    (0.3, "to be seen in details"),
+    (float("inf"), "plainly to be seen"),
+)
+
+
 @dataclass
 class Look:
     """How much is said, and in which colours; `main` sets it for a run."""
@@ -106,27 +116,59 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     if LOOK.quiet:
         return
     shown = [tuple(row) for row in rows]
+    filled = [i for i in range(len(headings)) if any(row[i] not in ("", None) for row in shown)]
+    headings = [headings[i] for i in filled]
+    shown = [tuple(row[i] for i in filled) for row in shown]
     bars = {i for row in shown for i, cell in enumerate(row) if isinstance(cell, float)}
     drawn = bars if at_terminal(sys.stdout) else set()
     kept = [i for i in range(len(headings)) if i not in bars or i in drawn]
     screen = console()
-    numbers = sum(
-        2 + max(len(headings[i]), *(len(str(row[i])) for row in shown), 1)
-        for i in kept
-        if headings[i].startswith(">")
+    least = {i: _least(headings[i], [row[i] for row in shown], i in bars) for i in kept}
+    if sum(least.values()) + 2 * len(least) > screen.width:
+        _cards([headings[i] for i in kept if i not in bars],
+               [[row[i] for i in kept if i not in bars] for row in shown])  # fmt: skip
+        return
+    result = Table(
+        box=None,
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
+        header_style="bold",
+        show_header=any(headings),
     )
-    result = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for i in kept:
         number = headings[i].startswith(">")
         result.add_column(
             _text(headings[i].removeprefix(">")),
             justify="right" if number else "left",
-            no_wrap=number and numbers + 20 < screen.width,
+            min_width=least[i],
             overflow="fold",
         )
     for row in shown:
         result.add_row(*(_bar(row[i]) if i in bars else _text(str(row[i])) for i in kept))
-    screen.print(result)
+    with screen.capture() as capture:
+        screen.print(result)
+    # Cells are filled up to their width: what is piped has no spaces at the end.
+    for text in capture.get().splitlines():
+        sys.stdout.write(text.rstrip() + "\n")
+
+
+def _least(heading: str, cells: Sequence[Any], bar: bool) -> int:
+    """How narrow a column can be: numbers and words of a heading stay in one piece."""
+    words = max(map(len, heading.removeprefix(">").split()), default=0)
+    if bar:
+        return 12
+    widest = max((len(str(cell)) for cell in cells), default=0)
+    return max(words, widest if heading.startswith(">") else min(widest, 16))
+
+
+def _cards(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A table where there is no room for one: a row's first cell, and below it what the others
+    say."""
+    names = [heading.removeprefix(">") for heading in headings]
+    for first, *others in rows:
+        line(str(first), "bold")
+        cells = zip(names[1:], others, strict=True)
+        say(["  " + ", ".join(f"{name} {cell}" for name, cell in cells if cell not in ("", "-"))])
 
 
 def _bar(share: float, width: int = 12) -> Text:
@@ -160,6 +202,13 @@ def show(report: Report, options: argparse.Namespace, every_row: bool = False) -
     say(report.notes)  # However long the lists of layers are.
     if report.output:
         written(report.output)
+
+
+def judged(report: Report) -> str:
+    """The error in words: what is kept, and whether that is to be seen."""
+    error, kept = report.relative_error, report.retained_energy
+    words = next(text for most, text in JUDGEMENTS if error <= most)
+    return f"relative error {error:.3g}: {kept:.1%} of the energy kept, {words}"
 
 
 def print_rows(rows: Sequence[ModuleReport], count: int) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 from ..naming.blocks import container_of, locate, network_order
 from ..naming.family import UNKNOWN
-from ..reading.lora import Lora, Module
+from ..reading.lora import Lora
+from ..reading.module import Module
 from ..running.provenance import RECIPE, told_apart
 from ..running.report import megabytes
 from ..running.united import tags, trigger_words

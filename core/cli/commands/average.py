@@ -21,6 +21,12 @@ from ..ranks import chosen_rule, rule_options
 ORDERS = ("given", "name", "date")
 
 
+EXAMPLES = """
+    # the mean of two checkpoints
+    lora-alloy average style.safetensors character.safetensors -o mean.safetensors
+"""
+
+
 def options(parser: Parser) -> None:
     parser.add_argument("loras", metavar="A", nargs="+", help=".safetensors files of one training")
     profile = parser.add_mutually_exclusive_group()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from inspect import signature
+from pathlib import Path
 
 from ...edits.blend import blend
 from ...edits.blend_settings import AS_IT_IS, STRENGTHS, TRUNCATIONS, Blend
@@ -12,28 +14,44 @@ from ...merging.balance import ARGUMENTS, BALANCES, Balance, balance
 from ...merging.even import Even
 from ...merging.method import METHODS
 from ..computing import computing, verify_written
+from ..inputs import Job, filled, run_options, settings_of
+from ..many import Done, each, edits
 from ..options import (
     SELECTOR_HELP,
+    grid_of,
     opened,
     output_options,
     output_settings,
     reading_options,
-    weights_for,
     weights_option,
 )
-from ..outputs import LORA, claim
+from ..outputs import LORA
 from ..parser import Parser, float_
-from ..printing import show
 from ..ranks import chosen_rule, rule_options
 
 EVEN = ("even", "even-file")
+
+
+EXAMPLES = """
+    # two at their weights, at the rank that loses nothing
+    lora-alloy blend style.safetensors character.safetensors --weights 0.8 0.6 --rank full \\
+        -o both.safetensors
+    # as large as the larger of them in each layer
+    lora-alloy blend style.safetensors character.safetensors --strength auto -o auto.safetensors
+    # a grid: 0, 0.5 and 1 of the first
+    lora-alloy blend style.safetensors character.safetensors --weights 0:1:0.5 0.5 \\
+        -o "grid/{w1}_{w2}.safetensors"
+"""
 
 
 def options(parser: Parser) -> None:
     parser.add_argument(
         "loras", metavar="A", nargs="+", help=".safetensors files for the same base model"
     )
-    weights_option(parser, "strength of each file, of either sign")
+    weights_option(
+        parser,
+        "strength of each file, of either sign; FROM:TO:STEP for a file of each",
+    )
     rule_options(parser, "auto, the largest of the files' ranks in each layer")
     parser.add_argument(
         "--method",
@@ -103,13 +121,38 @@ def options(parser: Parser) -> None:
     parser.add_argument("--keep-zero", action="store_true", help="keep layers that cancel to zero")
     reading_options(parser)
     output_options(parser, required=True)
+    run_options(parser.add_argument_group("several files"))
 
 
-def run(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> int:
     if options.verify and options.balance != "none":
         options.parser.error("--verify knows fixed weights only, not those of --balance")
-    weights = weights_for(options, options.loras)
-    settings = Blend(
+    _settings(options, [1.0] * len(options.loras))
+    points = grid_of(options, options.loras)
+    if len(points) > 1 and "{" not in options.output:
+        options.parser.error(
+            'several weights make several files: -o needs a name for each, "grid/{w1}_{w2}'
+            '.safetensors"'
+        )
+    work = [_job(options, number, point) for number, point in enumerate(points, 1)]
+    return each(options, _blend, {"output": LORA}, work=work, given=options.loras)
+
+
+def _job(options: argparse.Namespace, number: int, weights: Sequence[float]) -> Job:
+    """One point of a grid."""
+    named = {f"w{i}": weight for i, weight in enumerate(weights, 1)}
+    output = options.output
+    if "{" in output:
+        stems = {f"stem{i}": Path(path).stem for i, path in enumerate(options.loras, 1)}
+        stems["stem"] = Path(options.loras[0]).stem
+        fields = {**settings_of(options), **named, **stems, "number": number}
+        output = filled(output, fields)
+    label = " ".join(f"{weight:g}" for weight in weights)
+    return Job(f"weights {label}", "", number, {"output": output}, {"weights": list(weights)})
+
+
+def _settings(options: argparse.Namespace, weights: Sequence[float]) -> Blend:
+    return Blend(
         weights,
         chosen_rule(options),
         options.method,
@@ -124,13 +167,15 @@ def run(options: argparse.Namespace) -> None:
         seed=options.seed,
         balance=_balance(options),
     )
-    claim(options, options.loras, (options.output, LORA))
+
+
+def _blend(options: argparse.Namespace) -> Done:
+    settings = _settings(options, options.weights)
     with computing(options, "blend") as compute:
         loras = [opened(path, options) for path in options.loras]
-        output = output_settings(options, options.output)
-        edited = blend(loras, None, settings, output, compute)
-    verify_written(edited, loras, options, weights, settings.block_weights)
-    show(edited.report, options)
+        edited = blend(loras, None, settings, output_settings(options, options.output), compute)
+    verify_written(edited, loras, options, options.weights, settings.block_weights)
+    return edits(options, {"output": edited.report})
 
 
 def _parameters(options: argparse.Namespace) -> dict[str, float | bool]:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from ...insight.comparison import FILE, SUGGESTIONS, Comparison, block_weights, compare
 from ...insight.comparison_charts import comparison_chart
-from ...insight.drawing import save_chart, shorten
-from ...quoting import terminal
+from ...insight.drawing import save_chart
 from ..computing import computing
+from ..inputs import files_argument
+from ..inputs import found as found_files
 from ..options import SELECTOR_HELP, compute_options, json_option, opened, reading_options
 from ..outputs import CHART, claim, force_option
 from ..parser import Parser
-from ..printing import line, print_json, say
+from ..printing import line, print_json, say, table, written
 from .analyze import rows_of
 
 if TYPE_CHECKING:
@@ -25,8 +26,14 @@ if TYPE_CHECKING:
 ROWS = 24  # of blocks: more are for --json
 
 
+EXAMPLES = """
+    # do they fight, and at which weights does each keep its effect?
+    lora-alloy compare style.safetensors character.safetensors --suggest
+"""
+
+
 def options(parser: Parser) -> None:
-    parser.add_argument("loras", nargs="+", metavar="A", help="two or more .safetensors files")
+    files_argument(parser)
     parser.add_argument("--layers", default="", metavar="SELECTOR", help=SELECTOR_HELP)
     parser.add_argument(
         "--suggest",
@@ -50,15 +57,16 @@ def options(parser: Parser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    if len(options.loras) < 2:
+    paths = [path for path, _ in found_files(options.loras, options.recursive)]
+    if len(paths) < 2:
         options.parser.error("compare takes two files or more")
-    if len(options.levels) not in (1, len(options.loras)):
+    if len(options.levels) not in (1, len(paths)):
         options.parser.error(
-            f"{len(options.levels)} levels for {len(options.loras)} files; give one for each, or "
+            f"{len(options.levels)} levels for {len(paths)} files; give one for each, or "
             "one for all of them"
         )
-    claim(options, options.loras, (options.chart, CHART))
-    loras = [opened(path, options) for path in options.loras]
+    claim(options, paths, (options.chart, CHART))
+    loras = [opened(path, options) for path in paths]
     with computing(options, "compare") as compute:
         found = compare(loras, options.layers, options.full, compute)
     suggested = found.suggest(options.levels, options.suggest) if options.suggest else None
@@ -69,13 +77,13 @@ def run(options: argparse.Namespace) -> None:
         return
     _print_files(found)
     (_print_two if len(found.names) == 2 else _print_cosines)(found)
-    print()
+    line()
     say([*found.text, *found.notes])
     if suggested:
-        print()
-        _print_suggested(suggested, options.loras)
+        line()
+        _print_suggested(suggested, paths)
     if options.chart:
-        line(f"written: {options.chart}")
+        written(options.chart)
 
 
 def _report(found: Comparison, suggested: dict[str, list[float]] | None) -> dict[str, Any]:
@@ -94,32 +102,40 @@ def _report(found: Comparison, suggested: dict[str, list[float]] | None) -> dict
 
 
 def _print_files(found: Comparison) -> None:
-    for row in rows_of(found.files):
-        name = shorten(terminal(row["file"]), 34)
-        modules = f"{row['modules']} modules"
-        if row["only_modules"]:
-            modules += f", {row['only_modules']} alone"
-        line(f"{row['letter']:<3} {name:<34}  norm {row['norm']:<8.4g} {modules}")
-    print()
+    files = rows_of(found.files)
+    most = max((row["norm"] for row in files), default=1.0) or 1.0
+    table(
+        ("", "file", ">norm", "", ">modules", ">alone"),
+        (
+            (
+                row["letter"],
+                row["file"],
+                f"{row['norm']:.4g}",
+                row["norm"] / most,
+                row["modules"],
+                row["only_modules"] or "",
+            )
+            for row in files
+        ),
+    )
+    line()
 
 
 def _print_two(found: Comparison) -> None:
     """A line for each block and one for all."""
-    table = found.blocks
-    full = bool(table["sign_conflict"].notna().any())
-    line(f"{'':<20}  {'norm':>16}  {'':>6}  {'of A in B':>11}  {'of B in A':>11}"
-         + f"  {'signs':>6}" * full)  # fmt: skip
-    line(f"{'block':<20}  {'A':>7}  {'B':>7}  {'cosine':>6}  {'out':>5} {'in':>5}  {'out':>5}"
-         f" {'in':>5}" + f"  {'differ':>6}" * full)  # fmt: skip
-    shown = table if len(table) <= ROWS else _strongest(table)
-    for row in rows_of(shown):
-        # pandas has NaN for what is in no block.
-        block = row["block"] if isinstance(row["block"], str) else "outside any block"
-        _print_row(block, row, full)
-    if len(table) > len(shown):
-        line(f"({len(table) - len(shown)} more blocks with smaller cosines: --json, --chart)")
-    _print_row("all", rows_of(found.total)[0], full)
-    line("(of A in B: how much of A is where B writes, out, and where B reads, in)")
+    blocks = found.blocks
+    shown = blocks if len(blocks) <= ROWS else _strongest(blocks)
+    # pandas has NaN for what is in no block.
+    rows = [(r["block"] if isinstance(r["block"], str) else "outside any block", r)
+            for r in rows_of(shown)]  # fmt: skip
+    headings = (
+        *("block", ">norm of A", ">norm of B", ">cosine", ""),
+        *(">A in B, out", ">A in B, in", ">B in A, out", ">B in A, in", ">signs differ"),
+    )
+    table(headings, (_cells(*row) for row in [*rows, ("all", rows_of(found.total)[0])]))
+    if len(blocks) > len(shown):
+        say([f"({len(blocks) - len(shown)} more blocks with smaller cosines: --json, --chart)"])
+    say(["(A in B: how much of A is where B writes, out, and where B reads, in)"], "dim")
 
 
 def _strongest(table: pd.DataFrame) -> pd.DataFrame:
@@ -128,15 +144,14 @@ def _strongest(table: pd.DataFrame) -> pd.DataFrame:
     return table.loc[sorted(order)]
 
 
-def _print_row(name: str, row: dict[str, Any], full: bool) -> None:
+def _cells(name: str, row: dict[str, Any]) -> tuple[Any, ...]:
     shares = [_percent(row[f"{side}_in_{space}"]) for side in ("first", "second")
               for space in ("columns", "rows")]  # fmt: skip
-    cosine = f"{round(row['cosine'], 3) + 0.0:.3f}"
-    text = (
-        f"{shorten(name, 20):<20}  {row['first_norm']:>7.4g}  {row['second_norm']:>7.4g}"
-        f"  {cosine:>6}  {shares[0]:>5} {shares[1]:>5}  {shares[2]:>5} {shares[3]:>5}"
-    )
-    line(text + f"  {_percent(row['sign_conflict']):>6}" * full)
+    norms = f"{row['first_norm']:.4g}", f"{row['second_norm']:.4g}"
+    conflict = row["sign_conflict"]
+    differ = "" if isnan(conflict) else _percent(conflict)
+    cosine = round(row["cosine"], 3) + 0.0
+    return name, *norms, f"{cosine:.3f}", abs(float(cosine)), *shares, differ
 
 
 def _percent(share: float) -> str:
@@ -147,14 +162,24 @@ def _print_cosines(found: Comparison) -> None:
     """The matrix of all pairs, or where it is too wide the pairs that touch most."""
     letters, most = found.letters, 10
     if len(letters) <= most:
-        line(f"{'cosine':<6}" + "".join(f"{letter:>7}" for letter in letters))
-        for letter, row in zip(letters, found.cosines.to_numpy().tolist(), strict=True):
-            line(f"{letter:<6}" + "".join(f"{round(one, 3) + 0.0:>7.3f}" for one in row))
+        cosines = found.cosines.to_numpy().tolist()
+        table(
+            ("cosine", *(f">{letter}" for letter in letters)),
+            (
+                (letter, *(f"{round(one, 3) + 0.0:.3f}" for one in row))
+                for letter, row in zip(letters, cosines, strict=True)
+            ),
+        )
         return
     pairs = sorted(rows_of(found.total), key=lambda row: -abs(row["cosine"]))
-    for pair in pairs[:ROWS]:
-        line(f"{pair['first']:<4} {pair['second']:<4} cosine {pair['cosine']:>6.3f}")
-    line(f"({max(0, len(pairs) - ROWS)} more pairs: --json, --chart)")
+    table(
+        ("", "", ">cosine", ""),
+        (
+            (pair["first"], pair["second"], f"{pair['cosine']:.3f}", abs(float(pair["cosine"])))
+            for pair in pairs[:ROWS]
+        ),
+    )
+    say([f"({max(0, len(pairs) - ROWS)} more pairs: --json, --chart)"])
 
 
 def _print_suggested(suggested: dict[str, list[float]], paths: list[str]) -> None:

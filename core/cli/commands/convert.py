@@ -12,6 +12,13 @@ from ..options import opened, output_options, output_settings, reading_options
 from ..outputs import LORA
 from ..parser import Parser
 
+EXAMPLES = """
+    # diffusers' names to kohya's
+    lora-alloy convert style.safetensors --spelling kohya -o style_kohya.safetensors
+    # a folder, in half of the bytes
+    lora-alloy convert loras/ --dtype fp16 -o "half/{stem}_{dtype}.safetensors"
+"""
+
 
 def options(parser: Parser) -> None:
     files_argument(parser)

@@ -11,6 +11,10 @@ from ...storage.atomic import write_file
 from ..outputs import LORA, claim, force_option
 from ..parser import Parser
 
+EXAMPLES = """
+    lora-alloy demo
+"""
+
 
 def options(parser: Parser) -> None:
     parser.add_argument(

@@ -7,14 +7,20 @@ from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...insight.neighbours import Neighbour, counts, neighbours
+from ...insight.neighbours import counts, neighbours
 from ..computing import computing
 from ..options import compute_options, json_option, opened, reading_options
 from ..parser import Parser
-from ..printing import line, print_json, say
+from ..printing import print_json, say, table
 
 if TYPE_CHECKING:
     pass
+
+
+EXAMPLES = """
+    # is it, or something with it inside, in a folder?
+    lora-alloy distance style.safetensors loras/
+"""
 
 
 def options(parser: Parser) -> None:
@@ -32,16 +38,15 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         print_json({"file": lora.name, "files": [vars(one) for one in found]}, options)
         return
-    line(f"A   {lora.name}")
-    print()
-    for one in found:
-        _print_neighbour(one)
+    rows = [
+        (
+            one.relation,
+            "" if isnan(one.cosine) else f"{round(one.cosine, 3) + 0.0:.3f}",
+            one.path,
+            one.text,
+        )
+        for one in found
+    ]
+    table((f"to {lora.name}", ">cosine", "file", ""), rows)
     numbers = ", ".join(f"{number} {relation}" for relation, number in counts(found).items())
-    line(f"{len(found)} files in {Path(options.folder)}: {numbers}")
-
-
-def _print_neighbour(one: Neighbour) -> None:
-    cosine = "" if isnan(one.cosine) else f"{round(one.cosine, 3) + 0.0:.3f}"
-    line(f"{one.relation:<19} {cosine:>6}  {one.path}")
-    if one.text:
-        say([f"    {one.text}"])
+    say([f"{len(found)} files in {Path(options.folder)}: {numbers}"])

@@ -60,7 +60,7 @@ def _info(options: argparse.Namespace) -> Done:
 
     def shown() -> None:
         facts = [fact.partition(": ") for fact in summary(lora)]
-        table(("", ""), [(label, text) for label, _, text in facts])
+        table(("", ""), [(label + ":", text) for label, _, text in facts])
         if options.blocks:
             _blocks(lora)
         if options.names:

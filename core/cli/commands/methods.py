@@ -9,6 +9,10 @@ from ..options import json_option
 from ..parser import Parser
 from ..printing import print_json, say
 
+EXAMPLES = """
+    lora-alloy methods
+"""
+
 
 def options(parser: Parser) -> None:
     json_option(parser)

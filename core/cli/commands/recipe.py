@@ -29,6 +29,14 @@ FOUND, MISSING, OTHER, UNKNOWN = "found", "missing", "another file", "found, no 
 NOT_A_SETTING = {"output", "rest", "json", "verify", "preview", "device", "help", "force"}
 
 
+EXAMPLES = """
+    # the commands that make it again
+    lora-alloy recipe both.safetensors
+    # run them
+    lora-alloy recipe both.safetensors --run -o again.safetensors
+"""
+
+
 def options(parser: Parser) -> None:
     parser.add_argument("lora", metavar="A", help="a .safetensors file that LoRA Alloy wrote")
     parser.add_argument(

@@ -13,6 +13,17 @@ from ..outputs import LORA
 from ..parser import Parser
 from ..ranks import chosen_rule, rule_options
 
+EXAMPLES = """
+    # to a rank, to a size, to an error
+    lora-alloy resize style.safetensors --rank 4 -o small.safetensors
+    lora-alloy resize style.safetensors --megabytes 0.1 -o small2.safetensors
+    lora-alloy resize style.safetensors --energy 0.98 -o small3.safetensors
+    # a folder to 40 MB a file; what is there already stays
+    lora-alloy resize loras/ --megabytes 40 -o small/ --skip-existing
+    # what would become of it
+    lora-alloy resize style.safetensors --rank 4 --preview
+"""
+
 
 def options(parser: Parser) -> None:
     files_argument(parser)

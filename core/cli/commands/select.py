@@ -12,6 +12,14 @@ from ..options import SELECTOR_HELP, opened, output_options, output_settings, re
 from ..outputs import LORA
 from ..parser import Parser
 
+EXAMPLES = """
+    # the double blocks alone
+    lora-alloy select style.safetensors --layers double_blocks -o double.safetensors
+    # two halves
+    lora-alloy select style.safetensors --layers "single_blocks.0-1" \\
+        -o a.safetensors --rest b.safetensors
+"""
+
 
 def options(parser: Parser) -> None:
     files_argument(parser)

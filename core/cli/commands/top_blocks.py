@@ -12,19 +12,34 @@ from ...insight.choice import Choice, choose_blocks
 from ...insight.drawing import save_chart
 from ...insight.importance import ENERGY, IMPORTANCES
 from ...insight.trainer_configs import TRAINERS, trainer_config
+from ...storage.atomic import write_file
 from ..computing import computing, verify_written
+from ..inputs import files_argument, many_options
+from ..many import Done, each
 from ..options import opened, output_options, output_settings, reading_options
-from ..outputs import CHART, LORA, claim
+from ..outputs import CHART, CONFIG, LORA
 from ..parser import Parser, float_
-from ..printing import line, print_json, say, show
-from .analyze import chart_options, rows_of
+from ..printing import line, say, show, table, written
+from .analyze import chart_options, check_chart, rows_of
 
 if TYPE_CHECKING:
     pass
 
 
+EXAMPLES = """
+    # which blocks hold 90 % of the energy?
+    lora-alloy top-blocks style.safetensors
+    # keep those that hold half of it; all else goes to another file
+    lora-alloy top-blocks style.safetensors --threshold 0.5 \\
+        -o top.safetensors --rest rest.safetensors
+    # train only them next time
+    lora-alloy top-blocks style.safetensors --threshold 0.5 --trainer ai-toolkit \\
+        --trainer-output next.yaml
+"""
+
+
 def options(parser: Parser) -> None:
-    parser.add_argument("lora", metavar="A", help="a .safetensors file")
+    files_argument(parser)
     parser.add_argument(
         "--threshold",
         type=float_,
@@ -62,28 +77,36 @@ def options(parser: Parser) -> None:
     parser.add_argument(
         "--trainer", choices=TRAINERS, help="print a configuration that trains only these blocks"
     )
+    parser.add_argument(
+        "--trainer-output", metavar="F", help="write it to this file instead: .yaml, .toml, .txt"
+    )
     chart_options(parser, "cumulative")
     output_options(parser, required=False)
+    many_options(parser)
     reading_options(parser)
 
 
-def run(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> int:
     if options.rest and not options.output:
         options.parser.error("--rest needs -o OUT for the blocks themselves")
-    outputs = (options.output, LORA), (options.rest, LORA), (options.chart, CHART)
-    claim(options, [options.lora], *outputs)
+    if options.trainer_output and not options.trainer:
+        options.parser.error("--trainer-output needs --trainer for what to write")
+    check_chart(options)
+    outputs = {"output": LORA, "rest": LORA, "chart": CHART, "trainer_output": CONFIG}
+    return each(options, _top_blocks, outputs)
+
+
+def _top_blocks(options: argparse.Namespace) -> Done:
     lora = opened(options.lora, options)
     edited = rest = None
     with computing(options, "top-blocks") as compute:
-        table = None
+        found = None
         if options.chart and options.chart_kind == "spectrum":
-            table = analyze_lora(lora, statistics="norms", compute=compute)
+            found = analyze_lora(lora, statistics="norms", compute=compute)
         choice = choose_blocks(
-            lora, options.threshold, options.importance, options.temperature, table, compute
+            lora, options.threshold, options.importance, options.temperature, found, compute
         )
-        config = None
-        if options.trainer:
-            config = trainer_config(options.trainer, lora, choice.blocks)
+        config = trainer_config(options.trainer, lora, choice.blocks) if options.trainer else None
         if options.output:
             edited, rest = top_blocks(
                 lora,
@@ -97,45 +120,55 @@ def run(options: argparse.Namespace) -> None:
             )
     for one in filter(None, (edited, rest)):
         verify_written(one, [lora], options)
-    if options.chart:
-        figure = chart(
-            choice.analysis,
-            options.chart_kind,
-            options.importance,
-            options.temperature,
-            options.threshold,
-        )
-        save_chart(figure, options.chart, options.force)
-    if options.json:
-        result = {
-            "blocks": choice.blocks,
-            "text": choice.text,
-            "importance": rows_of(choice.table),
-            "trainer_config": config,
-            "kept": edited.report.as_dict() if edited else None,
-            "rest": rest.report.as_dict() if rest else None,
-        }
-        print_json(result, options)
-        return
-    _print_blocks(choice)
-    say(choice.text)
-    if config:
-        for text in ("", *config.split("\n"), ""):
-            line(text)
-    for one in filter(None, (edited, rest)):
         # Every module that one file leaves out was asked to go: the count is enough.
         one.report.dropped = {}
-        show(one.report, options)
     if options.chart:
-        line(f"written: {options.chart}")
+        how = options.importance, options.temperature, options.threshold
+        figure = chart(choice.analysis, options.chart_kind, *how)
+        save_chart(figure, options.chart, options.force)
+    if config and options.trainer_output:
+        write_file(options.trainer_output, config.encode(), options.force)
+
+    def shown() -> None:
+        _print_blocks(choice)
+        say(choice.text)
+        if config and not options.trainer_output:
+            for text in ("", *config.split("\n"), ""):
+                line(text)
+        for one in filter(None, (edited, rest)):
+            show(one.report, options)
+        for path in filter(None, (options.chart, options.trainer_output)):
+            written(path)
+
+    told = {
+        "blocks": choice.blocks,
+        "text": choice.text,
+        "importance": rows_of(choice.table),
+        "trainer_config": config,
+        "kept": edited.report.as_dict() if edited else None,
+        "rest": rest.report.as_dict() if rest else None,
+    }
+    row = {
+        ">blocks": f"{len(choice.blocks)} of {len(choice.table)}",
+        "which": " ".join(choice.blocks),
+    }
+    return Done(told, shown, row)
 
 
 def _print_blocks(choice: Choice) -> None:
-    head = choice.table.head(len(choice.blocks))
-    width = max(len("block"), *(len(str(block)) for block in head["block"]))
-    line(f"{'block':<{width}}  importance  cumulative  layers  largest norm")
-    for _, row in head.iterrows():
-        line(
-            f"{row['block']:<{width}}  {row['block_importance']:>10.2%}  {row['cumulative']:>10.2%}"
-            f"  {row['layers']:>6}  {row['max_norm']:>12.4g}"
-        )
+    head = rows_of(choice.table.head(len(choice.blocks)))
+    most = max((row["block_importance"] for row in head), default=1.0) or 1.0
+    table(
+        ("block", ">importance", "", ">cumulative", ">layers", ">largest norm"),
+        (
+            (
+                row["block"],
+                f"{row['block_importance']:.2%}",
+                float(row["block_importance"] / most),
+                f"{row['cumulative']:.2%}",
+                row["layers"],
+                f"{row['max_norm']:.4g}",
+            )
+            for row in head
+        ),
+    )

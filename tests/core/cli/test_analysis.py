@@ -32,47 +32,45 @@ def read(path) -> dict:
     return {key: tensors[key] for key in tensors.info}
 
 
+HEADINGS = "layer rank spectral norm energy effective rank Frobenius norm stable rank softmax"
+
+
 def test_analyze_prints_the_strongest_layers_and_what_they_mean(folder, capsys):
     assert main(["analyze", SAMPLE, "--top", "3"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["spectral", "effective", "Frobenius", "stable"]
-    assert lines[1].split() == [
-        "layer",
-        "rank",
-        "norm",
-        "energy",
-        "rank",
-        "norm",
-        "rank",
-        "softmax",
-    ]
-    assert [line.split()[0] for line in lines[2:5]] == [
+    assert " ".join(lines[0].split()) == HEADINGS
+    assert [line.split()[0] for line in lines[1:4]] == [
         "double_blocks.0.img_mod.lin",
         "single_blocks.0.linear1",
         "double_blocks.1.img_mod.lin",
     ]
     # Columns stand under each other.
-    assert len({len(line) for line in lines[1:5]}) == 1
-    assert lines[5] == "(25 more layers: --top, --csv)"
-    assert lines[6].startswith("90 % of the energy sits in 5 of 6 blocks (91.42%)")
+    assert len({len(line) for line in lines[:4]}) == 1
+    assert lines[4] == "(25 more layers: --top, --csv)"
+    assert lines[5].startswith("90 % of the energy sits in 5 of 6 blocks (91.42%)")
     assert any(line.startswith("90 % of the softmax") for line in lines)
 
 
-@pytest.mark.parametrize("width", [40, 80, 100, 120])
-def test_a_narrow_terminal_has_fewer_columns_and_names_keep_block_and_layer(
-    width, folder, capsys, monkeypatch
-):
-    monkeypatch.setenv("COLUMNS", str(width))
+@pytest.mark.parametrize("width", [20, 40, 80, 100, 120])
+def test_a_narrow_terminal_folds_and_leaves_nothing_out(width, folder, capsys, monkeypatch):
     name = "input_blocks.8.1.transformer_blocks.9.attn2.to_out.0"
     save(lora("diffusion_model." + name), "long.safetensors")
     assert main(["analyze", "long.safetensors"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    shown, *values = lines[2].split()
-    assert shown.startswith("input_blocks.8") and shown.endswith(".0")
-    assert len(lines[2]) == len(lines[1]) <= max(width, 45)
-    hidden = [line for line in lines if line.startswith("(no room for ")]
-    assert len(values) + sum(line.count(",") for line in hidden) == 7
-    assert not hidden or width < 100
+    whole = capsys.readouterr().out
+    cells = whole.splitlines()[1].split()
+    assert cells[0] == name and len(cells) == 8
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert main(["analyze", "long.safetensors", "--color", "never"]) == 0
+    out = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    table = out.partition("90 %")[0]
+    assert all(len(line) <= max(width, len(name)) for line in table.splitlines())
+    pieces = re.sub(r"[\s,]+", "", table)
+    assert name in pieces or all(part in pieces for part in name.split("."))
+    for value in cells[1:]:
+        assert value in table
+    for word in HEADINGS.split()[1:]:
+        assert word in table
 
 
 @pytest.mark.slow
@@ -91,8 +89,8 @@ def test_analyze_sorts_by_any_column(folder, capsys):
     arguments = ["--statistics", "full", "--sort-by", "dW.percentiles.p99", "--ascending"]
     assert main(["analyze", SAMPLE, *arguments, "--top", "4"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1].split()[1] == "dW.percentiles.p99"
-    values = [float(line.split()[1]) for line in lines[2:6]]
+    assert lines[0].split()[1] == "dW.percentiles.p99"
+    values = [float(line.split()[1]) for line in lines[1:5]]
     assert values == sorted(values)
 
 
@@ -131,6 +129,21 @@ def test_top_blocks_without_output_only_tells(folder, capsys):
     out = capsys.readouterr().out
     assert '- ".transformer_blocks.0."' in out and '- ".single_transformer_blocks.0."' in out
     assert files_in(folder) == {"c.png"}
+    arguments = ["--trainer", "kohya", "--trainer-output", "next.toml"]
+    assert main(["top-blocks", SAMPLE, *arguments]) == 0
+    assert "network" not in capsys.readouterr().out.partition("written")[0]
+    assert "network_args" in (folder / "next.toml").read_text()
+
+
+@pytest.mark.parametrize("typed", ["heatmap", "heat-map", "Heat Map"])
+def test_what_people_type_is_understood(folder, capsys, typed):
+    """The kinds of charts, and the headings of the table as columns to sort by."""
+    arguments = ["--chart", "c.svg", "--chart-kind", typed, "--sort-by"]
+    for column in ("energy", "effective-rank", "dW.energy_share"):
+        assert main(["analyze", SAMPLE, *arguments, column, "--force"]) == 0
+    with pytest.raises(SystemExit):
+        main(["analyze", SAMPLE, "--chart-kind", typed])
+    assert "--chart-kind needs --chart" in capsys.readouterr().err
 
 
 def test_top_blocks_for_machines(folder, capsys):

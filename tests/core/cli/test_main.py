@@ -49,7 +49,7 @@ ERRORS = {
     "resize A --rank 2 --max-rank 1 --min-rank 2 -o O": "maximum rank",
     "resize A --megabytes 0.0001 -o O": "budget",
     "select A --layers * -o O --rest R.safetensors": "no rest to write",
-    "info .": "folder",
+    "info nothing*": "no file is called like that",
 }
 
 
@@ -88,7 +88,7 @@ def test_an_error_is_one_line_with_status_1(folder, capsys, text, more):
         "blend A B --weights 1 2 3 -o O",
         "verify A --inputs A B B --weights 1 2",
         "select A -o O",
-        "verify O",
+        "verify",
         "convert A --spelling morse -o O",
         "info",
     ],

@@ -20,7 +20,32 @@ def test_verify(folder, capsys, weights, right):
     status = cli(f"verify O --inputs A B --weights {weights} --max-error 1e-5")
     printed = capsys.readouterr()
     assert status == (0 if right else 1)
-    assert "total relative error" in printed.out and "blocks.0.attn" in printed.out
+    assert "relative error" in printed.out and "blocks.0.attn" in printed.out
+    assert ("is above 1e-05" in printed.err) != right
+
+
+def test_verify_needs_no_more_than_the_file(folder, capsys):
+    """Its recipe says what it was made of; what is missing or another file is an error."""
+    assert cli("blend A B --weights 0.5 0.25 --rank full -o O") == 0
+    assert cli("verify O") == 0
+    assert "nothing is lost" in capsys.readouterr().out
+    assert cli("verify O --json") == 0
+    assert json.loads(capsys.readouterr().out)["settings"]["weights"] == [0.5, 0.25]
+    save(lora_file(NAMES, seed=9), folder / "b.safetensors")
+    assert cli("verify O") == 1 and "another file" in capsys.readouterr().err
+    (folder / "b.safetensors").unlink()
+    assert cli("verify O") == 1 and "missing" in capsys.readouterr().err
+    assert cli("verify A") == 1 and "has no recipe" in capsys.readouterr().err
+
+
+def test_verify_refuses_what_lost_most_or_lacks_modules(folder, capsys):
+    save(lora_file(NAMES[:1], seed=1), folder / "o.safetensors")
+    assert cli("verify O --inputs A") == 1
+    assert "is above 0.5" in capsys.readouterr().err
+    assert cli("verify O --inputs A --max-error 2") == 1
+    assert "2 of 3 modules are missing" in capsys.readouterr().err
+    assert cli("verify O A --inputs A") == 1
+    assert "2 files: 1 done, 1 failed" in capsys.readouterr().out
 
 
 def test_reports_for_machines_are_json_whatever_is_in_them(folder, capsys):
@@ -29,7 +54,7 @@ def test_reports_for_machines_are_json_whatever_is_in_them(folder, capsys):
         raise ValueError(f"{text} is not JSON")
 
     save(FIRST | lora_file(["spurious"]), folder / "o.safetensors")
-    assert cli("verify O --inputs A A --weights 1 -1 --json") == 0
+    assert cli("verify O --inputs A A --weights 1 -1 --json") == 1
     report = json.loads(capsys.readouterr().out, parse_constant=no_constant)
     assert report["modules"][-1]["relative_error"] is None
 
