@@ -52,6 +52,7 @@ HOMES = {
         "importance_table top_blocks_by_threshold"
     ),
     "insight.choice": "Choice choose_blocks",
+    "insight.coverage": "coverage not_covered",
     "insight.charts": "CHARTS chart rank_chart",
     "insight.curve_chart": "curve_chart",
     "insight.comparison": "SUGGESTIONS Comparison block_weights compare",
@@ -117,6 +118,7 @@ if TYPE_CHECKING:  # The same for type checkers and editors.
     from .insight.comparison import SUGGESTIONS, Comparison, block_weights, compare
     from .insight.comparison_charts import comparison_chart
     from .insight.contents import contents
+    from .insight.coverage import coverage, not_covered
     from .insight.curve_chart import curve_chart
     from .insight.drawing import save_chart, to_png
     from .insight.importance import (
@@ -224,6 +226,7 @@ __all__ = [
     "comparison_chart",
     "contents",
     "convert",
+    "coverage",
     "csv_text",
     "curve_chart",
     "describe",
@@ -239,6 +242,7 @@ __all__ = [
     "markdown_table",
     "megabytes",
     "neighbours",
+    "not_covered",
     "one_of",
     "quoting",
     "rank_chart",

@@ -32,6 +32,7 @@ GROUPS = {
     "repeat and learn": {
         "recipe": "Show the commands that make a file again, check its inputs, run them.",
         "methods": "Say what each way to merge does.",
+        "families": "Show which models are known, and who reads and trains LoRAs for them.",
         "demo": "Take the tour: every command on two sample LoRAs, in seconds.",
         "completion": "Print what makes a shell complete commands, options and choices.",
     },

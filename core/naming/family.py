@@ -123,6 +123,7 @@ class Family:
     * `processors`: True where ComfyUI reads attention under diffusers' names from before 0.20
       (`attn1.processor.to_q`), and diffusers wants those with the suffixes that went with them.
     * `called`: what other programs call it in metadata, size by size, where they have a word.
+    * `comfyui_models`: its classes in ComfyUI's `supported_models`.
     * `diffusers_models`: diffusers' classes of it that take LoRAs; none where diffusers has no such
       model, and then nothing is written for it.
     """
@@ -143,6 +144,7 @@ class Family:
     encoders: tuple[str, ...] = ()
     processors: bool = False
     called: tuple[Called, ...] = ()
+    comfyui_models: tuple[str, ...] = ()
     diffusers_models: tuple[str, ...] = ()
 
     def kernel(self, native: str | None, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -6,6 +6,8 @@ sets them up for the published weights. Knows nothing of ComfyUI: plain data.
 `LEFT_OUT`: class -> why it has no map of its own.
 """
 
+from core.naming.catalogue import OUTSIDE
+
 UNET = {
     "image_size": 32, "in_channels": 4, "out_channels": 4, "use_spatial_transformer": True,
     "legacy": False, "model_channels": 320, "use_temporal_attention": False,
@@ -375,7 +377,6 @@ MODELS = {
 }  # fmt: skip
 
 SAME = "the same names as {}".format
-NO_LORAS = "{}: nobody trains LoRAs for it".format
 LEFT_OUT = {
     "LotusD": SAME("SD2"),
     "Stable_Zero123": SAME("SD1.5"),
@@ -395,18 +396,8 @@ LEFT_OUT = {
     "WAN21_FlowRVS": SAME("Wan"),
     "CogVideoX_I2V": SAME("CogVideoX"),
     "CogVideoX_Inpaint": SAME("CogVideoX"),
-    "SD_X4Upscaler": NO_LORAS("an upscaler"),
-    "Stable_Cascade_B": NO_LORAS("an upscaler of latents"),
-    "PixelDiTT2I": NO_LORAS("new, its trainer trains it whole"),
-    "MiniMaxMusic3": NO_LORAS("new, without a trainer"),
-    "PiD": NO_LORAS("a decoder of latents"),
-    "SeedVR2": NO_LORAS("an upscaler in one step"),
-    "TripoSplat": NO_LORAS("makes splats"),
-    "Trellis2": NO_LORAS("makes meshes"),
-    "RT_DETR_v4": NO_LORAS("detects objects"),
-    "DepthAnything3": NO_LORAS("estimates depth"),
-    "SAM3": NO_LORAS("cuts out objects"),
-    "SAM31": NO_LORAS("cuts out objects"),
+    "Stable_Cascade_B": "as Stable_Cascade_C, for the latents that it makes",
+    **OUTSIDE,
 }
 
 ENCODERS = "comfy.text_encoders."

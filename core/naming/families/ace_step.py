@@ -36,4 +36,5 @@ FAMILY = Family(
     metadata="acestep(?!v?15)",
     prefixes=("",),
     encoders=("umt5base",),
+    comfyui_models=("ACEStep",),
 )

@@ -35,4 +35,5 @@ FAMILY = Family(
     prefixes=("base_model.model.", "lycoris_"),
     encoders=("qwen3_06b", "qwen3_2b"),
     diffusers_models=("AceStepTransformer1DModel",),
+    comfyui_models=("ACEStep15",),
 )

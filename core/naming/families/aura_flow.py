@@ -33,4 +33,5 @@ FAMILY = Family(
     metadata="aura",
     encoders=("pile_t5xl",),
     diffusers_models=("AuraFlowTransformer2DModel",),
+    comfyui_models=("AuraFlow",),
 )

@@ -31,4 +31,8 @@ FAMILY = Family(
     called=(called("chroma", "chroma/lora"),),
     encoders=("t5xxl",),
     diffusers_models=("ChromaTransformer2DModel",),
+    comfyui_models=(
+        "Chroma",
+        "ChromaRadiance",
+    ),
 )

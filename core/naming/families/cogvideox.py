@@ -30,4 +30,9 @@ FAMILY = Family(
     prefixes=(),
     encoders=("t5xxl",),
     diffusers_models=("CogVideoXTransformer3DModel",),
+    comfyui_models=(
+        "CogVideoX_Inpaint",
+        "CogVideoX_I2V",
+        "CogVideoX_T2V",
+    ),
 )

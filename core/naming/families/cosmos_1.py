@@ -41,4 +41,8 @@ FAMILY = Family(
     prefixes=(),
     encoders=("t5xxl",),
     diffusers_models=("CosmosTransformer3DModel",),
+    comfyui_models=(
+        "CosmosT2V",
+        "CosmosI2V",
+    ),
 )

@@ -36,4 +36,9 @@ FAMILY = Family(
     encoders=("qwen3_06b",),
     lone_encoder=True,
     diffusers_models=("CosmosTransformer3DModel",),
+    comfyui_models=(
+        "CosmosT2IPredict2",
+        "CosmosI2VPredict2",
+        "Anima",
+    ),
 )

@@ -28,4 +28,5 @@ FAMILY = Family(
     encoders=("ministral3_3b",),
     lone_encoder=True,
     diffusers_models=("ErnieImageTransformer2DModel",),
+    comfyui_models=("ErnieImage",),
 )

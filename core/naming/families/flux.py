@@ -60,4 +60,10 @@ FAMILY = Family(
         "FluxTransformer2DModel",
         "LongCatImageTransformer2DModel",
     ),
+    comfyui_models=(
+        "FluxInpaint",
+        "Flux",
+        "LongCatImage",
+        "FluxSchnell",
+    ),
 )

@@ -46,4 +46,5 @@ FAMILY = Family(
     ),
     lone_encoder=True,
     diffusers_models=("Flux2Transformer2DModel",),
+    comfyui_models=("Flux2",),
 )

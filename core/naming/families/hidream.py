@@ -30,4 +30,5 @@ FAMILY = Family(
     prefixes=("lycoris_", "transformer."),
     encoders=("llama", "t5xxl"),
     diffusers_models=("HiDreamImageTransformer2DModel",),
+    comfyui_models=("HiDream",),
 )

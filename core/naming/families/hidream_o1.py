@@ -30,4 +30,5 @@ FAMILY = Family(
     blocks={},
     metadata="hidreamo1",
     prefixes=(),
+    comfyui_models=("HiDreamO1",),
 )

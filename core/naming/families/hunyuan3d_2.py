@@ -31,4 +31,8 @@ FAMILY = Family(
     metadata="hunyuan3d2(?!1)",
     prefixes=(),
     rows_per_column={"single_blocks.#.linear1": 7, "double_blocks.#.img_mlp.0": 4},
+    comfyui_models=(
+        "Hunyuan3Dv2mini",
+        "Hunyuan3Dv2",
+    ),
 )

@@ -26,4 +26,5 @@ FAMILY = Family(
     blocks={"blocks": (21,)},
     metadata="hunyuan3d21",
     prefixes=(),
+    comfyui_models=("Hunyuan3Dv2_1",),
 )

@@ -38,4 +38,8 @@ FAMILY = Family(
     metadata="hunyuandit",
     prefixes=("base_model.model.",),
     encoders=("hydit_clip", "mt5xl"),
+    comfyui_models=(
+        "HunyuanDiT",
+        "HunyuanDiT1",
+    ),
 )

@@ -31,4 +31,8 @@ FAMILY = Family(
     rows_per_column={"single_blocks.#.linear1": 7, "double_blocks.#.img_mlp.0": 4},
     encoders=("byt5_small", "qwen25_7b"),
     diffusers_models=("HunyuanImageTransformer2DModel",),
+    comfyui_models=(
+        "HunyuanImage21Refiner",
+        "HunyuanImage21",
+    ),
 )

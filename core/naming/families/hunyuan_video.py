@@ -65,4 +65,9 @@ FAMILY = Family(
     rows_per_column={"single_blocks.#.linear1": 7, "double_blocks.#.img_mlp.0": 4},
     encoders=("llama",),
     diffusers_models=("HunyuanVideoTransformer3DModel",),
+    comfyui_models=(
+        "HunyuanVideoSkyreelsI2V",
+        "HunyuanVideoI2V",
+        "HunyuanVideo",
+    ),
 )

@@ -31,4 +31,8 @@ FAMILY = Family(
     rows_per_column={"double_blocks.#.img_mlp.0": 4},
     encoders=("byt5_small", "qwen25_7b"),
     diffusers_models=("HunyuanVideo15Transformer3DModel",),
+    comfyui_models=(
+        "HunyuanVideo15_SR_Distilled",
+        "HunyuanVideo15",
+    ),
 )

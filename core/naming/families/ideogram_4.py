@@ -28,4 +28,5 @@ FAMILY = Family(
     encoders=("qwen3vl_8b",),
     lone_encoder=True,
     diffusers_models=("Ideogram4Transformer2DModel",),
+    comfyui_models=("Ideogram4",),
 )

@@ -26,4 +26,5 @@ FAMILY = Family(
     prefixes=(),
     encoders=("qwen3vl_8b",),
     lone_encoder=True,
+    comfyui_models=("JoyImage",),
 )

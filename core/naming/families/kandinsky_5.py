@@ -30,4 +30,8 @@ FAMILY = Family(
     called=(called("kandinsky5", "Kandinsky-5/lora"),),
     encoders=("qwen25_7b",),
     diffusers_models=("Kandinsky5Transformer3DModel",),
+    comfyui_models=(
+        "Kandinsky5Image",
+        "Kandinsky5",
+    ),
 )

@@ -17,4 +17,8 @@ FAMILY = unet_family(
     blocks={"input_blocks": (6,), "output_blocks": (6,)},
     metadata="koala",
     diffusers_models=("UNet2DConditionModel",),
+    comfyui_models=(
+        "KOALA_700M",
+        "KOALA_1B",
+    ),
 )

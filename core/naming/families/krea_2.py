@@ -35,4 +35,5 @@ FAMILY = Family(
     encoders=("qwen3vl_4b",),
     lone_encoder=True,
     diffusers_models=("Krea2Transformer2DModel",),
+    comfyui_models=("Krea2",),
 )

@@ -26,4 +26,5 @@ FAMILY = Family(
     blocks={"transformer_blocks": (48,)},
     metadata="lens",
     prefixes=(),
+    comfyui_models=("Lens",),
 )

@@ -52,4 +52,8 @@ FAMILY = Family(
         "LTXVideoTransformer3DModel",
         "LTX2VideoTransformer3DModel",
     ),
+    comfyui_models=(
+        "LTXV",
+        "LTXAV",
+    ),
 )

@@ -45,4 +45,5 @@ FAMILY = Family(
     encoders=("gemma2_2b",),
     lone_encoder=True,
     diffusers_models=("Lumina2Transformer2DModel",),
+    comfyui_models=("Lumina2",),
 )

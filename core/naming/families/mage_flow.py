@@ -17,4 +17,5 @@ FAMILY = Family(
     prefixes=("", "transformer.", "lycoris_"),
     encoders=("qwen3vl_4b",),
     lone_encoder=True,
+    comfyui_models=("MageFlow",),
 )

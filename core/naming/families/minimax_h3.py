@@ -39,4 +39,5 @@ FAMILY = Family(
     encoders=("qwen3vl_32b",),
     lone_encoder=True,
     diffusers_models=("MiniMaxH3Transformer3DModel",),
+    comfyui_models=("MiniMaxH3",),
 )

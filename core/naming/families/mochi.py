@@ -36,4 +36,5 @@ FAMILY = Family(
     prefixes=("",),
     encoders=("t5xxl",),
     diffusers_models=("MochiTransformer3DModel",),
+    comfyui_models=("GenmoMochi",),
 )

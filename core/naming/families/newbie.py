@@ -26,4 +26,5 @@ FAMILY = Family(
     metadata="newbie",
     prefixes=("diffusion_model.", "transformer.", "lycoris_", ""),
     encoders=("gemma",),
+    comfyui_models=("Lumina2",),
 )

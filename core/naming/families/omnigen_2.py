@@ -27,4 +27,5 @@ FAMILY = Family(
     prefixes=("",),
     encoders=("qwen25_3b",),
     lone_encoder=True,
+    comfyui_models=("Omnigen2",),
 )

@@ -35,4 +35,5 @@ FAMILY = Family(
     encoders=("qwen3_2b",),
     lone_encoder=True,
     diffusers_models=("OvisImageTransformer2DModel",),
+    comfyui_models=("FluxSchnell",),
 )

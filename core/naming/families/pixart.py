@@ -34,4 +34,8 @@ FAMILY = Family(
     metadata="pixart",
     prefixes=("transformer.", "base_model.model.", "unet.base_model.model."),
     encoders=("t5xxl",),
+    comfyui_models=(
+        "PixArtAlpha",
+        "PixArtSigma",
+    ),
 )

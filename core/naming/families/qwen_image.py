@@ -34,4 +34,5 @@ FAMILY = Family(
     encoders=("qwen25_7b",),
     lone_encoder=True,
     diffusers_models=("QwenImageTransformer2DModel",),
+    comfyui_models=("QwenImage",),
 )

@@ -24,4 +24,13 @@ FAMILY = unet_family(
         Called({"ss_base_model_version": "sd_v2", "ss_v2": "True"}, CONTEXT, 1024),
     ),
     diffusers_models=("UNet2DConditionModel",),
+    comfyui_models=(
+        "LotusD",
+        "Stable_Zero123",
+        "SD15_instructpix2pix",
+        "SD15",
+        "SD20",
+        "SD21UnclipL",
+        "SD21UnclipH",
+    ),
 )

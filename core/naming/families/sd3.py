@@ -47,4 +47,5 @@ FAMILY = Family(
     prefixes=("transformer.", "base_model.model.", "lora_transformer_", "lycoris_"),
     called=(called("", "stable-diffusion-3-5-large/lora", r"attn2?\.qkv$", 2432),),
     diffusers_models=("SD3Transformer2DModel",),
+    comfyui_models=("SD3",),
 )

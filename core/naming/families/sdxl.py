@@ -18,4 +18,10 @@ FAMILY = unet_family(
     metadata="sdxl|stablediffusionxl",
     called=(called("sdxl_base_v1-0", "stable-diffusion-xl-v1-base/lora"),),
     diffusers_models=("UNet2DConditionModel",),
+    comfyui_models=(
+        "SDXL_instructpix2pix",
+        "SDXL",
+        "SSD1B",
+        "Segmind_Vega",
+    ),
 )

@@ -17,4 +17,5 @@ FAMILY = unet_family(
     metadata="refiner",
     lone_encoder=True,
     diffusers_models=("UNet2DConditionModel",),
+    comfyui_models=("SDXLRefiner",),
 )

@@ -36,4 +36,8 @@ FAMILY = Family(
     metadata="stableaudio",
     prefixes=(),
     encoders=("t5base",),
+    comfyui_models=(
+        "StableAudio3",
+        "StableAudio",
+    ),
 )

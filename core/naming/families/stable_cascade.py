@@ -28,4 +28,8 @@ FAMILY = Family(
     metadata="stablecascade",
     prefixes=("lora_prior_unet_",),
     prefix="unet.",
+    comfyui_models=(
+        "Stable_Cascade_C",
+        "Stable_Cascade_B",
+    ),
 )

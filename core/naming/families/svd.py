@@ -16,4 +16,9 @@ FAMILY = unet_family(
     shapes=SHAPES,
     blocks={"input_blocks": (12,), "output_blocks": (12,)},
     metadata="svd|stablevideo",
+    comfyui_models=(
+        "SV3D_u",
+        "SV3D_p",
+        "SVD_img2vid",
+    ),
 )

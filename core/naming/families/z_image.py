@@ -44,4 +44,8 @@ FAMILY = Family(
     encoders=("qwen3_4b",),
     lone_encoder=True,
     diffusers_models=("ZImageTransformer2DModel",),
+    comfyui_models=(
+        "ZImagePixelSpace",
+        "ZImage",
+    ),
 )

@@ -85,6 +85,7 @@ JSON_COMMANDS = {
     "metadata": "metadata A -o O.safetensors --force --title x",
     "recipe": "recipe M.safetensors",
     "methods": "methods",
+    "families": "families",
 }
 
 

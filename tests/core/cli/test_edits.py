@@ -1,7 +1,7 @@
 """The command line: what each option does, exit status, one-line errors, reports in JSON.
 
 Also of commands/blend.py, commands/resize.py, commands/select.py: what they do.
-Also of commands/convert.py, commands/methods.py, ranks.py: what they do.
+Also of commands/convert.py, commands/methods.py, commands/families.py, ranks.py: what they do.
 """
 
 import json
@@ -156,3 +156,13 @@ def test_select_writes_both_parts(folder, capsys):
     assert [row["module"] for row in report["kept"]["modules"]] == NAMES[:2]
     assert [row["module"] for row in report["rest"]["modules"]] == NAMES[2:]
     assert_close(out() | dense(load_file("rest.safetensors")), dense(FIRST), 1e-12)
+
+
+def test_families_shows_every_family_and_what_is_left_out(capsys):
+    assert cli("families") == 0
+    out = capsys.readouterr().out
+    assert "Flux.2" in out and "UNet2DConditionModel" in out and "TripoSplat: makes splats" in out
+    assert cli("families --json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {row["family"] for row in told["families"]} >= {"Flux", "Wan", "Boogu"}
+    assert told["not_covered"]["SAM3"] == "cuts out objects"
