@@ -61,12 +61,12 @@ def require_optimal(
 
 def _factors(path: Path, name: str) -> tuple[torch.Tensor, torch.Tensor, torch.dtype]:
     """up, down in float64 with the scale in up, and the stored dtype."""
-    wanted = _bare(name)
+    wanted = bare(name)
     with safe_open(path, framework="pt") as file:
         keys = set(file.keys())
         for key in keys:
             match = _FACTOR.fullmatch(key)
-            if match and _bare(match[1]) == wanted:
+            if match and bare(match[1]) == wanted:
                 stored = file.get_tensor(key)
                 other = key.replace("lora_up", "lora_down").replace("lora_B", "lora_A")
                 up, down = stored.double().flatten(1), file.get_tensor(other).double().flatten(1)
@@ -76,5 +76,5 @@ def _factors(path: Path, name: str) -> tuple[torch.Tensor, torch.Tensor, torch.d
     raise AssertionError(f"{path.name} has no module {name}")
 
 
-def _bare(name: str) -> str:
+def bare(name: str) -> str:
     return re.sub(r"^(lora_unet_|diffusion_model\.)", "", name).replace(".", "_")

@@ -323,6 +323,8 @@ def other_ways(shop: Workshop) -> Iterator[Row]:
 
 def all_rows(shop: Workshop) -> dict[str, Callable[[], Iterator[Row]]]:
     """Name of a row -> what measures it."""
+    from .peers import peers  # which is made of the same rows
+
     return {
         "flux-32": lambda: blend(shop, "flux", 32, 32),
         "flux-128": lambda: blend(shop, "flux", 128, 64),
@@ -335,4 +337,5 @@ def all_rows(shop: Workshop) -> dict[str, Callable[[], Iterator[Row]]]:
         "full-memory": lambda: full_memory(shop),
         "import": lambda: importing(shop),
         "other-ways": lambda: other_ways(shop),
+        "peers": lambda: peers(shop),
     }

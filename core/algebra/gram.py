@@ -106,17 +106,22 @@ def gram_matrix(tall: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     return gram
 
 
-def square_of_product(up: Tensor, down: Tensor) -> float | None:
-    """||up @ down||^2 of [out, k] and [k, in] to a few roundings of float32, or None.
+def squares_of_product(up: Tensor, down: Tensor) -> tuple[float, float] | None:
+    """||up @ down||^2 of [out, k] and [k, in], and what it would be if the k terms were orthogonal.
 
-    From float32 products, at half the time of float64 ones. Where terms cancel, numbers are extreme
-    or the factors are float64, these would say too little.
+    To some roundings of float32, from float32 products, at a quarter of the time of float64 ones.
+    None where these would say too little: terms cancel, numbers are extreme, factors are float64.
     """
     if up.dtype != torch.float32:
         return None
-    grams = [gram_matrix(tall, torch.float32) for tall in (up, down.T)]
+    grams = [up.T @ up, down @ down.T]
     squares = torch.stack([gram.diagonal() for gram in grams])
-    square, alone = float((grams[0] * grams[1]).sum()), float(squares.prod(0).sum())
-    sizes = squares.sqrt()
-    few = alone < FEW * square  # alone: the square if no two terms had anything in common
-    return square if few and ordinary(sizes) and ordinary(1 / sizes) else None
+    square, alone = float((grams[0].double() * grams[1]).sum()), float(squares.prod(0).sum())
+    if not alone < FEW * square:
+        return None
+    sizes = torch.where(squares > 0, squares, 1.0).sqrt()
+    # A square of zero may be one that float32 cannot hold.
+    lost = any(
+        bool(tall[:, none].any()) for tall, none in zip((up, down.T), squares == 0, strict=True)
+    )
+    return None if lost or not (ordinary(sizes) and ordinary(1 / sizes)) else (square, alone)

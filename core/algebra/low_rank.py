@@ -16,7 +16,7 @@ from ..deferred import Tensor, torch
 from ..errors import LoraError
 from .cached import cached_property
 from .decomposition import Core, Svd
-from .gram import gram_matrix, length, lengths, square_of_product
+from .gram import gram_matrix, length, lengths, squares_of_product
 from .precision import FEW, LEAST, eps, ordinary, wide_enough
 
 TILE_ELEMENTS = 1 << 20  # 4 MB in float32: a tile stays in cache.
@@ -184,8 +184,8 @@ class LowRank:
 
     def frobenius_norm(self) -> float:
         """sqrt(<dW, dW>), from the Gram matrices, without a decomposition."""
-        if square := square_of_product(self.up, self.down):
-            return sqrt(square)
+        if self._squares:
+            return sqrt(self._squares[0])
         square = self.inner(self)
         if LEAST < square < inf or not self.magnitude():
             return sqrt(max(square, 0.0))
@@ -193,7 +193,13 @@ class LowRank:
 
     def magnitude(self) -> float:
         """The norm of dW if its rank-one terms were orthogonal; far above its norm, they cancel."""
+        if self._squares:
+            return sqrt(self._squares[1])
         return length(lengths(self.up) * lengths(self.down.T))
+
+    @cached_property
+    def _squares(self) -> tuple[float, float] | None:
+        return squares_of_product(self.up, self.down)
 
     def spectral_norm(self) -> float:
         """The largest singular value."""
@@ -294,7 +300,6 @@ class LowRank:
             # length of the other one, which is the root.
             roots = self.roots.to(self.up)
             return hypot(length(up_moved.mul_(roots)), length(down_moved.mul_(roots[:, None])))
-        if not up_moved.any() and not down_moved.any():
-            return 0.0
-        moved = (Term(up_moved, down, 1.0), Term(self.up, down_moved, 1.0))
-        return LowRank(moved, self.shape, self.dtype).frobenius_norm()
+        moved = [Term(up_moved, down, 1.0)] if up_moved.any() else []
+        moved += [Term(self.up, down_moved, 1.0)] if down_moved.any() else []
+        return LowRank(tuple(moved), self.shape, self.dtype).frobenius_norm() if moved else 0.0
