@@ -11,7 +11,7 @@ from math import inf
 
 from ..deferred import Tensor, np, torch
 from .method import Parameter, method
-from .stacks import Stacks
+from .stacks import LANES, Stacks
 
 Visit = Callable[[], Iterator[Tensor]]
 
@@ -31,7 +31,7 @@ def elect_switch(default: bool) -> Parameter:
 def magnitude(stacks: Stacks, density: float) -> Visit:
     """The sum of the largest entries of each input."""
     visit = largest(stacks, density)
-    return lambda: (stack.sum(0) for stack in visit())
+    return lambda: (added(stacks, stack) for stack in visit())
 
 
 @method("ties", needs="tiles", paper="Yadav et al. 2023, arXiv 2306.01708", density=DENSITY)
@@ -42,7 +42,7 @@ def ties(stacks: Stacks, density: float) -> Visit:
     the sum is zero, nobody is elected.
     """
     visit = largest(stacks, density)
-    return lambda: (elected(stack) for stack in visit())
+    return lambda: (elected(stacks, stack) for stack in visit())
 
 
 @method(
@@ -53,11 +53,16 @@ def ties(stacks: Stacks, density: float) -> Visit:
     elect=elect_switch(False),
 )
 def dare(stacks: Stacks, density: float, elect: bool) -> Visit:
-    """DARE: entries dropped at random, the others divided by the density; then the sum or TIES."""
+    """DARE: entries dropped at random, the others divided by the density; then the sum or TIES.
+
+    The density is a multiple of 1 / LANES, the nearest one.
+    """
+    density = round(density * LANES) / LANES
 
     def tiles() -> Iterator[Tensor]:
         for stack, chances in stacks.with_chances():
-            yield combined(kept(stack, chances, density), elect)
+            keep(stack, chances, density)
+            yield combined(stacks, stack, elect).div_(density or 1.0)
 
     return tiles
 
@@ -80,8 +85,12 @@ def della(stacks: Stacks, density: float, epsilon: float, elect: bool) -> Visit:
 
     def tiles() -> Iterator[Tensor]:
         for stack, chances in stacks.with_chances():
-            keeping = density + spread / 2 - spread / stack.shape[2] * places_by_size(stack)
-            yield combined(kept(stack, chances, keeping), elect)
+            keeping = (
+                places_by_size(stack).mul_(-spread / stack.shape[2]).add_(density + spread / 2)
+            )
+            keep(stack, chances, keeping)
+            stack.div_(keeping.clamp_min_(1e-9))
+            yield combined(stacks, stack, elect)
 
     return tiles
 
@@ -102,7 +111,7 @@ def breadcrumbs(stacks: Stacks, density: float, gamma: float, elect: bool) -> Vi
     count = int(density * stacks.count)
     above = min(int(gamma * stacks.count), stacks.count - count)
     visit = between(stacks, above, above + count)
-    return lambda: (combined(stack, elect) for stack in visit())
+    return lambda: (combined(stacks, stack, elect) for stack in visit())
 
 
 def largest(stacks: Stacks, density: float) -> Visit:
@@ -113,7 +122,7 @@ def largest(stacks: Stacks, density: float) -> Visit:
 def between(stacks: Stacks, first: int, end: int) -> Visit:
     """Of each input the entries at ranks [first, end) by size remain; equal ones all or none."""
     if first == end:
-        return lambda: (torch.zeros_like(stack) for stack in stacks)
+        return lambda: (stack.zero_() for stack in stacks)
     high, low = stacks.magnitudes([first, end - 1])
     if stacks.dtype == torch.float64:
         high = np.nextafter(high, np.float32(inf))  # What is rounded to it may be above it.
@@ -123,38 +132,67 @@ def between(stacks: Stacks, first: int, end: int) -> Visit:
     def visit() -> Iterator[Tensor]:
         for stack in stacks:
             for entries, (most, under) in zip(stack, bounds, strict=True):
-                # hardshrink leaves what is larger than its bound: ten times as fast as a mask.
                 if first:
-                    entries -= torch.nn.functional.hardshrink(entries, most)
-                entries.copy_(torch.nn.functional.hardshrink(entries, under))
+                    entries -= shrunk(entries, most, stacks.spare[0])
+                shrunk(entries, under, entries)
             yield stack
 
     return visit
 
 
-def kept(stack: Tensor, chances: Tensor, keeping: Tensor | float) -> Tensor:
-    """Entries that remain with the chance `keeping`, divided by it: their expectation stays."""
-    return stack * (chances < keeping) / (keeping + (keeping == 0))
+def shrunk(entries: Tensor, bound: float, out: Tensor) -> Tensor:
+    """What is larger than the bound, 0 elsewhere: ten times as fast as a mask."""
+    return torch.ops.aten.hardshrink.out(entries, bound, out=out)  # type: ignore[no-any-return]
+
+
+def keep(stack: Tensor, chances: Tensor, keeping: Tensor | float) -> None:
+    """Entries remain where their chance is below `keeping`; the others become 0."""
+    if stack.device.type != "cpu":
+        stack.mul_(chances < keeping)
+        return
+    # numpy compares and multiplies by masks several times as fast as torch.
+    limit = keeping.numpy() if isinstance(keeping, Tensor) else np.float32(keeping)
+    entries = stack.numpy()
+    np.multiply(entries, np.less(chances.numpy(), limit), out=entries)
 
 
 def places_by_size(stack: Tensor) -> Tensor:
-    """The place of each entry in its row by size as float32, 0 for the largest; ties in order."""
-    bits = stack.float().abs().view(torch.int32).long()
-    columns = torch.arange(stack.shape[-1], device=stack.device)
-    # The bits of floats are ordered as they are. numpy sorts ten times as fast as torch does.
-    keys = (((1 << 31) - bits) << 32) | columns
-    on_cpu = keys.device.type == "cpu"
-    ordered = torch.from_numpy(np.sort(keys.numpy())) if on_cpu else keys.sort().values
+    """The place of each entry in its row by size, 0 for the largest; ties in order."""
+    columns = np.arange(stack.shape[-1], dtype=np.int32)
+    # The bits of floats are ordered as they are. One word has both: size above, column below.
+    keys = np.empty((*stack.shape, 2), dtype="<i4")
+    keys[..., 0] = columns
+    np.subtract(np.int32(-1), stack.cpu().float().abs().numpy().view(np.int32), out=keys[..., 1])
+    words = keys.view("<i8")[..., 0]
+    words.sort(axis=-1)  # Ten times as fast as torch's.
+    ordered = torch.from_numpy(keys[..., 0].astype(np.int64)).to(stack.device)
     places = torch.empty_like(stack)
-    return places.scatter_(-1, ordered & (1 << 32) - 1, columns.to(places).expand_as(places))
+    return places.scatter_(-1, ordered, torch.from_numpy(columns).to(stack).expand_as(stack))
 
 
-def combined(stack: Tensor, elect: bool) -> Tensor:
-    return elected(stack) if elect else stack.sum(0)
+def combined(stacks: Stacks, stack: Tensor, elect: bool) -> Tensor:
+    return elected(stacks, stack) if elect else added(stacks, stack)
 
 
-def elected(stack: Tensor) -> Tensor:
-    """Of the entries with the sign of their sum the mean [rows, in]; 0 where the sum is 0."""
-    sign = stack.sum(0).sign()
-    agreeing = (stack * sign).clamp_min_(0)
-    return sign * agreeing.sum(0) / agreeing.sign().sum(0).clamp_min_(1)
+def added(stacks: Stacks, stack: Tensor) -> Tensor:
+    """The sum [rows, in], in spare memory."""
+    total = stacks.spare[0].copy_(stack[0])
+    for entries in stack[1:]:
+        total += entries
+    return total
+
+
+def elected(stacks: Stacks, stack: Tensor) -> Tensor:
+    """Of the entries with the sign of their sum the mean [rows, in]; 0 where the sum is 0.
+
+    In spare memory; the stack is used up.
+    """
+    sign = added(stacks, stack).sign_()
+    stack.mul_(sign).clamp_min_(0)
+    total = stacks.spare[1].copy_(stack[0])
+    for entries in stack[1:]:
+        total += entries
+    number = stack[0].sign_()
+    for entries in stack[1:]:
+        number += entries.sign_()
+    return sign.mul_(total).div_(number.clamp_min_(1))

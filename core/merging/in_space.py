@@ -161,8 +161,9 @@ def knots(space: CommonSpace, shares: Sequence[float], density: float, elect: bo
         mixing = (joint.left / joint.values).T @ (own.left * own.values)
         down = space.down(own.right.T)
         aligned.append(LowRank.of(mixing.to(down), down, (joint.rank, down.shape[1])))
-    visit = largest(Stacks(aligned), density)
-    down = torch.cat([combined(stack, elect) for stack in visit()])
+    stacks = Stacks(aligned)
+    visit = largest(stacks, density)
+    down = torch.cat([combined(stacks, stack, elect).clone() for stack in visit()])
     up = space.up(joint.left * joint.values)
     return LowRank.of(up.to(space.factors.up), down.to(space.factors.up), space.factors.shape)
 

@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import hypot, isfinite
 
+from ..algebra import lapack
 from ..algebra.common_space import CommonSpace
+from ..algebra.gram import gram_matrix, triangles
 from ..algebra.low_rank import LowRank
 from ..algebra.precision import eps
 from ..algebra.range_finder import Tiles, leading
 from ..algebra.rank_rules import retained
 from ..algebra.update import Dense, Update
-from ..deferred import torch
+from ..deferred import Tensor, torch
 from ..errors import SettingError
 from . import element_wise, in_space  # noqa: F401 - they register their methods
 from .method import method_named
@@ -70,10 +72,10 @@ class Merge:
         if not isinstance(made, Update):
             if rank is not None and not full:
                 out, _ = matrix_shape(inputs[0])
-                like = next(iter(made()))
-                found = leading(made, (out, *shape[1:]), rank, self.seed, like)
+                start, like = directions_read(inputs, counting), next(iter(made()))
+                found = leading(made, (out, *shape[1:]), rank, self.seed, like, start)
                 return Merged(found.update, found.norm, found.error / (found.norm or 1.0), sizes)
-            made = Dense(torch.cat(list(made())))
+            made = Dense(torch.cat([tile.clone() for tile in made()]))
         if full or (rank is None and isinstance(made, Dense)):
             values = made.values if isinstance(made, Dense) else made.dense()
             whole = Dense(values.reshape(shape))
@@ -122,6 +124,22 @@ class Merge:
             shares = [abs(weight) for weight in weights]
             result = method.function(CommonSpace(factors, weights), shares, **parameters)
         return result
+
+
+def directions_read(updates: Sequence[Update], weights: Sequence[float]) -> Tensor | None:
+    """What thin updates read together [in, k], the strongest directions first; None of others.
+
+    With dW_i = Q_i R_i D_i it is what the rows of all w_i R_i D_i span.
+    """
+    read = []
+    for update, weight in zip(updates, weights, strict=True):
+        if not isinstance(update, LowRank):
+            return None
+        (r,) = triangles((update.up,))
+        read.append((weight * r).to(update.down) @ update.down)
+    rows = torch.cat(read)
+    _, vectors = lapack.eigh(gram_matrix(rows.T).cpu())
+    return rows.T @ vectors.flip(1).to(rows)
 
 
 def automatic_strength(sizes: Sequence[float], norm: float) -> float:
