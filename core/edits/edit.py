@@ -12,10 +12,11 @@ from typing import NamedTuple
 from ..adapters.adapter import scalar
 from ..deferred import Tensor, torch
 from ..errors import MismatchError, SettingError
-from ..naming.family import UNKNOWN
+from ..naming.catalogue import FAMILIES
+from ..naming.family import UNKNOWN, Family
 from ..naming.layers import Layers
 from ..naming.precedence import is_read
-from ..naming.spelling import Spelling
+from ..naming.spelling import Spelling, resolve, spell, standard_spelling
 from ..reading.inputs import file_names
 from ..reading.lora import Lora
 from ..running.layout import Target
@@ -220,9 +221,10 @@ def _kept_names(lora: Lora, targets: Sequence[Target], output: Output) -> list[s
     spelling = output.spelling_for(lora)
     if spelling is None:
         return []
+    notes = _tie_notes(lora, targets, spelling)
     kept = [target for target in targets if not target.is_spelled(spelling)]
     if not kept:
-        return []
+        return notes
     some = ", ".join(target.raw for target in kept[:5]) + (", ..." if len(kept) > 5 else "")
     if len(kept) == len(targets):
         raise SettingError(
@@ -232,8 +234,37 @@ def _kept_names(lora: Lora, targets: Sequence[Target], output: Output) -> list[s
         )
     return [
         f"{len(kept)} of {len(targets)} modules have no name in the {spelling.name} spelling and "
-        f"were not renamed: {some}"
+        f"were not renamed: {some}",
+        *notes,
     ]
+
+
+def _tie_notes(lora: Lora, targets: Sequence[Target], spelling: Spelling) -> list[str]:
+    """What to say where another model that the file could be for has other names."""
+    rivals: dict[str, tuple[str, str]] = {}
+    for family in FAMILIES:
+        if family.name in lora.recognition.others:
+            style = standard_spelling(spelling.name, family)
+            spelled = ((target.raw, _called_there(target, style, family)) for target in targets)
+            found = next(((raw, name) for raw, name in spelled if name and name != raw), None)
+            rivals |= {family.name: found} if found else {}
+    if not rivals:
+        return []
+    (raw, name), *_ = rivals.values()
+    return [
+        f"the file could be for {' or '.join(rivals)} instead of {lora.family.name}, and would "
+        f"need other names, such as {name} for {raw}: an entry modelspec.architecture in its "
+        "metadata says which model it is for"
+    ]
+
+
+def _called_there(target: Target, style: Spelling, family: Family) -> str | None:
+    """What the target would be called if its file were for this family."""
+    module, own = target.contributions[0].module, target.name
+    name = resolve(module.raw, family, module.dimensions.shape)
+    if len(name.parts) == len(own.parts):
+        name = name._replace(first=own.first, last=own.last)
+    return spell(name.part, style, family)
 
 
 def _unread_names(loras: Sequence[Lora], targets: Sequence[Target]) -> list[str]:

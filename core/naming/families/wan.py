@@ -89,7 +89,6 @@ FAMILY = Family(
         "WanTransformer3DModel",
         "WanVACETransformer3DModel",
         "WanAnimateTransformer3DModel",
-        "WanAnimate2Transformer3DModel",
     ),
     comfyui_models=(
         "WAN22_T2V",

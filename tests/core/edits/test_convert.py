@@ -5,8 +5,8 @@ import re
 import pytest
 import torch
 
-from core import Blend, Lora, LoraError, Output, blend, convert, select
-from tests import audit
+from core import UNKNOWN, Blend, Lora, LoraError, Output, StateDict, blend, convert, select
+from tests import audit, audit_trainers
 from tests.helpers import (
     KOHYA,
     PAIRS,
@@ -214,3 +214,22 @@ def test_own_names_of_an_unknown_model_have_a_kohya_form():
     assert convert(dotted, Output(spelling="generic")).lora.keys() == dotted.keys()
     with pytest.raises(LoraError, match="nothing was renamed"):
         convert(written, Output(spelling="generic"))
+
+
+def test_another_model_that_would_need_other_names_is_named():
+    """Diffusers calls the layers of both Cosmos alike, and 14B of both are of one size."""
+    layers = audit.files("Cosmos 1 14B")["diffusers"]
+    lora = audit_trainers.file_of(layers, UNKNOWN)
+    (note,) = [n for n in convert(lora, Output(spelling="kohya")).report.notes if "could be" in n]
+    assert note.startswith("the file could be for Cosmos 1 instead of Cosmos Predict2 / Anima, and")
+    told = StateDict(dict(lora.tensors.tensors), {"modelspec.architecture": "cosmos-1"})
+    notes = convert(told, Output(spelling="kohya")).report.notes
+    assert not any("could be" in note for note in notes)
+    # Where all of them have the same names nothing is said.
+    flux = {
+        raw: entry for raw, entry in audit.files("Flux")["kohya"].items() if "_blocks_1_img" in raw
+    }
+    partial = audit_trainers.file_of(flux, UNKNOWN)
+    assert partial.recognition.others
+    notes = convert(partial, Output(spelling="generic")).report.notes
+    assert not any("could be" in note for note in notes)
