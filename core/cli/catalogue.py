@@ -30,6 +30,7 @@ GROUPS = {
         "metadata": "Show what a file says about itself, or write it with other entries.",
     },
     "repeat and learn": {
+        "run": "Do what a recipe says, a .toml file of inputs and steps; what is there stays.",
         "recipe": "Show the commands that make a file again, check its inputs, run them.",
         "methods": "Say what each way to merge does.",
         "families": "Show which models are known, and who reads and trains LoRAs for them.",

@@ -27,6 +27,10 @@ SYNONYMS = {
 }
 
 
+class UsageError(Exception):
+    """A command line that a parser does not take."""
+
+
 class Parser(argparse.ArgumentParser):
     """argparse's, with errors that name the nearest option, command or choice."""
 
@@ -38,7 +42,7 @@ class Parser(argparse.ArgumentParser):
             )
         settings.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(**settings, allow_abbrev=False)
-        self.front = False
+        self.front = self.raising = False
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
@@ -55,8 +59,11 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(words, namespace)
 
     def error(self, message: str) -> Any:
+        """Ends the program with status 2; raises UsageError instead for who is `raising`."""
         if found := re.search(r"invalid choice: '?(.*?)'? \(choose from (.*)\)", message):
             message += suggestion(found[1], re.findall(r"[\w.-]+", found[2]))
+        if self.raising:
+            raise UsageError(message)
         super().error(message)
 
 

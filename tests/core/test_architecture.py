@@ -28,7 +28,7 @@ FLOORS = (
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms.split()}
 FOREIGN = ("comfy", "comfy_api", "comfy_extras", "folder_paths", "server", "nodes", "execution")
-ALLOWED = {"torch", "safetensors", "numpy", "pandas", "matplotlib", "rich"}
+ALLOWED = {"torch", "safetensors", "numpy", "pandas", "matplotlib", "rich", "tomli"}
 
 
 def module_of(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import shlex
 import tempfile
@@ -43,6 +44,9 @@ def options(parser: Parser) -> None:
         "--inputs",
         metavar="DIR",
         help="where the files are that it was made of (default: with A)",
+    )
+    parser.add_argument(
+        "--toml", action="store_true", help="as a recipe for lora-alloy run: inputs and steps"
     )
     parser.add_argument("--run", dest="runs", action="store_true", help="run them; needs -o OUT")
     parser.add_argument("-o", "--output", metavar="OUT", help="the file that --run makes")
@@ -262,6 +266,9 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _show(plan: Plan, options: argparse.Namespace) -> None:
+    if options.toml:
+        _show_toml(plan)
+        return
     if options.json:
         inputs = [
             {"name": i.name, "sha256": i.sha256, "state": i.state} for i in plan.inputs.values()
@@ -278,6 +285,40 @@ def _show(plan: Plan, options: argparse.Namespace) -> None:
             line(f"# not on the command line: {problem}")
         if step.arguments:
             line("lora-alloy " + " ".join(map(quoted, step.arguments)))
+
+
+def _show_toml(plan: Plan) -> None:
+    """The plan as a recipe that `lora-alloy run` reads."""
+    names = {i.path: Path(i.name).stem for i in plan.inputs.values()}
+    line("[inputs]")
+    for one in plan.inputs.values():
+        if not one.made:
+            digest = f", sha256 = {_toml(one.sha256)}" if one.sha256 else ""
+            line(f"{_toml(names[one.path])} = {{ name = {_toml(one.name)}{digest} }}")
+    for number, step in enumerate(plan.steps):
+        last = number == len(plan.steps) - 1
+        name = step.made.stem if last else names[step.made]
+        line()
+        line(f"[steps.{_toml(name)}]")
+        for problem in step.problems:
+            line(f"# not in a recipe: {problem}")
+        options = parser_of(step.arguments[0]).parse_args(list(step.arguments[1:]))
+        given = getattr(options, "loras", None) or [options.lora]
+        line(f"command = {_toml(step.arguments[0])}")
+        line(f"inputs = [{', '.join(_toml(names[Path(path)]) for path in given)}]")
+        for key, value in vars(options).items():
+            action = next((a for a in options.parser._actions if a.dest == key), None)
+            if action is None or not action.option_strings or value == action.default:
+                continue
+            text = Path(value).name if key in ("output", "rest") else value
+            line(f"{action.option_strings[-1][2:]} = {_toml(text)}")
+
+
+def _toml(value: Any) -> str:
+    """A value in TOML, whose texts are those of JSON."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    return json.dumps(value)
 
 
 def quoted(argument: str) -> str:
