@@ -75,11 +75,8 @@ class Recipe:
             if path.is_file() and (not digest or _has(path, digest)):
                 return path
         if digest:
-            where = [self.folder, *(self.folder / one for one in self.content.get("search", []))]
-            folders: list[Path] = where
-                self.folder,
-                *(self.folder / one for one in self.content.get("search", [])),
-            ]
+            more = [self.folder / str(one) for one in self.content.get("search", [])]
+            folders = [self.folder, *more]
             for path in (p for folder in folders for p in sorted(folder.glob("*.safetensors"))):
                 if _has(path, digest):
                     return path
