@@ -85,6 +85,7 @@ JSON_COMMANDS = {
     "metadata": "metadata A -o O.safetensors --force --title x",
     "recipe": "recipe M.safetensors",
     "methods": "methods",
+    "run": "run run.toml",
     "families": "families",
 }
 
@@ -98,6 +99,7 @@ def write_files(where: Path) -> None:
     for name, size in (("W", 1.0), ("T", 2.0)):
         save({weight: size * torch.eye(16)}, where / name)
     save(lora("diffusion_model.double_blocks.0.img_attn.proj", (16, 16), 2), where / "E")
+    (where / "run.toml").write_text('[inputs]\na = "A"\n[steps.i]\ncommand="info"\ninputs="a"\n')
     (where / "D").mkdir()
     save(flux_file("diffusers", seed=1), where / "D/B.safetensors")
     assert (
