@@ -1,6 +1,6 @@
 """metadata and recipe, and the options that all commands that write share.
 
-Also of commands/recipe.py, recipe_settings.py, commands/metadata.py: it reads what the options of metadata write.
+Also of commands/recipe.py, recipe_settings.py, commands/metadata.py: one writes, one reads.
 """
 
 import json
