@@ -222,7 +222,8 @@ def test_another_model_that_would_need_other_names_is_named():
     lora = audit_trainers.file_of(layers, UNKNOWN)
     (note,) = [n for n in convert(lora, Output(spelling="kohya")).report.notes if "could be" in n]
     assert note.startswith("the file could be for Cosmos 1 instead of Cosmos Predict2 / Anima, and")
-    told = StateDict(dict(lora.tensors.tensors), {"modelspec.architecture": "cosmos-1"})
+    tensors = {key: lora.tensors[key] for key in lora.tensors.info}
+    told = StateDict(tensors, {"modelspec.architecture": "cosmos-1"})
     notes = convert(told, Output(spelling="kohya")).report.notes
     assert not any("could be" in note for note in notes)
     # Where all of them have the same names nothing is said.
