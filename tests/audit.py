@@ -226,6 +226,8 @@ def diffusers(model: str) -> Faults:
     for raw, entry in theirs.items():
         seen += 1
         name = resolve(style.prefix + raw, family, entry.shape)
+        if name.native and family.rows[name.native].foreign:
+            continue
         mine = ours.get(name.weight)
         if name.native is None or mine is None:
             faults.append(f"diffusers' {raw} is not known")

@@ -14,6 +14,7 @@ The tables are in `families/`. Each line is `native name = other name | other na
 * `-` for the other names says that diffusers' model has no such layer;
 * the native name among the others says that their prefixes go before it as well: they do where it
   has no other name;
+* `!native` is a layer of diffusers' model that ComfyUI's has not: the name is ours;
 * `*native` is a parameter by itself, not the weight of a layer, or a layer of a text encoder that
   is no matrix: ComfyUI reads it under its own dotted name only.
 
@@ -41,8 +42,8 @@ class Row(NamedTuple):
     name. `mark` is what stands before it in the table. `parts` are short names of the
     pieces that any spelling cuts the weight into, such as q, k, v, mlp; one empty name for none.
     `lone` is a parameter by itself. `prefixed` says that the prefixes of other names go before the
-    native one, too. `absent` is what diffusers' model has not got. `read` and `read_mark` are the
-    first of the other names that ComfyUI reads.
+    native one, too. `absent` is what diffusers' model has not, `foreign` what ComfyUI's has not.
+    `read` and `read_mark` are the first of the other names that ComfyUI reads.
     """
 
     native: str
@@ -52,6 +53,7 @@ class Row(NamedTuple):
     lone: bool
     prefixed: bool = True
     absent: bool = False
+    foreign: bool = False
     read: tuple[str, ...] = ()
     read_mark: str = ""
 
@@ -187,14 +189,17 @@ class Family:
             natives = list(expand_braces(native))
             choices = [list(expand_braces(name)) for name in names]
             for position, native in enumerate(natives):
-                lone, native = native.startswith("*"), native.lstrip("*")
+                lone, foreign = native.startswith("*"), native.startswith("!")
+                native = native.lstrip("*!")
                 ways = [[way[position]] for way in choices] if len(natives) > 1 else choices
                 if span:
                     first, last = (int(number) for number in span[:-1].split(":"))
                     row = rows[native]
                     result += [(way[0], Match(row, first, last, 0, "")) for way in ways]
                     continue
-                row = rows[native] = _row(native, ways, lone)._replace(absent=absent)
+                row = rows[native] = _row(native, ways, lone)._replace(
+                    absent=absent, foreign=foreign
+                )
                 parts = len(row.parts)
                 result.append((native, Match(row, 0, parts, 0, "")))
                 for order, way in enumerate(ways, 1):
@@ -215,7 +220,8 @@ class Family:
         return frozenset(
             anonymous(native)
             for native, row in self.rows.items()
-            if native.split(".")[0] in self.blocks and not row.lone and "norm" not in native
+            if native.split(".")[0] in self.blocks
+            and not (row.lone or row.foreign or "norm" in native)
         )
 
     @cached_property

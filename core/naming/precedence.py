@@ -56,7 +56,7 @@ def precedence(raw: str, family: Family) -> tuple[int, int]:
         place = 1
         if ".processor." in row.diffusers[0] and (".processor." in path) == prefix.endswith("_"):
             return -1, 0
-    if "?" in match.mark or prefix not in prefixes:
+    if "?" in match.mark or row.foreign or prefix not in prefixes:
         return -1, 0
     return place, prefixes.index(prefix)
 

@@ -233,7 +233,9 @@ def spell(name: ModuleName, spelling: Spelling, family: Family) -> str | None:
     row = family.rows[name.native]
     if row.lone:
         return None if spelling.lora_only else f"diffusion_model.{name.weight}"
-    if spelling.diffusers and row.absent and spelling.name == DIFFUSERS:
+    if spelling.name == DIFFUSERS and spelling.diffusers and row.absent:
+        return None
+    if row.foreign and spelling.name != DIFFUSERS:
         return None
     theirs, _ = other_names(row, spelling)
     if theirs:

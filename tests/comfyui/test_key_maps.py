@@ -6,6 +6,7 @@ and the tests of `tests/core/naming` say what the tables make of it.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from importlib.util import find_spec
@@ -13,10 +14,22 @@ from importlib.util import find_spec
 import pytest
 
 from tests.comfyui.harness import find_comfyui
-from tests.key_maps import DIFFUSERS, DIFFUSION_MODELS, FOLDER, TEXT_ENCODERS, models
+from tests.key_maps import (
+    DIFFUSERS,
+    DIFFUSION_MODELS,
+    FOLDER,
+    ROWS,
+    TEXT_ENCODERS,
+    models,
+    rows_text,
+)
 from tests.make_key_maps import ask, texts
 
 NEWEST = (0, 33)
+# A Python with diffusers and PEFT: this one, or that of the variable.
+DIFFUSERS_PYTHON = os.environ.get("DIFFUSERS_PYTHON") or (
+    sys.executable if find_spec("diffusers") else None
+)
 
 
 def compare(answer: dict, groups: tuple[str, ...]) -> None:
@@ -36,6 +49,18 @@ def test_comfyuis():
     compare(answer, (DIFFUSION_MODELS, TEXT_ENCODERS))
 
 
-@pytest.mark.skipif(find_spec("diffusers") is None, reason="no diffusers")
+@pytest.mark.skipif(DIFFUSERS_PYTHON is None, reason="no diffusers")
 def test_diffusers():
-    compare(ask("ask_diffusers.py", sys.executable), (DIFFUSERS,))
+    answer = ask("ask_diffusers.py", str(DIFFUSERS_PYTHON))
+    compare(answer, (DIFFUSERS,))
+    assert not answer["failed"]
+    for model, listed in answer["rows"].items():
+        path = FOLDER / ROWS / f"{model}.txt"
+        assert (path.read_text() if path.exists() else "\n") == rows_text(listed), model
+
+
+@pytest.mark.skipif(DIFFUSERS_PYTHON is None, reason="no diffusers")
+def test_diffusers_reads_what_is_written_for_it():
+    """Its own loaders put every layer where it belongs, with the numbers that the file says."""
+    for name, said in ask("load_in_diffusers.py", str(DIFFUSERS_PYTHON)).items():
+        assert said == "", f"{name}: {said}"

@@ -97,6 +97,7 @@ MODELS = {
     ),
     "Flux": ("FluxTransformer2DModel", {"guidance_embeds": True}),
     "Flux schnell": ("FluxTransformer2DModel", {}),
+    "Ovis-Image": ("OvisImageTransformer2DModel", {}),
     "LongCat-Image": (
         "LongCatImageTransformer2DModel", {"num_layers": 10, "num_single_layers": 20},
     ),
@@ -219,6 +220,4 @@ LEFT_OUT = {
         ),
         NOT_THERE,
     ),
-    # And so no table has a name for it, nor a file that has it a family.
-    "Ovis-Image": "a layer of its MLPs is two of ComfyUI's",
 }

@@ -5,7 +5,7 @@ import re
 from ..family import Family
 from .flux import TABLE as FLUX
 
-# Diffusers has one layer for the gate and what it opens: no name for one of the two.
+# Diffusers has one layer for what a gate opens and the gate, no name for one of the two.
 TABLE = (
     "\n".join(
         line
@@ -14,6 +14,7 @@ TABLE = (
     )
     + """
 double_blocks.#.{img,txt}_mlp.{gate_proj,up_proj} = - | ?double_blocks.#.{img,txt}_mlp.{gate_proj,up_proj}
+!double_blocks.#.{img,txt}_mlp.up_gate_proj = ?transformer_blocks.#.{ff,ff_context}.net.0.proj
 double_blocks.#.{img,txt}_mlp.down_proj = ?transformer_blocks.#.{ff,ff_context}.net.2
 time_in.{in_layer,out_layer} = ?timestep_embedder.{linear_1,linear_2} | time_text_embed.timestep_embedder.{linear_1,linear_2}
 txt_norm = ?context_embedder_norm
@@ -31,7 +32,11 @@ FAMILY = Family(
     shapes=SHAPES,
     blocks={"double_blocks": (6,), "single_blocks": (27,)},
     metadata="ovis",
-    rows_per_column={"single_blocks.#.linear1": 11},
+    rows_per_column={
+        "single_blocks.#.linear1": 11,
+        "double_blocks.#.img_mlp.up_gate_proj": 8,
+        "double_blocks.#.txt_mlp.up_gate_proj": 8,
+    },
     encoders=("qwen3_2b",),
     lone_encoder=True,
     diffusers_models=("OvisImageTransformer2DModel",),

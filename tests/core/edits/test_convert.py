@@ -218,7 +218,7 @@ def test_own_names_of_an_unknown_model_have_a_kohya_form():
 
 def test_another_model_that_would_need_other_names_is_named():
     """Diffusers calls the layers of both Cosmos alike, and 14B of both are of one size."""
-    layers = audit.files("Cosmos 1 14B")["diffusers"]
+    layers = {r: e for r, e in audit.files("Cosmos 1 14B")["diffusers"].items() if ".0." in r}
     lora = audit_trainers.file_of(layers, UNKNOWN)
     (note,) = [n for n in convert(lora, Output(spelling="kohya")).report.notes if "could be" in n]
     assert note.startswith("the file could be for Cosmos 1 instead of Cosmos Predict2 / Anima, and")
