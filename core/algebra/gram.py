@@ -121,7 +121,6 @@ def squares_of_product(up: Tensor, down: Tensor) -> tuple[float, float] | None:
         return None
     sizes = torch.where(squares > 0, squares, 1.0).sqrt()
     # A square of zero may be one that float32 cannot hold.
-    lost = any(
-        bool(tall[:, none].any()) for tall, none in zip((up, down.T), squares == 0, strict=True)
-    )
+    none = squares == 0
+    lost = bool(none.any()) and bool(up[:, none[0]].any() or down[none[1]].any())
     return None if lost or not (ordinary(sizes) and ordinary(1 / sizes)) else (square, alone)
