@@ -34,5 +34,5 @@ def test_an_installed_package_has_its_own(tmp_path, monkeypatch, installed):
         return installed
 
     monkeypatch.setattr(MODULE, "__file__", str(tmp_path / "core" / "version.py"))
-    monkeypatch.setattr(MODULE.metadata, "version", told)
+    monkeypatch.setattr(metadata, "version", told)
     assert version() == (installed or "unknown")

@@ -49,6 +49,8 @@ TESTS = {
         "running/test_encoding",
         "edits/test_unchanged",
     ),
+    "core/algebra/decomposition.py": ("algebra/test_low_rank", "algebra/test_gram"),
+    "core/algebra/sketch.py": ("algebra/test_sketch",),
     "core/algebra/update.py": (
         "algebra/test_update",
         "adapters/test_kinds",
@@ -77,6 +79,8 @@ TESTS = {
     "core/adapters/lokr.py": KINDS,
     "core/adapters/full.py": KINDS,
     "core/adapters/base_dependent.py": KINDS,
+    "core/adapters/with_base.py": ("adapters/test_with_base",),
+    "core/adapters/foreign.py": ("adapters/test_foreign",),
 }
 OTHER = {
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult,

@@ -202,7 +202,7 @@ def test_a_single_number_beside_a_weight_of_many_rows_is_refused_by_name(tmp_pat
             edit()
 
 
-@pytest.mark.parametrize("spelling", ["kohya", "generic", "diffusers"])
+@pytest.mark.parametrize("spelling", ["kohya", "generic"])
 def test_a_single_number_has_no_halves_to_change_places(spelling):
     tensors = {"transformer.norm_out.linear.w_norm": torch.tensor(3.0)}
     result = convert(tensors, Output(spelling=spelling)).lora

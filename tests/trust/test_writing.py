@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -141,16 +142,20 @@ def without_privileges(folder):
             os.seteuid(0)
 
 
+@pytest.fixture
+def open_to_all():
+    """A folder that everybody may walk to: pytest's are for one user alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="this system has other permissions")
 @pytest.mark.parametrize("edit", EDITS)
-def test_a_folder_that_is_locked_during_the_run_is_named(tmp_path_factory, edit):
-    folder = tmp_path_factory.mktemp("locked")
+def test_a_folder_that_is_locked_during_the_run_is_named(open_to_all, edit):
+    folder = open_to_all
     path, out = folder / "in.safetensors", folder / "out.safetensors"
     save(lora_file("xy"), path)
     content = path.read_bytes()
-    for parent in folder.parents:  # which everybody may walk through, down to the folder
-        if not parent.stat().st_mode & 0o001:
-            parent.chmod(0o755)
     with without_privileges(folder):
         with pytest.raises(LoraError, match=r"out\.safetensors: cannot be written.*may write to"):
             EDITS[edit](path, Output(out), compute=after(1, lambda: folder.chmod(0o500)))
