@@ -10,8 +10,9 @@ import os
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,113 +22,38 @@ import core
 
 from .checks import require_optimal
 from .generate import generate
-from .measure import (
-    Floor,
-    Layer,
-    anonymous_memory_peak,
-    dense_svd_seconds,
-    floor_seconds,
-    layers_of,
-)
+from .measure import Floor, Layer, anonymous_memory_peak, floor_seconds, layers_of
+from .methods import method
+from .workshop import Row, Workshop, device_memory
 
 WEIGHTS = (0.7, 0.5)
 
 
-@dataclass
-class Row:
-    """One line of the table: `figure` in `unit`, the `limit` it must reach, and how it was made."""
-
-    name: str
-    figure: float
-    unit: str
-    limit: float | None = None
-    details: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def reached(self) -> bool | None:
-        return None if self.limit is None else self.figure <= self.limit
-
-
-@dataclass
-class Workshop:
-    """Where the inputs lie, how large they are, and how often to measure.
-
-    `modules` restricts the generated files to some weights (patterns), for a quick check.
-    """
-
-    folder: Path
-    repeats: int = 5
-    modules: str | None = None
-    device: str = "cpu"
-
-    def file(self, family: str, rank: int, spelling: str, seed: int = 0) -> Path:
-        path = self.folder / f"{family}-{rank}-{spelling}-{seed}.safetensors"
-        if not path.exists():
-            generate(path, family, rank, spelling=spelling, seed=seed, modules=self.modules)
-        return path
-
-    @property
-    def output(self) -> Path:
-        return self.folder / "written.safetensors"
-
-    @property
-    def compute(self) -> core.Compute:
-        return core.Compute(core.choose_device(self.device))
-
-    def dense_svd(self) -> Floor:
-        """One dense SVD of 3072 x 3072, on the CPU: the way to beat."""
-        return Floor(0.0, 0.0, dense_svd_seconds(3072 if self.modules is None else 64))
-
-    def in_turn(
-        self, work: Callable[[], object], floor: Callable[[], Floor]
-    ) -> tuple[float, Floor, float]:
-        """(median seconds of the work, the floor, median of the ratios), measured in turn."""
-        times, floors = [], []
-        for _ in range(self.repeats):
-            # A new file, as the floor writes: removing an old one takes time of its own.
-            self.output.unlink(missing_ok=True)
-            start = time.perf_counter()
-            work()
-            times.append(time.perf_counter() - start)
-            floors.append(floor())
-        ratios = [t / f.total for t, f in zip(times, floors, strict=True)]
-        middle = sorted(floors, key=lambda f: f.total)[len(floors) // 2]
-        return statistics.median(times), middle, statistics.median(ratios)
-
-
-def blend(shop: Workshop, family: str, rank: int, target: int) -> Iterator[Row]:
-    """Two files of one rank, in kohya's and the generic spelling, to one of the target rank."""
-    inputs = [shop.file(family, rank, "kohya"), shop.file(family, rank, "generic", 1)]
-    settings = core.Blend(weights=WEIGHTS, rank=target)
+def blend(
+    shop: Workshop, family: str, rank: int, target: int, weights: Sequence[float] = WEIGHTS
+) -> Iterator[Row]:
+    """Files of one rank, in kohya's and the generic spelling in turn, to one of the target rank."""
+    spellings = ("kohya", "generic")
+    inputs = [shop.file(family, rank, spellings[i % 2], i) for i in range(len(weights))]
+    settings = core.Blend(weights=weights, rank=target)
 
     def work() -> None:
-        core.blend(*inputs, settings, core.Output(shop.output), shop.compute)
+        core.blend(inputs, None, settings, core.Output(shop.output), shop.compute)
 
     work()
-    require_optimal(shop.output, inputs, WEIGHTS)
+    require_optimal(shop.output, inputs, weights)
     layers = layers_of(inputs, target)
     seconds, floor, ratio = shop.in_turn(
         work, lambda: floor_seconds(inputs, layers, shop.folder, repeats=1)
     )
-    name = f"blend {family}, rank {rank} + {rank} -> {target}"
+    name = f"blend {family}, rank {' + '.join([str(rank)] * len(inputs))} -> {target}"
     yield Row(name, ratio, "x floor", 3.0, {"seconds": seconds, "floor": floor.total,
               "read": floor.read, "write": floor.write, "multiply": floor.multiply})  # fmt: skip
     yield from device_memory(shop, name, work)
-    if (family, rank) == ("flux", 32):
+    if (family, rank, len(inputs)) == ("flux", 32, 2):
         seconds, dense, ratio = shop.in_turn(work, shop.dense_svd)
         yield Row(f"{name}, against one dense SVD", ratio, "x dense SVD", 0.3,
                   {"seconds": seconds, "dense SVD": dense.total})  # fmt: skip
-
-
-def device_memory(shop: Workshop, name: str, work: Callable[[], object]) -> Iterator[Row]:
-    """Peak memory that torch holds on a CUDA device while `work` runs; nothing on the CPU."""
-    if shop.compute.device.type != "cuda":
-        return
-    torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats()
-    work()
-    peak = torch.cuda.max_memory_reserved()
-    yield Row(f"device memory of {name}", peak / 1e6, "MB", 512.0)
 
 
 def resize(shop: Workshop, rule: core.RankRule) -> Iterator[Row]:
@@ -149,6 +75,27 @@ def resize(shop: Workshop, rule: core.RankRule) -> Iterator[Row]:
     name = f"resize flux, rank 128 by {rule.name} {rule.value:g}"
     yield Row(name, ratio, "x floor", 3.0, {"seconds": seconds, "floor": floor.total})
     yield from device_memory(shop, name, work)
+
+
+def compare(shop: Workshop) -> Iterator[Row]:
+    """Two rank 128 Flux files against each other, beside resizing one of them by energy."""
+    inputs = [shop.file("flux", 128, "kohya"), shop.file("flux", 128, "generic", 1)]
+
+    def work() -> None:
+        core.compare(inputs, compute=shop.compute)
+
+    work()
+    seconds, other, ratio = shop.in_turn(work, lambda: resize_by_energy(shop, inputs[0]))
+    name = "compare flux, rank 128 with 128"
+    yield Row(name, ratio, "x resize", 1.5, {"seconds": seconds, "resize": other.total})
+
+
+def resize_by_energy(shop: Workshop, source: Path) -> Floor:
+    """How long it takes."""
+    start = time.perf_counter()
+    rule = core.RankRule("energy", 0.95)
+    core.resize(source, rule, output=core.Output(shop.output), compute=shop.compute)
+    return Floor(0.0, 0.0, time.perf_counter() - start)
 
 
 def memory(shop: Workshop) -> Iterator[Row]:
@@ -176,18 +123,12 @@ def memory(shop: Workshop) -> Iterator[Row]:
 def spectral(shop: Workshop) -> Iterator[Row]:
     """Spectral analysis of a rank 128 Flux file, against resizing it by energy."""
     source = shop.file("flux", 128, "kohya")
-    rule = core.RankRule("energy", 0.95)
 
     def work() -> None:
         core.analyze_lora(source, statistics="spectral", compute=shop.compute)
 
-    def resizing() -> Floor:
-        start = time.perf_counter()
-        core.resize(source, rule, output=core.Output(shop.output), compute=shop.compute)
-        return Floor(0.0, 0.0, time.perf_counter() - start)
-
     work()
-    seconds, other, ratio = shop.in_turn(work, resizing)
+    seconds, other, ratio = shop.in_turn(work, lambda: resize_by_energy(shop, source))
     name = "spectral analysis flux, rank 128"
     yield Row(name, ratio, "x resize", 1.5, {"seconds": seconds, "resize": other.total})
     yield from device_memory(shop, name, work)
@@ -328,6 +269,9 @@ def all_rows(shop: Workshop) -> dict[str, Callable[[], Iterator[Row]]]:
     return {
         "flux-32": lambda: blend(shop, "flux", 32, 32),
         "flux-128": lambda: blend(shop, "flux", 128, 64),
+        "flux-32x4": lambda: blend(shop, "flux", 32, 32, (0.7, 0.5, 0.3, -0.2)),
+        "compare": lambda: compare(shop),
+        **{name: partial(method, shop, name) for name in core.METHODS if name != "sum"},
         "qwen-32": lambda: blend(shop, "qwen-image", 32, 32),
         "resize-energy": lambda: resize(shop, core.RankRule("energy", 0.95)),
         "resize-size": lambda: resize(shop, core.RankRule("megabytes", 400.0)),

@@ -67,7 +67,7 @@ HOMES = {
         "dyn_weights_proportional dyn_weights_softmax softmax_spectral_weight_fn"
     ),
     "merging.even": "Even",
-    "merging.method": "METHODS",
+    "merging.merge": "METHODS",
     # running: where and how to compute, what is written, what is reported
     "running.metadata": "METADATA_CHOICES Wishes",
     "running.output": "DTYPE_CHOICES SPELLING_CHOICES Output",
@@ -144,7 +144,7 @@ if TYPE_CHECKING:  # The same for type checkers and editors.
         softmax_spectral_weight_fn,
     )
     from .merging.even import Even
-    from .merging.method import METHODS
+    from .merging.merge import METHODS
     from .naming.family import UNKNOWN
     from .naming.selectors import Selector
     from .reading.base_model import BaseModel

@@ -17,6 +17,7 @@ from ..algebra.update import Dense, Update
 from ..deferred import Tensor, torch
 from ..errors import SettingError
 from . import element_wise, in_space  # noqa: F401 - they register their methods
+from .method import METHODS as METHODS  # with all methods in it
 from .method import method_named
 from .stacks import Stacks, matrix_shape
 

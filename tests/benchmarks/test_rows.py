@@ -6,7 +6,9 @@ from safetensors.torch import load_file, save_file
 
 import core
 from benchmarks.checks import require_optimal
-from benchmarks.rows import WEIGHTS, Workshop, blend, resize
+from benchmarks.fights import WAYS, shares
+from benchmarks.methods import method
+from benchmarks.rows import WEIGHTS, Workshop, blend, compare, resize
 
 
 @pytest.fixture
@@ -40,3 +42,21 @@ def test_the_oracle_notices_a_wrong_file(shop):
     save_file(tensors, shop.output)
     with pytest.raises(AssertionError, match="is possible"):
         require_optimal(shop.output, inputs, WEIGHTS)
+
+
+@pytest.mark.slow
+def test_rows_of_merging_measure_what_they_say(shop):
+    four = next(iter(blend(shop, "flux", 8, 8, (0.7, 0.5, 0.3, -0.2))))
+    assert four.name.endswith("rank 8 + 8 + 8 + 8 -> 8") and four.details["floor"] > 0
+    ours, dense = method(shop, "ties")
+    assert ours.details["error"] == pytest.approx(dense.details["error"])
+    # Another way to the same matrix loses about as much.
+    assert dense.details["of dense"] == pytest.approx(ours.details["error"], rel=0.02)
+    assert next(iter(compare(shop))).figure > 0
+
+
+@pytest.mark.slow
+def test_the_table_of_merges_has_all_ways_and_what_a_lora_alone_gains():
+    found = shares(0, steps=20)
+    assert WAYS.keys() < found.keys()
+    assert found["character alone"][0] == found["style alone"][1] == 1.0

@@ -163,6 +163,7 @@ class Largest(TorchDispatchMode):
 
 def test_a_tile_method_at_a_rank_holds_no_whole_matrix(monkeypatch):
     monkeypatch.setattr(stacks, "TILE_ELEMENTS", 3000)
+    monkeypatch.setattr(stacks, "SAMPLED", 30)
     monkeypatch.setattr(stream, "single_thread_pool", lambda *_: (Inline(), 0))
     inputs = [lora_file(["blocks.0.mlp"], shape=(300, 200), rank=3, seed=seed) for seed in (0, 1)]
     for rank, whole in ((4, False), ("full", True)):

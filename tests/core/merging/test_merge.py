@@ -3,6 +3,8 @@
 Also of method.py: the registry and the parameters of every method.
 """
 
+import subprocess
+import sys
 from math import inf, nan
 
 import pytest
@@ -232,3 +234,10 @@ def test_cutting_nothing_keeps_the_factors_side_by_side():
     assert update.rank == one.rank and lost == 0
     assert norm == pytest.approx(float(dense(one).norm()))
     assert cut(LowRank.sum([one, one.scaled(-1.0)]), None)[0].rank == 0
+
+
+@pytest.mark.slow
+def test_the_library_lists_all_methods_whoever_asks_first():
+    asked = "import core; print(len(core.METHODS))"
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert int(done.stdout) == len(METHODS)
