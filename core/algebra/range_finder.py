@@ -55,17 +55,24 @@ def leading(
         basis = torch.linalg.qr(
             image.T / image.abs().max().clamp_min(torch.finfo(image.dtype).tiny)
         ).Q
-    rows, squares = [], []
+    rows, squares, image = [], [], torch.zeros_like(basis.T.contiguous())
     for tile in tiles():
         rows.append(tile @ basis)
+        torch.addmm(image, rows[-1].T, tile, out=image)
         squares.append(_square(tile))
-    found = LowRank.of(torch.cat(rows), basis.T, shape)
-    whole, outside = fsum(squares), fsum(squares) - fsum(map(_square, rows))
-    if outside < LITTLE * whole:  # The difference has lost its digits.
+    whole = fsum(squares)
+    if whole - fsum(map(_square, rows)) > LITTLE * whole:
+        # With the columns Y = Q R of T basis, Q Q^T T = Q R^-T (Y^T T): half a step further.
+        columns = torch.linalg.qr(torch.cat(rows).cpu().double())
+        read = torch.linalg.solve_triangular(columns.R.T, image.cpu().double(), upper=False)
+        found = LowRank.of(columns.Q.to(image), read.to(image), shape)
+        outside = whole - _square(read)
+    else:  # These differences would have lost their digits.
+        found = LowRank.of(torch.cat(rows), basis.T, shape)
         pairs = zip(tiles(), rows, strict=True)
         outside = fsum(_square(torch.addmm(tile, row, basis.T, alpha=-1)) for tile, row in pairs)
     cut = found.svd.values[rank:].square().tolist()
-    return Found(found.truncated(rank), sqrt(whole), sqrt(outside + fsum(cut)))
+    return Found(found.truncated(rank), sqrt(whole), sqrt(max(outside, 0.0) + fsum(cut)))
 
 
 def _square(tile: Tensor) -> float:
