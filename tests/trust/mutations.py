@@ -51,6 +51,7 @@ TESTS = {
     ),
     "core/algebra/decomposition.py": ("algebra/test_low_rank", "algebra/test_gram"),
     "core/algebra/sketch.py": ("algebra/test_sketch",),
+    "core/algebra/sizes.py": ("algebra/test_sizes",),
     "core/algebra/update.py": (
         "algebra/test_update",
         "adapters/test_kinds",
