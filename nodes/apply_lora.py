@@ -7,7 +7,7 @@ from comfy_api.latest import io
 from ..core import SettingError, quoting
 from . import comfy_bridge, inputs
 from .fit import check_fit
-from .inputs import CATEGORY
+from .inputs import CATEGORY, chinese
 from .wires import named, shown
 
 
@@ -30,7 +30,8 @@ class LoraAlloyApply(io.ComfyNode):
             "exactly as core's Load LoRA applies a file. A LoRA for another model is an error "
             "instead of a picture without it.",
             search_aliases=["lora alloy", "use lora", "load lora model", "lora to model",
-                            "lora clip"],
+                            "lora clip", "lora strength",
+                            *chinese("LoraAlloyApply")],
             inputs=[
                 io.Model.Input("model", optional=True, tooltip="The diffusion model to change."),
                 io.Clip.Input("clip", optional=True,

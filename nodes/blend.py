@@ -7,7 +7,7 @@ from comfy_api.latest import io
 from ..core import METHODS, TRUNCATIONS, Balance, Blend, Even, Output, SettingError, blend
 from ..core import balance as named_balance
 from . import comfy_bridge, inputs
-from .inputs import ADVANCED, BLEND_RULES, CATEGORY, options_of
+from .inputs import ADVANCED, BLEND_RULES, CATEGORY, chinese, options_of
 from .rows import MOST_LORAS, block_weights_of, check_files, gather, parse_rows
 from .wires import edited
 
@@ -38,7 +38,8 @@ class LoraAlloyBlend(io.ComfyNode):
             "of the rank you want. The result is the best approximation that this rank allows.",
             search_aliases=["lora alloy", "merge lora", "combine lora", "mix lora", "add lora",
                             "lora block weight", "lora svd", "lora stack", "lora strength",
-                            "stack loras"],
+                            "stack loras",
+                            *chinese("LoraAlloyBlend")],
             inputs=[
                 inputs.lora_input("lora_1", "The first LoRA. The result has its spelling, its "
                                   "number format and its metadata.", True),

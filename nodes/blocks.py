@@ -4,7 +4,7 @@ from comfy_api.latest import io
 
 from ..core import Blend, Output, blend
 from . import comfy_bridge, inputs
-from .inputs import CATEGORY
+from .inputs import CATEGORY, chinese
 from .wires import edited, named
 
 
@@ -20,7 +20,8 @@ class LoraAlloyBlocks(io.ComfyNode):
             description="A slider for every block of a LoRA: make it stronger, weaker, negative or "
             "leave it out. For every model family; layers that stay at 1 are copied to the bit.",
             search_aliases=["lora alloy", "lora block weight", "lora block sliders",
-                            "lora strength", "block weights", "mute lora blocks", "scale lora"],
+                            "lora strength", "block weights", "mute lora blocks", "scale lora",
+                            *chinese("LoraAlloyBlocks")],
             inputs=[
                 inputs.lora_input(tooltip="The LoRA whose blocks are weighed."),
                 io.Float.Input("strength", default=1.0, min=-100.0, max=100.0, step=0.01,

@@ -14,7 +14,7 @@ from ..core import (
     quoting,
 )
 from . import comfy_bridge, inputs
-from .inputs import CATEGORY
+from .inputs import CATEGORY, chinese
 from .pictures import image_of
 from .wires import named
 
@@ -43,7 +43,8 @@ class LoraAlloyCompare(io.ComfyNode):
             "same way, against each other, or hardly touch? Suggests weights for a blend in which "
             "each keeps its own effect.",
             search_aliases=["lora alloy", "do loras fight", "lora conflict", "lora similarity",
-                            "lora difference", "compare lora", "duplicate lora"],
+                            "lora difference", "compare lora", "duplicate lora",
+                            *chinese("LoraAlloyCompare")],
             # Its chart is on the node: it runs without anything connected behind it.
             is_output_node=True,
             inputs=[

@@ -4,7 +4,7 @@ from comfy_api.latest import io
 
 from ..core import DTYPE_CHOICES, SPELLING_CHOICES, Output, convert
 from . import comfy_bridge, inputs
-from .inputs import CATEGORY
+from .inputs import CATEGORY, chinese
 from .wires import edited, named
 
 
@@ -20,7 +20,8 @@ class LoraAlloyConvert(io.ComfyNode):
             description="Writes a LoRA under the names that another program reads, or in another "
             "number format. What it does to a picture stays the same.",
             search_aliases=["lora alloy", "convert lora", "kohya to diffusers", "rename lora keys",
-                            "lora format", "lora fp16", "lora bf16", "lora peft"],
+                            "lora format", "lora fp16", "lora bf16", "lora peft",
+                            *chinese("LoraAlloyConvert")],
             inputs=[
                 inputs.lora_input(tooltip="The LoRA to convert."),
                 io.Combo.Input("spelling", options=list(SPELLING_CHOICES), default="match",

@@ -5,7 +5,7 @@ from comfy_api.latest import io
 
 from ..core import Neighbour, StateDict, markdown_table, neighbours, quoting
 from . import comfy_bridge, inputs
-from .inputs import CATEGORY
+from .inputs import CATEGORY, chinese
 from .wires import named, shown
 
 # Relations of files that have to do with it, the nearest first.
@@ -24,7 +24,8 @@ class LoraAlloyFind(io.ComfyNode):
             description="Looks through the loras folders for a LoRA: copies of it, the same under "
             "other names, files with it inside, and files made of it.",
             search_aliases=["lora alloy", "find duplicate lora", "similar lora", "lora distance",
-                            "is this lora inside", "lora copies"],
+                            "is this lora inside", "lora copies",
+                            *chinese("LoraAlloyFind")],
             # Its report is all that it makes: it runs without anything connected behind it.
             is_output_node=True,
             inputs=[

@@ -1,6 +1,9 @@
 """Sockets and widgets that several nodes share, so that they look and read the same everywhere."""
 
+import json
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,6 +31,18 @@ LAYERS_TOOLTIP = (
 # Advanced is the page's word for widgets that are folded away until asked for. DynamicCombo has
 # no argument for it.
 ADVANCED = {"advanced": True}
+
+
+@cache
+def _chinese() -> dict[str, list[str]]:
+    path = Path(__file__).parents[1] / "locales/zh/search.json"
+    found: dict[str, list[str]] = json.loads(path.read_text("ascii"))
+    return found
+
+
+def chinese(node_id: str) -> list[str]:
+    """The words by which a node is found in Chinese, whatever the page's language."""
+    return _chinese().get(node_id, [])
 
 
 def lora_input(

@@ -17,7 +17,7 @@ from ..core import (
 )
 from ..core import chart as draw
 from . import comfy_bridge, inputs
-from .inputs import CATEGORY, Analysis
+from .inputs import CATEGORY, Analysis, chinese
 from .pictures import image_of
 from .wires import named
 
@@ -63,7 +63,8 @@ class LoraAlloyLayerAnalysis(io.ComfyNode):
             description="Measures every layer of a LoRA: how strong it is, how many ranks it "
             "really uses, and where in the network the LoRA does its work.",
             search_aliases=["lora alloy", "inspect lora", "lora statistics", "lora info",
-                            "lora spectrum", "layer importance", "analyze lora"],
+                            "lora spectrum", "layer importance", "analyze lora",
+                            *chinese("LoraAlloyLayerAnalysis")],
             # Its chart is on the node: it runs without anything connected behind it.
             is_output_node=True,
             inputs=[

@@ -4,7 +4,7 @@ from comfy_api.latest import io
 
 from ..core import Lora, Output, Reading, StateDict, convert, describe, quoting, summary
 from . import comfy_bridge
-from .inputs import CATEGORY, lora_output, problem_of
+from .inputs import CATEGORY, chinese, lora_output, problem_of
 
 
 class LoraAlloyLoad(io.ComfyNode):
@@ -18,7 +18,14 @@ class LoraAlloyLoad(io.ComfyNode):
             category=CATEGORY,
             description="Opens a LoRA file for the other LoRA Alloy nodes, with everything in it: "
             "all tensors and the metadata. It does not touch a model; use Apply LoRA for that.",
-            search_aliases=["lora alloy", "open lora", "lora file", "lora info", "lora metadata"],
+            search_aliases=[
+                "lora alloy",
+                "open lora",
+                "lora file",
+                "lora info",
+                "lora metadata",
+                *chinese("LoraAlloyLoad"),
+            ],
             inputs=[
                 io.Combo.Input(
                     "lora_name",

@@ -6,7 +6,7 @@ from comfy_api.latest import io, ui
 
 from ..core import Output, rank_chart, resize
 from . import comfy_bridge, inputs
-from .inputs import CATEGORY, RULES
+from .inputs import CATEGORY, RULES, chinese
 from .pictures import image_of
 from .wires import edited, named
 
@@ -23,7 +23,8 @@ class LoraAlloyRankResize(io.ComfyNode):
             description="Makes a LoRA smaller by keeping only as many ranks per layer as a rule "
             "asks for. What is kept is the best that this many ranks can hold.",
             search_aliases=["lora alloy", "shrink lora", "compress lora", "reduce lora rank",
-                            "resize lora", "smaller lora", "lora dim"],
+                            "resize lora", "smaller lora", "lora dim",
+                            *chinese("LoraAlloyRankResize")],
             inputs=[
                 inputs.lora_input(),
                 inputs.rank_rule("rule", RULES),

@@ -19,7 +19,7 @@ from ..core import (
 from ..core import verify as verify_file
 from . import comfy_bridge, inputs
 from .file_names import resolved
-from .inputs import CATEGORY
+from .inputs import CATEGORY, chinese
 from .wires import named, shown
 
 ROUNDING = 0.01  # more than bf16 costs, which has 8 bits
@@ -39,7 +39,8 @@ class LoraAlloySave(io.ComfyNode):
             "its metadata and this workflow. Files under loras/ appear in the LoRA lists at once "
             "(press R).",
             search_aliases=["lora alloy", "export lora", "write lora", "save lora weights",
-                            "lora metadata"],
+                            "lora metadata", "lora trigger words",
+                            *chinese("LoraAlloySave")],
             is_output_node=True,
             inputs=[
                 inputs.lora_input(tooltip="The LoRA to save."),

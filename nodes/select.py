@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from ..core import EmptyRest, Output, StateDict, select
 from . import comfy_bridge, inputs
-from .inputs import CATEGORY
+from .inputs import CATEGORY, chinese
 from .wires import edited, named
 
 
@@ -22,7 +22,8 @@ class LoraAlloySelect(io.ComfyNode):
             description="Takes the layers of a LoRA that you name, untouched, and hands out the "
             "others as a second LoRA. Both applied together are the original.",
             search_aliases=["lora alloy", "split lora", "extract lora layers", "lora block filter",
-                            "lora without text encoder", "remove lora layers"],
+                            "lora without text encoder", "remove lora layers",
+                            *chinese("LoraAlloySelect")],
             inputs=[
                 inputs.lora_input(tooltip="The LoRA to divide."),
                 inputs.layers("The layers that lora has; rest has the others."),

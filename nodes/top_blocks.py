@@ -22,7 +22,7 @@ from ..core import (
     trainer_config,
 )
 from . import comfy_bridge, inputs
-from .inputs import CATEGORY, Analysis, options_of
+from .inputs import CATEGORY, Analysis, chinese, options_of
 from .pictures import image_of
 from .wires import named
 
@@ -42,7 +42,8 @@ class LoraAlloyTopBlocks(io.ComfyNode):
             description="Finds the smallest set of blocks that holds most of a LoRA, and keeps "
             "(or removes) exactly those. Also writes the settings for training only them.",
             search_aliases=["lora alloy", "block filter", "important blocks", "lora block weight",
-                            "prune lora", "train fewer blocks"],
+                            "prune lora", "train fewer blocks",
+                            *chinese("LoraAlloyTopBlocks")],
             inputs=[
                 inputs.lora_input(tooltip="The LoRA to take apart."),
                 Analysis.Input("analysis", optional=True,

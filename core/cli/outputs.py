@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..errors import FileError
+from ..insight.drawing import LIGHT, THEMES
 from ..storage.atomic import AtomicFile, occupied, real_target, same_file
 
 LORA, CSV, CHART = (".safetensors",), (".csv",), (".png", ".svg")
@@ -15,6 +16,12 @@ CONFIG = (".yaml", ".toml", ".txt", ".json")
 
 def force_option(parser: Any) -> None:
     parser.add_argument("--force", action="store_true", help="replace files that are there already")
+
+
+def theme_option(parser: Any) -> None:
+    parser.add_argument(
+        "--theme", choices=THEMES, default=LIGHT, help="colours of the chart (default light)"
+    )
 
 
 def claim(

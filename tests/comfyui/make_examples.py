@@ -19,7 +19,8 @@ from PIL import Image
 from core.version import version
 from tests.comfyui import models
 from tests.comfyui.browser import Page
-from tests.comfyui.examples import EXAMPLES, Example
+from tests.comfyui.example_parts import Example
+from tests.comfyui.examples import EXAMPLES
 from tests.comfyui.harness import Server
 from tests.comfyui.stand_ins import with_tiny_models, write_stand_ins
 
@@ -63,7 +64,8 @@ BUILD = """async ({nodes, groups}) => {
         const edge = (of, axis, from) => of(...inside.map(n => n.pos[axis] + from * n.size[axis]));
         // Above a node are its title and the name of its pack.
         group.pos = [edge(Math.min, 0, 0) - 20, edge(Math.min, 1, 0) - 90];
-        group.size = [0, 1].map(axis => edge(Math.max, axis, 1) + 20 - group.pos[axis]);
+        // Below one is room for what it says after a run.
+        group.size = [20, 40].map((room, axis) => edge(Math.max, axis, 1) + room - group.pos[axis]);
         graph.add(group);
     }
     await later();
@@ -100,10 +102,12 @@ def main() -> None:
     server = Server(packs={"lora-alloy": PACK})
     models.write(server.folder)
     write_stand_ins(server.folder)
-    with server, Page(server.url, width=1600, height=1000) as page:
+    with server:
         for example in EXAMPLES:
             if wanted in example.title.lower():
-                draw(page, server, example)
+                # A page of its own: one remembers what a node with the same number said.
+                with Page(server.url, width=1600, height=1000) as page:
+                    draw(page, server, example)
 
 
 def draw(page: Page, server: Server, example: Example) -> None:
@@ -135,7 +139,24 @@ def tidy(workflow: dict[str, Any], server: Server) -> None:
             node["properties"]["ver"] = version() if ours else core
         node.pop("widgets_values_named", None)
     workflow.pop("id", None)
-    workflow["extra"] = {}
+    workflow["extra"] = {"ds": view(workflow)}
+
+
+# Of a window of 1600 x 900: what the page's bars leave.
+LEFT, TOP, RIGHT, BOTTOM = 70, 60, 1580, 880
+
+
+def view(workflow: dict[str, Any]) -> dict[str, Any]:
+    """Where the page opens it: all of it in the middle of a window, as large as it fits."""
+    boxes = [(x, y - 40, x + w, y + h + 40) for (x, y), (w, h) in
+             ((node["pos"], node["size"]) for node in workflow["nodes"])]  # fmt: skip
+    boxes += [(x, y, x + w, y + h) for x, y, w, h in (g["bounding"] for g in workflow["groups"])]
+    left, top = (min(box[i] for box in boxes) for i in (0, 1))
+    right, bottom = (max(box[i] for box in boxes) for i in (2, 3))
+    scale = min((RIGHT - LEFT) / (right - left), (BOTTOM - TOP) / (bottom - top), 1)
+    assert scale >= 0.7, f"it is {right - left:.0f} x {bottom - top:.0f}: too large to be read"
+    offset = [(LEFT + RIGHT) / scale - right - left, (TOP + BOTTOM) / scale - bottom - top]
+    return {"scale": round(scale, 3), "offset": [round(place / 2) for place in offset]}
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tests.comfyui import models
-from tests.comfyui.examples import ANTIBLUR, DETAILS, DRAWING, FENG, FILES, PIXEL, TOY
+from tests.comfyui.example_parts import ANTIBLUR, DETAILS, DRAWING, FENG, FILES, PIXEL, TOY
 from tests.comfyui.loras import random_lora
 
 # What the examples name -> what stands in for it. Pictures show these names: what is in them does
@@ -61,12 +61,19 @@ def shaped(lora: dict[str, Tensor], seed: int) -> dict[str, Tensor]:
     return result
 
 
+def stand_in(text: str) -> str:
+    """A file's stand-in, or a text with those of the files that it names."""
+    for real, tiny in STAND_INS.items():
+        text = text.replace(real, tiny)
+    return text
+
+
 def with_tiny_models(workflow: Mapping[str, Any], size: int = 64, steps: int = 2) -> dict[str, Any]:
     """The workflow with stand-ins, for a small picture in a few steps, with one text encoder."""
     small = copy.deepcopy(dict(workflow))
     for node in small["nodes"]:
         values = node.get("widgets_values") or []
-        values[:] = [STAND_INS.get(v, v) if isinstance(v, str) else v for v in values]
+        values[:] = [stand_in(v) if isinstance(v, str) else v for v in values]
         node["properties"].pop("models", None)
         if node["type"] == "DualCLIPLoader":
             node["type"] = node["properties"]["Node name for S&R"] = "CLIPLoader"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Any
 
@@ -12,7 +13,7 @@ from safetensors.torch import save_file
 from tests.comfyui import models
 from tests.comfyui.alloy import Alloy, rank, save, text_of
 from tests.comfyui.graphs import load_flux
-from tests.comfyui.harness import Server, error_of
+from tests.comfyui.harness import ComfyUIError, Server, error_of
 from tests.comfyui.loras import random_lora
 
 
@@ -139,6 +140,18 @@ ERRORS: dict[str, tuple[str, dict[str, Any], str]] = {
 }  # fmt: skip
 
 
+# What can be known without the LoRAs on the wires: ComfyUI does not even begin.
+KNOWN_BEFORE = {"backwards", "prefix", "metadata"}
+
+
+def failure(comfyui: Server, graph: Alloy) -> str:
+    """What is said of a graph that is refused or fails."""
+    try:
+        return str(error_of(comfyui.queue(graph, expect_error=True)))
+    except ComfyUIError as refused:
+        return str(refused)
+
+
 @pytest.mark.parametrize("case", ERRORS)
 def test_errors_arrive_with_their_sentence(comfyui: Server, case: str) -> None:
     class_type, given, sentence = ERRORS[case]
@@ -149,9 +162,10 @@ def test_errors_arrive_with_their_sentence(comfyui: Server, case: str) -> None:
     node = graph.node(class_type, **{socket: source}, **given)
     if class_type != "LoraAlloySave":
         graph.node("LoraAlloySave", lora=node[0], filename_prefix="loras/never")
-    message = str(error_of(comfyui.queue(graph, expect_error=True)))
+    message = failure(comfyui, graph)
     assert sentence in message
-    assert "\n" not in message
+    assert ("Custom validation failed" in message) == (case in KNOWN_BEFORE)
+    assert ("\n" in message) == (case in KNOWN_BEFORE)
     assert not list(comfyui.base.glob("output/**/never*"))
 
 
@@ -178,8 +192,8 @@ def test_files_that_are_no_lora_are_named(comfyui: Server, content: str) -> None
         torch.save({}, folder / name)
     graph = Alloy(comfyui)
     graph.node("LoraAlloySave", lora=graph.load(name))
-    message = str(error_of(comfyui.queue(graph, expect_error=True)))
-    assert name in message and sentence in message
+    message = failure(comfyui, graph)
+    assert name in message and sentence in message and "Custom validation failed" in message
 
 
 def test_an_unknown_choice_is_refused_in_words(comfyui: Server) -> None:
@@ -190,3 +204,15 @@ def test_an_unknown_choice_is_refused_in_words(comfyui: Server) -> None:
     graph.node("LoraAlloySave", lora=blend[0])
     message = str(error_of(comfyui.queue(graph, expect_error=True)))
     assert "method None is unknown; choose one of sum, " in message
+
+
+def test_a_failed_node_sends_a_name_and_not_its_tensors(comfyui: Server) -> None:
+    name = save(comfyui, "short", random_lora(models.flux(), "kohya", seed=7))
+    graph = Alloy(comfyui)
+    blend = graph.node("LoraAlloyBlend", lora_1=graph.load(name), layers="triple_blocks")
+    graph.node("LoraAlloySave", lora=blend[0])
+    entry = comfyui.queue(graph, expect_error=True)
+    (event,) = comfyui.events_of(entry, "execution_error")
+    assert event["data"]["exception_type"] == "LoRA Alloy"
+    assert event["data"]["current_inputs"]["lora_1"] == ["<LoRA short.safetensors: 174 tensors>"]
+    assert len(json.dumps(event["data"]["current_inputs"])) < 2000

@@ -71,6 +71,11 @@ def words(node: Any) -> dict[str, Any]:
         path.replace(".", "_"): {"name": path.split(".")[-1], "tooltip": options["tooltip"]}
         for path, _, options in every_input(node)
     }
+    for path, _, options in every_input(node):
+        if template := options.get("template"):  # the sockets that grow
+            ((_, inner),) = template["input"]["required"].values()
+            grown = {"tooltip": inner["tooltip"]}
+            inputs |= {f"{path}_{name}": {"name": name, **grown} for name in template["names"]}
     outputs = {
         str(index): {"name": output.display_name, "tooltip": output.tooltip}
         for index, output in enumerate(schema.outputs)

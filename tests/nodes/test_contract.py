@@ -36,6 +36,23 @@ def test_everything_is_explained(nodes: dict[str, Any]) -> None:
             assert len(output.tooltip) > 15, f"{name}.{output.id}"
 
 
+WANTED = {
+    "convert lora": "Convert", "lora stack": "Blend", "merge lora": "Blend",
+    "lora strength": "Blocks", "lora block sliders": "Blocks", "shrink lora": "RankResize",
+    "split lora": "Select", "find duplicate lora": "Find",
+}  # fmt: skip
+
+
+def test_nodes_are_found_by_what_people_type(nodes: dict[str, Any]) -> None:
+    """By these words, and in Chinese by some for every node."""
+    for typed, name in WANTED.items():
+        assert typed in nodes[f"LoraAlloy{name}"].GET_SCHEMA().search_aliases, typed
+    for name, node in nodes.items():
+        aliases = node.GET_SCHEMA().search_aliases
+        assert sum(not alias.isascii() for alias in aliases) >= 2, name
+        assert len(set(aliases)) == len(aliases), name
+
+
 ADVANCED = {
     "LoraAlloyLoad": {"drop_magnitude", "scale_from_metadata"},
     "LoraAlloyBlend": {
@@ -92,5 +109,7 @@ def test_every_node_has_a_help_page(nodes: dict[str, Any]) -> None:
         for block in (block for block in page.split("\n\n") if block.startswith("|")):
             assert block.splitlines()[1].startswith("|---"), f"{name}: {block}"
         schema = node.GET_SCHEMA()
+        chinese = (folder / name / "zh.md").read_text("utf-8")
         for item in [*schema.inputs, *schema.outputs]:
-            assert f"`{item.id}`" in page, f"{name}: {item.id}"
+            assert f"`{item.id}`" in page and f"`{item.id}`" in chinese, f"{name}: {item.id}"
+        assert chinese.count("\n## ") == 5 and chinese.count("|---|---|") == 2, name

@@ -25,7 +25,7 @@ from ..computing import computing
 from ..inputs import files_argument, run_options
 from ..many import Done, each
 from ..options import SELECTOR_HELP, compute_options, json_option, opened, reading_options
-from ..outputs import CHART, CSV, force_option
+from ..outputs import CHART, CSV, force_option, theme_option
 from ..parser import Parser
 from ..printing import at_terminal, line, say, table, written
 
@@ -94,6 +94,7 @@ def chart_options(parser: Parser, kind: str) -> None:
         choices=CHARTS,
         help=f"what --chart draws (default {kind})",
     )
+    theme_option(parser)
     parser.set_defaults(default_chart=kind)
 
 
@@ -131,7 +132,8 @@ def _analyze(options: argparse.Namespace) -> Done:
     if options.csv:
         write_file(options.csv, csv_text(found).encode("utf-8", "backslashreplace"), options.force)
     if options.chart:
-        save_chart(chart(found, options.chart_kind), options.chart, options.force)
+        figure = chart(found, options.chart_kind, theme=options.theme)
+        save_chart(figure, options.chart, options.force)
     texts = [*_texts(found), *found.attrs["notes"], *lora.notes]
 
     def shown() -> None:

@@ -14,7 +14,7 @@ from ..computing import computing
 from ..inputs import files_argument
 from ..inputs import found as found_files
 from ..options import SELECTOR_HELP, compute_options, json_option, opened, reading_options
-from ..outputs import CHART, claim, force_option
+from ..outputs import CHART, claim, force_option, theme_option
 from ..parser import Parser
 from ..printing import line, print_json, say, table, written
 from .analyze import rows_of
@@ -50,6 +50,7 @@ def options(parser: Parser) -> None:
         "--full", action="store_true", help="count the entries of different signs, too: slower"
     )
     parser.add_argument("--chart", metavar="F", help="draw a chart into this .png or .svg file")
+    theme_option(parser)
     force_option(parser)
     compute_options(parser)
     json_option(parser)
@@ -71,7 +72,7 @@ def run(options: argparse.Namespace) -> None:
         found = compare(loras, options.layers, options.full, compute)
     suggested = found.suggest(options.levels, options.suggest) if options.suggest else None
     if options.chart:
-        save_chart(comparison_chart(found), options.chart, options.force)
+        save_chart(comparison_chart(found, options.theme), options.chart, options.force)
     if options.json:
         print_json(_report(found, suggested), options)
         return

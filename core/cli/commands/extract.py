@@ -13,7 +13,7 @@ from ...reading.difference import Difference
 from ...reading.lora import Lora
 from ..computing import computing, verify_written
 from ..options import SELECTOR_HELP, output_options, output_settings
-from ..outputs import CHART, LORA, claim
+from ..outputs import CHART, LORA, claim, theme_option
 from ..parser import Parser
 from ..printing import print_json, show, written
 from ..ranks import RULE_OPTIONS, chosen_rule, rule_options
@@ -47,6 +47,7 @@ def options(parser: Parser) -> None:
     parser.add_argument(
         "--chart", metavar="F", help="draw error against size into this .png or .svg file"
     )
+    theme_option(parser)
     output_options(parser, required=False)
 
 
@@ -78,7 +79,7 @@ def run(options: argparse.Namespace) -> None:
         exact = Lora(Difference(tuned, base, options.vectors), prefer=base.family)
         verify_written(extracted, [exact], options)
     if options.chart:
-        save_chart(curve_chart(extracted.curve), options.chart, options.force)
+        save_chart(curve_chart(extracted.curve, options.theme), options.chart, options.force)
     if options.json:
         points = [point._asdict() for point in extracted.curve.points]
         print_json(extracted.report.as_dict() | {"curve": points}, options)

@@ -124,7 +124,7 @@ def _top_blocks(options: argparse.Namespace) -> Done:
         one.report.dropped = {}
     if options.chart:
         how = options.importance, options.temperature, options.threshold
-        figure = chart(choice.analysis, options.chart_kind, *how)
+        figure = chart(choice.analysis, options.chart_kind, *how, theme=options.theme)
         save_chart(figure, options.chart, options.force)
     if config and options.trainer_output:
         write_file(options.trainer_output, config.encode(), options.force)
