@@ -5,11 +5,13 @@ import errno
 import os
 import secrets
 import shutil
+import signal
+import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO
+from types import FrameType, TracebackType
+from typing import Any, BinaryIO
 
 from ..errors import FileError, Occupied
 
@@ -22,6 +24,10 @@ HINTS = {
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.EFBIG: "choose another disk, this one takes no file of that size",
 }
+# What ends a program that may still clean up; Windows has no SIGHUP.
+ENDINGS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
 
 
 def real_target(path: str | os.PathLike[str]) -> Path:
@@ -104,19 +110,20 @@ class AtomicFile:
 
     def close(self, keep: bool) -> None:
         """Put a complete file in its place, if it is to be kept; of any other nothing stays."""
-        try:
-            if self.whole and keep:
-                with self.errors():
-                    if self.together:
-                        self.together.put_aside(self.path)
-                    self._put_in_place()
-                    self.placed = True
-        finally:
-            # A full disk can fail again when the buffer is flushed; the file goes anyway.
-            with contextlib.suppress(OSError):
-                self.file.close()
-            if self.temporary is not None:
-                self.remove()
+        with undisturbed():
+            try:
+                if self.whole and keep:
+                    with self.errors():
+                        if self.together:
+                            self.together.put_aside(self.path)
+                        self._put_in_place()
+                        self.placed = True
+            finally:
+                # A full disk can fail again when the buffer is flushed; the file goes anyway.
+                with contextlib.suppress(OSError):
+                    self.file.close()
+                if self.temporary is not None:
+                    self.remove()
 
     def _begin(self) -> BinaryIO:
         # Not tempfile: its files are private to the user, ours get the usual permissions.
@@ -163,7 +170,9 @@ class Together:
     """Files of one command, of which all get their places or none does.
 
     A file that is replaced keeps a second, hidden name until the block is left; with an error it is
-    put back.
+    put back. No file system gives two files their names in one step: a program that is killed
+    (SIGKILL, a power cut) between those of two files leaves the one, and hidden names; no other end
+    does.
     """
 
     def __init__(self) -> None:
@@ -195,16 +204,40 @@ class Together:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for file in self.files:
-            hidden = self.before.get(file.path)
-            with contextlib.suppress(OSError):
-                if kind is not None and file.placed:
-                    if hidden is None:
-                        file.path.unlink()
-                    else:
-                        os.replace(hidden, file.path)
-            if hidden is not None:
-                _remove(hidden)
+        with undisturbed():
+            for file in self.files:
+                hidden = self.before.get(file.path)
+                with contextlib.suppress(OSError):
+                    if kind is not None and file.placed:
+                        if hidden is None:
+                            file.path.unlink()
+                        else:
+                            os.replace(hidden, file.path)
+                if hidden is not None:
+                    _remove(hidden)
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Inside, signals that would interrupt the program wait: what takes a few calls is done whole.
+
+    Python handles signals in its main thread alone; no other one is ever interrupted.
+    """
+    waiting: list[int] = []
+    before: dict[int, Callable[[int, FrameType | None], Any]] = {}
+    main = threading.current_thread() is threading.main_thread()
+    try:
+        for number in ENDINGS if main else ():
+            handler = signal.getsignal(number)
+            if callable(handler):
+                before[number] = handler
+                signal.signal(number, lambda number, _: waiting.append(number))
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in dict.fromkeys(waiting):
+            before[number](number, None)
 
 
 def occupied(path: str | os.PathLike[str], fix: str = "choose another name") -> Occupied:

@@ -67,7 +67,10 @@ def numbers(weight: float, edit: Callable[[Path], Edited]) -> Callable[[Path, Pa
             before, row = source.modules.get(name), rows.get(name)
             if before is None or row is None or module.adapter.kind.update is None:
                 continue
-            (exact,), (after,) = (helpers.dense(m.stored).values() for m in (before, module))
+            pair = [list(helpers.dense(m.stored).values()) for m in (before, module)]
+            if [len(one) for one in pair] != [1, 1]:
+                continue  # Keys that only we read.
+            exact, after = (one[0] for one in pair)
             # Squares of what is beyond these sizes say nothing in float64.
             unit = float(exact.abs().max()) if exact.numel() else 0.0
             if not 1e-100 < unit < 1e100:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -300,3 +301,55 @@ def test_of_files_that_are_to_replace_none_one_gets_the_name(tmp_path, monkeypat
     (winner,) = placed
     assert (tmp_path / "x").read_bytes() == bytes([winner]) * 100
     assert files_in(tmp_path) == {"x"}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="this system has other signals")
+@pytest.mark.parametrize("named", [False, True], ids=["nameless", "named"])
+@pytest.mark.parametrize("old", [None, b"old"], ids=["new", "over old files"])
+def test_an_interrupt_between_any_two_calls_leaves_both_parts_or_neither(
+    tmp_path, monkeypatch, old, named
+):
+    """Not SIGKILL: between the names of two files no file system helps."""
+    if named:
+        monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+    path = save(lora_file("xy"), tmp_path / "in.safetensors")
+    outputs = [tmp_path / "one.safetensors", tmp_path / "two.safetensors"]
+    real = {name: getattr(os, name) for name in ("link", "replace", "unlink")}
+    calls, stop = [], (0, False)
+
+    def wrapped(name):
+        def call(*arguments, **options):
+            number, after = stop
+            calls.append(name)
+            if (len(calls), after) == (number, False):
+                os.kill(os.getpid(), signal.SIGINT)
+            try:
+                return real[name](*arguments, **options)
+            finally:
+                if (len(calls), after) == (number, True):
+                    os.kill(os.getpid(), signal.SIGINT)
+
+        return call
+
+    for name in real:
+        monkeypatch.setattr(os, name, wrapped(name))
+    most, interrupted = 99, 0
+    for stop in [(0, False), *((n, after) for n in range(1, 14) for after in (False, True))]:
+        if stop[0] > most:
+            break
+        for out in outputs:
+            with contextlib.suppress(FileNotFoundError):
+                real["unlink"](out)
+            if old:
+                out.write_bytes(old)
+        calls.clear()
+        with contextlib.suppress(KeyboardInterrupt):
+            select(path, "x", Output(outputs[0]), rest=Output(outputs[1]))
+            interrupted -= 1
+        interrupted += 1
+        most = len(calls) if stop[0] == 0 else most
+        found = [out.read_bytes() if out.exists() else None for out in outputs]
+        assert found == [old, old] or all(one and one != old for one in found), stop
+        assert files_in(tmp_path) <= {"in.safetensors", "one.safetensors", "two.safetensors"}, stop
+    assert interrupted == 2 * most > 0
