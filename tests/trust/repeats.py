@@ -6,7 +6,8 @@ Runs every edit that many times in one process, over files and state dicts in tu
 memory, open and mapped files and threads with what they were after the first tenth of the runs; the
 CPU time of a run in the first and in the last tenth is printed. Then runs the edits in new
 processes with other numbers of threads, workers and CPUs, and compares the files' hashes. Exits
-with status 1 and one line per difference.
+with status 1 and one line per difference. `--processors` measures instead how far the results are
+from those of other vector instructions.
 """
 
 import argparse
@@ -39,7 +40,7 @@ from core import (
     verify,
 )
 from tests.core.kinds import loha, lokr
-from tests.helpers import KOHYA, lora_file, randn, save
+from tests.helpers import KOHYA, dense, error, lora_file, randn, same_bits, save
 
 NAMES = [f"double_blocks.{i}.img_attn.proj" for i in range(10)]
 BALANCED = Blend((1.0, -0.5), 5, balance=dyn_weights_proportional())
@@ -101,6 +102,41 @@ def bytes_differ(folder: Path, processes: int) -> list[str]:
     ]
 
 
+# What other processors do, as far as this one can be told to do it.
+PROCESSORS = {
+    "MKL_CBWR": "COMPATIBLE",
+    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+    "ATEN_CPU_CAPABILITY": "default",
+}
+
+
+def other_processors(folder: Path) -> dict[str, dict[str, float]]:
+    """{a setting: {an edit whose bytes it changes: how far its updates are from what they were}}.
+
+    The distance is the largest of all modules, relative to the update's size.
+    """
+    write_inputs(folder)
+
+    def updates(name: str, more: dict[str, str]) -> dict[str, dict[str, torch.Tensor]]:
+        (out := folder / name).mkdir()
+        command = [sys.executable, "-m", "tests.trust.repeats", "--kept", str(out), str(folder)]
+        subprocess.run(command, env=os.environ | more, capture_output=True, check=True)
+        return {path.stem: load_file(path) for path in sorted(out.iterdir())}
+
+    here = updates("here", {})
+    found: dict[str, dict[str, float]] = {}
+    for name, value in PROCESSORS.items():
+        there = updates(name, {name: value})
+        found[f"{name}={value}"] = {
+            edit: max(
+                error(dense(there[edit])[raw], exact) for raw, exact in dense(here[edit]).items()
+            )
+            for edit in here
+            if not same_bits(here[edit], there[edit])
+        }
+    return found
+
+
 def resources() -> dict[str, int]:
     """Memory in kB, open files, mapped LoRA files and threads of this process."""
     gc.collect()
@@ -152,11 +188,23 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--processes", type=int, default=len(SETTINGS))
     parser.add_argument("--digests", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--processors", action="store_true", help="measure what they change")
+    parser.add_argument("--kept", type=Path, nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--workers", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--cpus", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.cpus and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cpus])
+    if options.kept:
+        out, inputs = options.kept
+        for name, edit in EDITS.items():
+            paths = inputs / "a.safetensors", inputs / "b.safetensors"
+            edit(*paths, Output(out / f"{name}.safetensors"), Compute())
+        return 0
+    if options.processors:
+        with tempfile.TemporaryDirectory() as folder:
+            print(json.dumps(other_processors(Path(folder)), indent=1))
+        return 0
     if options.digests:
         print(json.dumps(digests(options.digests, options.workers or None)))
         return 0
