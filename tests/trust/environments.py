@@ -47,6 +47,7 @@ SOMEBODY = (
     "setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=+dac_override "
     "--ambient-caps=+dac_override"
 )
+SOMEBODY_ELSE = os.geteuid() == 0 and shutil.which("setpriv") is not None
 # What may be said twice, or by somebody else: the interpreter, before main begins; matplotlib.
 OTHERS = re.compile("warn|Warning|Matplotlib|fontconfig|mkdir|temporary", re.IGNORECASE)
 
@@ -82,7 +83,7 @@ def environments(chance: random.Random) -> tuple[str, dict[str, object]]:
             ]
         ),
     ]  # fmt: skip
-    if os.geteuid() == 0 and shutil.which("setpriv"):
+    if SOMEBODY_ELSE:
         few = {"preexec_fn": limited(resource.RLIMIT_NPROC, number), "as": SOMEBODY}
         choices += [(f"{number} threads", few)] * 4
     return chance.choice([*choices, *choices[:1] * 8])

@@ -173,6 +173,7 @@ EVIL = [
     {"operation": "metadata"},
     {"operation": "demo", "output_dir": "stolen"},
     {"operation": "--help"},
+    {"operation": "blend", "block_weights": "x: 1\n@/dev/zero:x"},
     {"name": "output", "value": "stolen"},
     {"name": "rest", "value": "stolen"},
     {**RESIZE, "layers": "a function"},
