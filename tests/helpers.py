@@ -120,7 +120,8 @@ def dense(tensors) -> dict[str, Tensor]:
         for key, value in values.items():
             for ending in endings:
                 if key.endswith(ending):
-                    result[key.removesuffix(ending) + suffix] = value.reshape(*value.shape[:1], -1)
+                    matrix = value.flatten(1) if value.ndim > 1 else value.reshape(-1, 1)
+                    result[key.removesuffix(ending) + suffix] = matrix
     return result
 
 

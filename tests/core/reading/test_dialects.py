@@ -1,5 +1,7 @@
 """Files that ComfyUI renames as a whole."""
 
+import os
+
 import pytest
 
 from core import Blend, Lora, LoraError, StateDict, blend, select
@@ -85,3 +87,13 @@ def test_diff_m_is_the_difference_of_a_modulation():
     half = blend(tensors, None, Blend((0.5,))).lora
     assert (half[f"{name}.modulation.diff"] == change / 2).all()
     assert list(select(tensors, "*.modulation")[0].lora) == [f"{name}.modulation.diff"]
+
+
+def test_a_renamed_file_that_was_written_to_is_named(tmp_path):
+    path = tmp_path / "fun.safetensors"
+    helpers.save(lora("lora_unet__blocks_0_self_attn_q"), path)
+    read = Lora(path)
+    select(read, "*")
+    os.utime(path, (1, 1))
+    with pytest.raises(LoraError, match=r"fun\.safetensors: was changed while it was read"):
+        read.tensors.check_unchanged()

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from core import LoraError
 from core.storage.files import open_tensors
-from core.storage.sinks import FileSink
+from core.storage.sinks import FileSink, header_bound
 from tests.core.storage.written import write
 from tests.helpers import files_in, randn, same_bits
 
@@ -87,3 +87,14 @@ def test_a_dtype_that_cannot_be_written_is_refused_by_name(tmp_path):
     with pytest.raises(LoraError, match=r"x\.safetensors: tensor odd: is torch\.complex64"):
         write({"odd": torch.ones(2, dtype=torch.complex64)}, tmp_path / "x.safetensors")
     assert files_in(tmp_path) == set()
+
+
+@pytest.mark.parametrize("text", ["a", "\u4e2d", "\U0001f600", '"', "\n", "\x7f"], ids=ascii)
+def test_the_room_for_a_header_is_enough_and_not_much_more(tmp_path, text):
+    keys = [text * 500 + str(i) for i in range(20)]
+    needed = header_bound(keys, 0)
+    write({key: torch.ones(2) for key in keys}, tmp_path / "x", reserve=needed)
+    with open(tmp_path / "x", "rb") as file:
+        (size,) = struct.unpack("<Q", file.read(8))
+        used = len(file.read(size).rstrip(b" "))
+    assert used <= needed + 7 == pytest.approx(size, abs=8) and needed < 1.1 * used + 3000
