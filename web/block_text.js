@@ -51,35 +51,29 @@ export class Units {
     return this.containers.has(numbered(name)?.container ?? "");
   }
 
-  /** @returns {{container: string, number: number, end: string}} with number -1 for none */
-  split(name) {
-    const block = this.layers.get(name) ?? name;
-    const { container, number } = numbered(block) ?? { container: block, number: -1 };
-    return { container, number, end: name.slice(block.length) };
-  }
-
-  /** These names with as few patterns as they take, blocks before layers. @param {string[]} names */
-  compress(names) {
+  /**
+   * These names with as few patterns as they take: blocks in the network's order, then layers.
+   * @param {Iterable<string>} given
+   */
+  compress(given) {
+    const names = new Set(given);
     /** @type {Map<string, {container: string, end: string, numbers: number[]}>} */
-    const sorted = new Map();
-    for (const name of names) {
-      const { container, number, end } = this.split(name);
-      const key = `${container} ${end}`;
-      if (!sorted.has(key)) sorted.set(key, { container, end, numbers: [] });
-      sorted.get(key)?.numbers.push(number);
+    const runs = new Map();
+    for (const name of new Set([...this.blocks.keys(), ...this.layers.keys(), ...names])) {
+      if (!names.has(name)) continue;
+      const block = this.layers.get(name) ?? name;
+      const end = name.slice(block.length);
+      const { container, number } = numbered(block) ?? { container: block, number: -1 };
+      const run = runs.get(`${container} ${end}`) ?? { container, end, numbers: [] };
+      runs.set(`${container} ${end}`, run);
+      run.numbers.push(number);
     }
-    const found = [...sorted.values()].flatMap(({ container, end, numbers }) => {
+    return [...runs.values()].flatMap(({ container, end, numbers }) => {
       if (numbers[0] < 0) return [container + end];
       const every = this.containers.get(container) ?? [];
-      const whole = !end && every.length > 1 && every.every((name) => names.includes(name));
+      const whole = !end && every.length > 1 && every.every((name) => names.has(name));
       return whole ? [container] : ranges(numbers).map((range) => `${container}.${range}${end}`);
     });
-    return found.sort((a, b) => Number(this.deep(a)) - Number(this.deep(b)));
-  }
-
-  /** Whether a compressed pattern is one of layers. */
-  deep(pattern) {
-    return this.layers.has(pattern.replace(/\.(\d+)-\d+/, ".$1"));
   }
 }
 
@@ -133,21 +127,16 @@ export class Weights {
   }
 
   text() {
-    /** @type {Map<number, string[]>} */
-    const values = new Map();
-    for (const [name, value] of this.tail) values.set(value, [...(values.get(value) ?? []), name]);
-    const lines = [...values].flatMap(([value, names]) =>
-      this.units.compress(names).map((pattern) => ({ pattern, value })));
-    const order = [...this.units.blocks.keys()];
-    const place = ({ pattern }) => {
-      const first = pattern.replace(/(\d+)-\d+/, "$1");
-      const found = order.findIndex((name) => name === first || name.startsWith(`${first}.`) || first.startsWith(`${name}.`));
-      return found < 0 ? order.length : found;
-    };
-    lines.sort((a, b) => Number(this.units.deep(a.pattern)) - Number(this.units.deep(b.pattern)) || place(a) - place(b));
-    return [...this.head, ...lines.map(({ pattern, value }) => `${pattern}: ${written(value)}`)].join("\n");
+    const lines = [...new Set(this.tail.values())].flatMap((value) => {
+      const names = [...this.tail.keys()].filter((name) => this.tail.get(name) === value);
+      return this.units.compress(names).map((pattern) => `${pattern}: ${written(value)}`);
+    });
+    const deep = (line) => Number(this.units.layers.has(line.replace(/\.(\d+)-\d+/, ".$1").replace(/:.*/, "")));
+    return [...this.head, ...lines.sort((a, b) => deep(a) - deep(b) || byNumbers(a, b))].join("\n");
   }
 }
+
+const byNumbers = new Intl.Collator("en", { numeric: true }).compare;
 
 /** A selector of layers: what a panel could have written, and the rest as it stands. */
 export class Selection {
@@ -182,7 +171,7 @@ export class Selection {
   }
 
   text() {
-    const out = this.units.compress([...this.excludes]).map((pattern) => `-${pattern}`);
-    return [...this.units.compress([...this.includes]), ...this.rest, ...out].join(", ");
+    const out = this.units.compress(this.excludes).map((pattern) => `-${pattern}`);
+    return [...this.units.compress(this.includes), ...this.rest, ...out].join(", ");
   }
 }

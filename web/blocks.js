@@ -1,25 +1,30 @@
 /**
  * The panel: a row for every block of a file, whatever its family, that edits a text.
  *
- * A row has a slider from -2 to 2 where the text is block weights, and a switch where it is a
- * selector. The text is the truth: whoever types in it sees the rows move, and nothing else is
- * saved. What it means is asked of the server, so that rows show what a run would do.
+ * A row has a slider where the text is block weights and a switch where it is a selector. Whoever
+ * types in the text sees the rows move, and nothing else is saved. What it means the server says,
+ * so that rows show what a run would do.
  */
 
 import { Selection, Units, Weights, written } from "./block_text.js";
 import { remember } from "./comfyui.js";
-import { amount, button, el } from "./elements.js";
-import { presetMenu } from "./preset_menu.js";
+import { amount, button, el, note } from "./elements.js";
+import { presetMenu } from "./presets.js";
 import { contentsOf, meaningOf } from "./server.js";
 
 const [LOW, HIGH, STEP] = [-2, 2, 0.05];
-/** Folded groups and open columns, by panel; the session's, not the workflow's. @type {Map<string, Set<string>>} */
-const folded = new Map();
+const within = (value) => Number(Math.min(HIGH, Math.max(LOW, value)).toFixed(4));
+/** What is folded and unfolded, by panel: the session's, not the workflow's. @type {Map<string, Set<string>>} */
+const folds = new Map();
 /** What was copied last, where the browser's clipboard is out of reach. */
 let copied = "";
 
 /** @typedef {import("./types").Block} Block */
-/** @typedef {{blocks: Block[], names: string[], layers: string[], row: HTMLElement, track?: HTMLElement, number?: any, mute?: any, solo?: any, cells: any[]}} Row */
+/**
+ * `names` are the patterns of its blocks, `layers` the canonical names of all of their layers.
+ * @typedef {{blocks: Block[], names: string[], layers: string[], row: HTMLElement, cells: any[],
+ *   track?: any, number?: any, mute?: any, solo?: any}} Row
+ */
 
 export class Panel {
   /**
@@ -29,8 +34,8 @@ export class Panel {
    * @param {() => string} given.get
    * @param {(text: string) => void} given.set
    * @param {() => import("./types").Source | undefined} given.source
-   * @param {() => Record<string, number>} [given.energy] {block: share}, of an analysis
-   * @param {() => void} [given.changed] called when its height may have changed
+   * @param {() => Record<string, number>} given.energy {block: share}, of an analysis
+   * @param {() => void} given.changed its height may be another one
    */
   constructor(given) {
     this.given = given;
@@ -38,14 +43,14 @@ export class Panel {
     this.element = el("div", { className: "alloy-panel" });
     /** @type {Row[]} */
     this.rows = [];
-    /** @type {Map<string, number>} */
+    /** Layer -> its factor, where that is not 1. @type {Map<string, number>} */
     this.values = new Map();
-    /** What rows had before they were muted. @type {Map<string, number>} */
+    /** Row -> its factor before it was muted. @type {Map<Row, number>} */
     this.muted = new Map();
-    /** The text before one row was heard alone. @type {{name: string, text: string} | null} */
+    /** The row that is heard alone, and the text before. @type {{name: string, text: string} | null} */
     this.solo = null;
-    this.folded = folded.get(given.key) ?? new Set();
-    folded.set(given.key, this.folded);
+    this.open = folds.get(given.key) ?? new Set();
+    folds.set(given.key, this.open);
     this.asked = 0;
     this.refresh();
   }
@@ -67,130 +72,130 @@ export class Panel {
 
   /** Ask what the text means, and show it. */
   async read() {
-    const text = this.given.get();
     if (!this.contents?.groups || !this.source) return;
     const turn = ++this.asked;
-    const said = await meaningOf([this.source.name], this.given.kind, text);
+    const said = await meaningOf([this.source.name], this.given.kind, this.given.get());
     if (turn !== this.asked) return;
-    this.say(said.error ?? said.notes?.join("\n") ?? "", !!said.error);
+    this.message.textContent = said.error ?? said.notes?.join("\n") ?? "";
+    this.message.className = said.error ? "alloy-error" : "alloy-note";
+    this.given.changed();
     if (said.error) return;
-    this.values = this.weighs
-      ? new Map(Object.entries(said.weights ?? {}).map(([layer, factors]) => [layer, factors[0]]))
-      : this.left(new Set(said.selected));
+    const chosen = new Set(said.selected);
+    const left = this.rows.flatMap((row) => row.layers).filter((layer) => !chosen.has(layer));
+    this.values = new Map(this.weighs
+      ? Object.entries(said.weights ?? {}).map(([layer, [factor]]) => [layer, factor])
+      : left.map((layer) => [layer, 0]));
     this.update();
-  }
-
-  say(text, wrong) {
-    if (!this.message) return;
-    this.message.textContent = text;
-    this.message.className = wrong ? "alloy-error" : "alloy-note";
-    this.given.changed?.();
-  }
-
-  /** {layer: 0} of those that are not chosen. @param {Set<string>} chosen */
-  left(chosen) {
-    const layers = this.rows.flatMap((row) => row.layers).filter((layer) => !chosen.has(layer));
-    return new Map(layers.map((layer) => [layer, 0]));
   }
 
   build() {
     const { contents } = this;
     this.rows = [];
+    this.message = note("");
     if (!contents?.groups) {
-      const text = contents?.error ?? "Connect a LoRA to see its blocks.";
-      this.element.replaceChildren(el("div", { className: contents?.error ? "alloy-error" : "alloy-note" }, text));
-      this.given.changed?.();
-      return;
+      this.element.replaceChildren(note(contents?.error ?? "Connect a LoRA to see its blocks.", !!contents?.error));
+    } else {
+      this.units = new Units(contents.groups);
+      const list = el("div", { className: "alloy-list alloy-scroll" }, ...contents.groups.map((group) => this.group(group)));
+      list.classList.toggle("alloy-wide", this.open.has("columns"));
+      if (this.weighs) this.listen(list);
+      this.element.replaceChildren(this.tools(), list, this.message);
     }
-    this.units = new Units(contents.groups);
-    this.message = el("div", { className: "alloy-note" });
-    this.list = el("div", { className: "alloy-list alloy-scroll" }, ...contents.groups.map((group) => this.group(group)));
-    this.list.classList.toggle("alloy-wide", this.folded.has("columns"));
-    if (this.weighs) this.listen(this.list);
-    this.element.replaceChildren(this.tools(), this.list, this.message);
-    this.given.changed?.();
+    this.given.changed();
   }
 
   tools() {
     const top = el("input", { type: "number", min: 1, value: 10, className: "alloy-count", title: "How many blocks are kept" });
-    return el(
-      "div",
-      { className: "alloy-tools" },
+    const text = { get: this.given.get, set: (one) => this.write(one) };
+    return el("div", { className: "alloy-tools" },
       button("Reset", "Every block at its own strength: an empty text", () => this.write("")),
       this.weighs && button("Invert", "What is on goes off and the other way round: 1 minus each factor", () => this.each((value) => 1 - value)),
-      button("Top", "Keep the strongest blocks and set the others to 0: by energy once this LoRA was analysed, until then by size", () => this.top(Number(top.value))),
+      button("Top", "Keep the strongest blocks: by energy once this LoRA was analysed, until then by size", () => this.top(Number(top.value))),
       top,
-      button("Copy", "Copy the text", () => this.copy()),
-      button("Paste", "Replace the text by what was copied", () => this.paste()),
-      this.weighs && button("Layers", "A column for every kind of layer", () => this.columns(), { "aria-pressed": this.folded.has("columns") }),
-      this.weighs && presetMenu({ get: this.given.get, set: (text) => this.write(text) }),
+      button("Copy", "Copy the text", () => {
+        copied = text.get();
+        navigator.clipboard?.writeText(copied).catch(() => {});
+      }),
+      button("Paste", "Replace the text by what was copied", async () =>
+        text.set((await navigator.clipboard?.readText().catch(() => "")) || copied)),
+      this.weighs && button("Layers", "A column for every kind of layer", () => {
+        this.fold("columns");
+        this.build();
+        this.update();
+      }, { "aria-pressed": this.open.has("columns") }),
+      this.weighs && presetMenu(text),
     );
   }
 
+  fold(name) {
+    if (!this.open.delete(name)) this.open.add(name);
+    return this.open.has(name);
+  }
+
   /** @param {import("./types").Group} group */
-  group(group) {
-    const head = this.row(group.blocks, group.name, "alloy-head");
-    const rows = group.blocks.length > 1 || group.blocks[0].name !== group.name ? group.blocks.map((block) => this.row([block], shortName(block, group))) : [];
-    const body = el("div", { className: "alloy-body", hidden: this.folded.has(group.name) }, ...rows);
-    const fold = button(body.hidden ? "\u25b8" : "\u25be", "Fold or unfold", () => {
-      body.hidden = !body.hidden;
-      fold.textContent = body.hidden ? "\u25b8" : "\u25be";
-      this.folded[body.hidden ? "add" : "delete"](group.name);
-      this.given.changed?.();
-    }, { className: "alloy-fold", "aria-label": `fold ${group.name}` });
+  group({ name, blocks }) {
+    const head = this.row(blocks, name, "alloy-head");
+    const single = blocks.length === 1 && blocks[0].name === name;
+    const rows = blocks.map((block) => this.row([block], block.name.startsWith(`${name}.`) ? block.name.slice(name.length + 1) : block.name));
+    const body = el("div", { className: "alloy-body", hidden: single || this.open.has(name) }, ...rows);
+    const sign = () => (body.hidden ? "\u25b8" : "\u25be");
+    const fold = button(sign(), "Fold or unfold", () => {
+      body.hidden = this.fold(name);
+      fold.textContent = sign();
+      this.given.changed();
+    }, { className: "alloy-fold", "aria-label": `fold ${name}`, disabled: single });
     head.prepend(fold);
-    return el("div", { className: "alloy-group" }, head, body);
+    return el("div", {}, head, body);
   }
 
   /** A row for one block, or for all blocks of a group. @param {Block[]} blocks */
   row(blocks, label, kind = "") {
-    const element = el("div", { className: `alloy-row ${kind}` });
-    const size = blocks.reduce((sum, block) => sum + block.parameters, 0);
+    const size = amount(blocks.reduce((sum, block) => sum + block.parameters, 0));
     const layers = blocks.flatMap((block) => block.layers.map(([end]) => (block.pattern ?? block.name) + end));
     const names = blocks.flatMap((block) => block.pattern ?? []);
+    const what = kind ? `all of ${label}` : blocks[0].name;
+    const title = `${what}: ${layers.length} layers, ${size} parameters`;
+    const element = el("div", { className: `alloy-row ${kind}` }, el("span", { className: "alloy-name", title }, label));
     /** @type {Row} */
     const row = { blocks, names, layers, row: element, cells: [] };
-    const count = blocks.length > 1 ? `${blocks.length} blocks, ` : "";
-    const title = `${blocks.length > 1 ? label : blocks[0].name}: ${count}${layers.length} layers, ${amount(size)} parameters`;
-    const what = blocks.length > 1 ? `all of ${label}` : blocks[0].name;
-    element.append(el("span", { className: "alloy-name", title }, label));
-    const index = this.rows.push(row) - 1;
-    element.dataset.row = String(index);
+    element.dataset.row = String(this.rows.push(row) - 1);
     if (!names.length) {
-      element.append(el("span", { className: "alloy-note" }, "its name cannot stand in a text"));
+      element.append(note("its name cannot stand in a text"));
     } else if (this.weighs) {
       row.track = el("div", {
         className: "alloy-track", role: "slider", tabIndex: 0, title,
         "aria-label": what, "aria-valuemin": LOW, "aria-valuemax": HIGH,
         onkeydown: (event) => this.key(row, event),
-        ondblclick: () => this.change([row], 1),
+        ondblclick: () => this.change(row, 1),
       }, el("div", { className: "alloy-fill" }));
-      row.number = el("input", {
-        type: "number", step: STEP, className: "alloy-number", "aria-label": `factor of ${what}`,
-        onchange: () => row.number.value !== "" && this.change([row], Number(row.number.value)),
-      });
+      row.number = this.number(`factor of ${what}`, (value) => this.change(row, value));
       row.mute = button("M", "Mute: 0, and back again", () => this.mute(row));
       row.solo = button("S", "Solo: all others to 0, and back again", () => this.alone(row));
-      element.append(row.track, row.number, row.mute, row.solo,
-        button("\u00b1", "Change the sign", () => this.each((value) => -value, [row])), this.cells(row));
+      const turn = button("\u00b1", "Change the sign", () => this.each((value) => -value, row.blocks));
+      element.append(row.track, row.number, row.mute, row.solo, turn);
+      if (!kind) element.append(this.cells(row));
     } else {
-      row.number = el("input", { type: "checkbox", "aria-label": what, onchange: () => this.choose([row], row.number.checked) });
+      const onchange = () => this.choose(names, row.number.checked);
+      row.number = el("input", { type: "checkbox", "aria-label": what, onchange });
       element.prepend(row.number);
-      element.append(el("span", { className: "alloy-size" }, amount(size)));
+      element.append(el("span", { className: "alloy-note" }, size));
     }
     return element;
   }
 
-  /** A number for every kind of layer of a block. */
+  /** A field for a factor. @param {string} label @param {(value: number) => void} change */
+  number(label, change) {
+    const field = el("input", { type: "number", step: STEP, className: "alloy-number", "aria-label": label });
+    field.onchange = () => field.value !== "" && change(Number(field.value));
+    return field;
+  }
+
+  /** A factor for every kind of layer of a block. */
   cells(row) {
-    const kinds = [...new Set(row.blocks.flatMap((block) => block.layers.map(([, kind]) => kind)))];
-    const cells = kinds.map((kind) => {
-      const names = row.blocks.flatMap((block) =>
-        block.layers.filter((layer) => layer[1] === kind && block.pattern).map(([end]) => block.pattern + end));
-      const number = el("input", {
-        type: "number", step: STEP, className: "alloy-number", "aria-label": `${kind} of ${row.blocks[0].name}`,
-        onchange: () => number.value !== "" && this.put(names.map((name) => [name, Number(number.value)])),
-      });
+    const [{ name, pattern, layers }] = row.blocks;
+    const cells = [...new Set(layers.map(([, kind]) => kind))].map((kind) => {
+      const names = layers.filter((layer) => layer[1] === kind).map(([end]) => pattern + end);
+      const number = this.number(`${kind} of ${name}`, (value) => this.put(names, value));
       row.cells.push({ number, names });
       return el("label", { className: "alloy-cell", title: `${kind}: ${names.length} layers` }, kind.replace("attention", "attn"), number);
     });
@@ -207,40 +212,31 @@ export class Panel {
   }
 
   update() {
-    const energy = this.given.energy?.() ?? {};
-    const most = Math.max(...Object.values(energy), 0);
+    const energy = this.given.energy();
+    const most = Math.max(...Object.values(energy), 0) || 1;
+    const fill = (field, { mean, mixed }) => {
+      if (field !== document.activeElement) field.value = mixed ? "" : written(mean);
+      field.placeholder = mixed ? "mixed" : "";
+    };
     for (const row of this.rows) {
-      const { mean, mixed } = this.value(row.layers);
-      const share = row.blocks.length === 1 ? energy[row.blocks[0].name] : undefined;
+      const value = this.value(row.layers);
+      const { mean, mixed } = value;
+      const off = mean === 0 && !mixed;
       row.row.classList.toggle("alloy-mixed", mixed);
-      row.row.classList.toggle("alloy-off", mean === 0 && !mixed);
-      if (share !== undefined) {
-        row.row.style.setProperty("--strength", `${Math.round((100 * share) / (most || 1))}%`);
-        row.row.dataset.energy = `${(100 * share).toPrecision(2)} %`;
-      }
-      if (!this.weighs && row.number) {
+      row.row.classList.toggle("alloy-off", off);
+      const share = energy[row.blocks[0].name] ?? 0;
+      if (row.cells.length) row.row.style.setProperty("--strength", `${Math.round((100 * share) / most)}%`);
+      if (row.track) {
+        place(row.track, mean, mixed);
+        fill(row.number, value);
+        row.mute.setAttribute("aria-pressed", off);
+        row.solo.setAttribute("aria-pressed", this.solo?.name === row.names.join());
+        for (const cell of row.cells) fill(cell.number, this.value(cell.names));
+      } else if (row.number) {
         row.number.checked = mean === 1;
         row.number.indeterminate = mixed;
-      } else if (row.track) {
-        place(row.track, mean, mixed);
-        if (row.number !== document.activeElement) row.number.value = mixed ? "" : written(mean);
-        row.number.placeholder = mixed ? "mixed" : "";
-        row.mute.setAttribute("aria-pressed", String(mean === 0 && !mixed));
-        row.solo.setAttribute("aria-pressed", String(this.solo?.name === row.names.join()));
-        for (const { number, names } of row.cells) {
-          const cell = this.value(names);
-          if (number !== document.activeElement) number.value = cell.mixed ? "" : written(cell.mean);
-          number.placeholder = cell.mixed ? "mixed" : "";
-        }
       }
     }
-  }
-
-  columns() {
-    const on = !this.folded.has("columns");
-    this.folded[on ? "add" : "delete"]("columns");
-    this.build();
-    this.update();
   }
 
   // -- changing ------------------------------------------------------------------------------
@@ -253,79 +249,73 @@ export class Panel {
     this.read();
   }
 
-  /** Give blocks or layers, by their names, these factors. @param {[string, number][]} pairs */
-  put(pairs, done = true) {
+  /** Give blocks or layers, by their names, a factor, or what a function says of each. */
+  put(names, value, done = true) {
     const weights = new Weights(this.given.get(), this.units);
-    for (const [name, value] of pairs) {
-      weights.set(name, value);
-      for (const layer of this.units.blocks.get(name) ?? []) this.values.set(layer, value);
-      this.values.set(name, value);
+    for (const name of names) {
+      const factor = typeof value === "number" ? value : Number(value(name).toFixed(4));
+      weights.set(name, factor);
+      for (const layer of this.units.blocks.get(name) ?? [name]) this.values.set(layer, factor);
     }
     this.asked += 1; // Answers on their way are of an older text.
     this.update();
     this.write(weights.text(), done);
   }
 
-  change(rows, value, done = true) {
-    this.put(rows.flatMap((row) => row.names.map((name) => /** @type {[string, number]} */ ([name, value]))), done);
+  change(row, value, done = true) {
+    this.put(row.names, value, done);
+  }
+
+  /** The blocks that can be named, each once. @returns {Block[]} */
+  blocks() {
+    return (this.contents?.groups ?? []).flatMap((group) => group.blocks).filter((block) => block.pattern);
   }
 
   /** Apply a function to the factor of every block. */
-  each(change, rows = this.rows.filter((row) => row.blocks.length === 1)) {
-    this.put(rows.flatMap((row) => row.blocks).filter((block) => block.pattern).map((block) => {
-      const { mean } = this.value(block.layers.map(([end]) => block.pattern + end));
-      return [String(block.pattern), Number(change(mean).toFixed(4))];
-    }));
+  each(change, blocks = this.blocks()) {
+    const mean = (name) => this.value(this.units.blocks.get(name)).mean;
+    this.put(blocks.flatMap((block) => block.pattern ?? []), (name) => change(mean(name)));
   }
 
-  choose(rows, on) {
+  choose(names, on) {
     const selection = new Selection(this.given.get(), this.units);
-    for (const name of rows.flatMap((row) => row.names)) selection.set(name, on);
+    for (const name of names) selection.set(name, on);
     this.write(selection.text());
+  }
+
+  /** Switch a block on or off, by its name; said elsewhere, as in a table. */
+  toggle(name) {
+    const row = this.rows.find((one) => one.cells.length + Number(!this.weighs) && one.blocks[0].name === name);
+    if (!row) return;
+    if (this.weighs) this.mute(row);
+    else this.choose(row.names, this.value(row.layers).mean !== 1);
   }
 
   mute(row) {
     const { mean, mixed } = this.value(row.layers);
-    const key = row.names.join();
-    if (mean === 0 && !mixed) return this.change([row], this.muted.get(key) || 1);
-    this.muted.set(key, mixed ? 1 : mean);
-    this.change([row], 0);
+    const off = mean === 0 && !mixed;
+    if (!off) this.muted.set(row, mixed ? 1 : mean);
+    this.change(row, off ? (this.muted.get(row) ?? 1) : 0);
   }
 
   alone(row) {
     const name = row.names.join();
     const text = this.solo?.text ?? this.given.get();
-    if (this.solo?.name === name) {
-      this.solo = null;
-      return this.write(text);
-    }
-    this.solo = { name, text };
+    const again = this.solo?.name === name;
+    this.solo = again ? null : { name, text };
     const weights = new Weights(text, this.units);
-    for (const block of this.units.blocks.keys()) if (!row.names.includes(block)) weights.set(block, 0);
-    this.write(weights.text());
+    for (const block of again ? [] : this.units.blocks.keys()) if (!row.names.includes(block)) weights.set(block, 0);
+    this.write(again ? text : weights.text());
   }
 
   /** Keep the so many strongest blocks. */
   top(count) {
-    const energy = this.given.energy?.() ?? {};
+    const energy = this.given.energy();
     const strength = (block) => energy[block.name] ?? block.parameters * 1e-30;
-    const blocks = this.rows.filter((row) => row.blocks.length === 1 && row.names.length).map((row) => row.blocks[0]);
-    const kept = new Set([...blocks].sort((a, b) => strength(b) - strength(a)).slice(0, Math.max(1, count)));
-    if (this.weighs) {
-      this.put(blocks.map((block) => [String(block.pattern), kept.has(block) ? this.value(block.layers.map(([end]) => block.pattern + end)).mean || 1 : 0]));
-    } else {
-      this.write(this.units.compress([...kept].map((block) => String(block.pattern))).join(", "));
-    }
-  }
-
-  copy() {
-    copied = this.given.get();
-    navigator.clipboard?.writeText(copied).catch(() => {});
-  }
-
-  async paste() {
-    const text = await Promise.resolve(navigator.clipboard?.readText()).catch(() => undefined);
-    this.write(text || copied);
+    const blocks = this.blocks().sort((a, b) => strength(b) - strength(a)).map((block) => String(block.pattern));
+    const kept = new Set(blocks.slice(0, Math.max(1, count)));
+    if (this.weighs) this.put(blocks, (name) => (kept.has(name) ? this.value(this.units.blocks.get(name)).mean || 1 : 0));
+    else this.write(this.units.compress(kept).join(", "));
   }
 
   /** Arrows, home and end on a slider. */
@@ -336,51 +326,44 @@ export class Panel {
       Home: LOW, End: HIGH, Delete: 1, Backspace: 1 }[event.key];
     if (to === undefined || event.ctrlKey || event.metaKey) return;
     event.preventDefault();
-    this.change([row], Number(Math.min(HIGH, Math.max(LOW, to)).toFixed(4)));
+    this.change(row, within(to));
   }
 
   /** Drag along a slider, and across the rows below it. */
   listen(list) {
     let dragging = false;
     const drag = (event) => {
-      const under = document.elementFromPoint(event.clientX, event.clientY)?.closest?.(".alloy-row");
-      const row = under && list.contains(under) ? this.rows[Number(under.dataset.row)] : undefined;
-      if (!row?.track) return;
-      const box = row.track.getBoundingClientRect();
+      const under = document.elementFromPoint(event.clientX, event.clientY)?.closest(".alloy-row");
+      const row = list.contains(under) && this.rows[Number(under?.dataset.row)];
+      if (!row || !row.track) return;
+      const { left, width } = row.track.getBoundingClientRect();
       const fine = event.shiftKey ? 0.01 : STEP;
-      const at = LOW + ((event.clientX - box.left) / box.width) * (HIGH - LOW);
-      const value = Math.min(HIGH, Math.max(LOW, Math.round(at / fine) * fine));
-      this.change([row], Number(value.toFixed(4)), false);
+      const at = LOW + ((event.clientX - left) / width) * (HIGH - LOW);
+      this.change(row, within(Math.round(at / fine) * fine), false);
     };
-    list.addEventListener("pointerdown", (event) => {
-      if (event.button !== 0 || !event.target.closest(".alloy-track")) return;
+    list.onpointerdown = (event) => {
+      const track = event.target.closest(".alloy-track");
+      if (event.button !== 0 || !track) return;
       dragging = true;
       list.setPointerCapture(event.pointerId);
-      event.target.closest(".alloy-track").focus();
+      track.focus();
       event.preventDefault();
       drag(event);
-    });
-    list.addEventListener("pointermove", (event) => dragging && drag(event));
-    for (const end of ["pointerup", "pointercancel"]) {
-      list.addEventListener(end, () => {
-        if (dragging) this.write(this.given.get());
-        dragging = false;
-      });
-    }
+    };
+    list.onpointermove = (event) => dragging && drag(event);
+    list.onpointerup = list.onpointercancel = () => {
+      if (dragging) this.write(this.given.get());
+      dragging = false;
+    };
   }
 }
 
 /** Draw a slider: from 0 to its value. */
 function place(track, value, mixed) {
-  const at = (one) => (100 * (Math.min(HIGH, Math.max(LOW, one)) - LOW)) / (HIGH - LOW);
+  const at = (one) => (100 * (within(one) - LOW)) / (HIGH - LOW);
   const [from, to] = [at(0), at(value)].sort((a, b) => a - b);
   track.firstChild.style.left = `${from}%`;
   track.firstChild.style.width = `${Math.max(to - from, 1)}%`;
   track.setAttribute("aria-valuenow", written(value));
   track.setAttribute("aria-valuetext", mixed ? `mixed, ${written(value)} on average` : written(value));
-}
-
-/** `3` of `double_blocks.3` below a heading that says the rest. */
-function shortName(block, group) {
-  return block.name.startsWith(`${group.name}.`) ? block.name.slice(group.name.length + 1) : block.name;
 }

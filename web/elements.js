@@ -10,29 +10,26 @@
 export function el(tag, given = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(given)) {
-    if (value === undefined || value === false) continue;
-    if (name === "style") {
-      for (const [key, one] of Object.entries(value)) element.style.setProperty(key, String(one));
-    } else if (name in element && !name.startsWith("aria")) element[name] = value;
-    else element.setAttribute(name, value === true ? "" : String(value));
+    if (value === undefined) continue;
+    if (name === "style") Object.assign(element.style, value);
+    else if (name in element) element[name] = value;
+    else element.setAttribute(name, value);
   }
-  for (const child of children) {
-    if (child !== null && child !== undefined && child !== false) {
-      element.append(child instanceof Node ? child : String(child));
-    }
-  }
+  element.append(...children.filter((child) => child !== false && child != null).map((child) => /** @type {Node} */ (child)));
   return element;
 }
 
 /** A button that only does what it says. */
-export function button(label, title, onclick, given = {}) {
-  return el("button", { type: "button", title, onclick, ...given }, label);
-}
+export const button = (label, title, onclick, given = {}) =>
+  el("button", { type: "button", title, onclick, ...given }, label);
+
+/** A line beside what matters, or what is wrong. @param {string} text @param {boolean} [wrong] */
+export const note = (text, wrong) => el("div", { className: wrong ? "alloy-error" : "alloy-note" }, text);
 
 /** `12.6 M`, `48 k`: how many numbers. @param {number} count */
 export function amount(count) {
   for (const [size, sign] of [[1e9, "G"], [1e6, "M"], [1e3, "k"]]) {
-    if (count >= size) return `${(count / size).toPrecision(3)} ${sign}`;
+    if (count >= Number(size)) return `${(count / Number(size)).toPrecision(3)} ${sign}`;
   }
   return String(count);
 }

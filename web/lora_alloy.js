@@ -6,7 +6,7 @@ import { el } from "./elements.js";
 import { dress, faceOf } from "./face.js";
 import { card } from "./facts.js";
 import { forgetFiles, Rows } from "./rows.js";
-import { hear, saidOf, everythingSaid } from "./runs.js";
+import { everythingSaid, hear, recall, saidOf } from "./runs.js";
 import { contentsOf } from "./server.js";
 
 /** The text that a panel edits on each kind of node: [widget, its kind, the LoRA's input]. */
@@ -97,6 +97,9 @@ function refreshAll() {
   waiting = setTimeout(() => eachNode(refresh), 50);
 }
 
+/** Nodes that were just opened, or that a run took from the cache, as their last run left them. */
+const remind = () => recall().then(refreshAll, () => {});
+
 app.registerExtension({
   name: "LoRA Alloy",
 
@@ -112,6 +115,7 @@ app.registerExtension({
       }
     });
     api.addEventListener("graphChanged", refreshAll);
+    api.addEventListener("execution_success", remind);
   },
 
   nodeCreated(node) {
@@ -132,7 +136,10 @@ app.registerExtension({
     for (const method of ["onConfigure", "onConnectionsChange", "onAdded"]) after(node, method, refreshAll);
   },
 
-  afterConfigureGraph: refreshAll,
+  afterConfigureGraph() {
+    refreshAll();
+    setTimeout(remind, 500);
+  },
   refreshComboInNodes() {
     forgetFiles();
     eachNode((node) => node.comfyClass === "LoraAlloyLoad" && showFacts(node, true));

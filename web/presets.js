@@ -3,6 +3,9 @@
  * (`--block-weights @FILE:NAME`), with a heading `[NAME]` above the lines of each.
  */
 
+import { toast } from "./comfyui.js";
+import { el } from "./elements.js";
+
 const KEY = "lora-alloy.presets";
 
 /** @returns {Record<string, string>} {name: text} */
@@ -27,15 +30,52 @@ export const asFile = () =>
 
 /** Keep what the text of such a file has, and say how many. @param {string} text */
 export function fromFile(text) {
-  const parts = text.replace(/\r/g, "").split(/^\[(.*)\]\s*$/m).slice(1);
-  let count = 0;
-  for (let i = 0; i + 1 < parts.length; i += 2) {
-    const name = parts[i].trim();
-    const lines = parts[i + 1].trim();
-    if (name && lines) {
-      keep(name, lines);
-      count += 1;
-    }
-  }
-  return count;
+  const parts = text.replace(/\r/g, "").split(/^\[(.*)\]\s*$/m).slice(1).map((part) => part.trim());
+  const found = parts.flatMap((name, i) => (i % 2 || !name || !parts[i + 1] ? [] : [[name, parts[i + 1]]]));
+  for (const [name, lines] of found) keep(name, lines);
+  return found.length;
+}
+
+/** A menu of presets for a text. @param {{get: () => string, set: (text: string) => void}} text */
+export function presetMenu(text) {
+  const commands = {
+    take: (name) => text.set(presets()[name] ?? ""),
+    forget: (name) => keep(name, ""),
+    keep() {
+      const name = text.get().trim() && window.prompt("Keep these block weights as")?.replace(/[[\]\r\n]/g, " ").trim();
+      if (name) keep(name, text.get());
+      else if (name === "") toast("Presets", "There is no text to keep: move a slider first.", "warn");
+    },
+    save() {
+      const href = URL.createObjectURL(new Blob([asFile()], { type: "text/plain" }));
+      el("a", { href, download: "block-weights.txt" }).click();
+      URL.revokeObjectURL(href);
+    },
+    open() {
+      const chooser = el("input", { type: "file", accept: ".txt,text/plain" });
+      chooser.onchange = async () => {
+        const count = fromFile((await chooser.files[0]?.text()) ?? "");
+        toast("Presets", count ? `${count} presets read.` : "No preset in it: each stands below a heading [NAME].", count ? "success" : "warn");
+      };
+      chooser.click();
+    },
+  };
+  const menu = el("select", { className: "alloy-presets", title: "Block weights under a name", "aria-label": "presets" });
+  const entries = (label, command) =>
+    Object.keys(presets()).map((name) => el("option", { value: `${command} ${name}` }, `${label} ${name}`));
+  menu.onpointerdown = menu.onfocus = () => menu.replaceChildren(
+    el("option", { value: "" }, "Presets"),
+    ...entries("", "take"),
+    el("option", { value: "keep" }, "Keep the text as ..."),
+    el("option", { value: "save" }, "Save all to a file"),
+    el("option", { value: "open" }, "Read a file ..."),
+    ...entries("Forget", "forget"),
+  );
+  menu.onchange = () => {
+    const [command, ...name] = menu.value.split(" ");
+    menu.value = "";
+    commands[command]?.(name.join(" "));
+  };
+  menu.onfocus(new FocusEvent("focus"));
+  return menu;
 }

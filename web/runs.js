@@ -5,7 +5,7 @@
  * number, and found again when the page builds a workflow's nodes anew (undo, another tab).
  */
 
-import { activeWorkflow, api, isOurs, nodeOfRun, toast } from "./comfyui.js";
+import { activeWorkflow, api, app, isOurs, nodeOfRun, toast } from "./comfyui.js";
 
 /** @typedef {{lines?: string[], error?: string, [other: string]: any}} Said */
 
@@ -25,6 +25,28 @@ export const saidOf = (id) => ofWorkflow(activeWorkflow()).get(String(id)) ?? {}
 
 /** Everything that was said in the workflow in front. */
 export const everythingSaid = () => ofWorkflow(activeWorkflow());
+
+/** What a node is told, with all that is before it: equal where a run takes it from the cache. */
+function signature(prompt, id) {
+  const inputs = Object.entries(prompt[id]?.inputs ?? {}).map(([name, value]) =>
+    Array.isArray(value) && value[0] in prompt ? [name, value[1], signature(prompt, value[0])] : [name, value]);
+  return JSON.stringify([prompt[id]?.class_type, inputs.sort()]);
+}
+
+/** Find what an earlier run said of nodes as they are now: after a reload, or from the cache. */
+export async function recall() {
+  const known = ofWorkflow(activeWorkflow());
+  const { output } = await app.graphToPrompt();
+  const open = Object.keys(output).filter((id) => output[id].class_type?.startsWith("LoraAlloy") && !known.has(id));
+  if (!open.length) return;
+  const answer = await api.fetchApi("/history?max_items=16");
+  for (const run of Object.values(await answer.json()).reverse()) {
+    for (const id of open.filter((one) => !known.has(one))) {
+      const told = run.outputs?.[id]?.lora_alloy?.[0];
+      if (told && signature(run.prompt[2], id) === signature(output, id)) known.set(id, told);
+    }
+  }
+}
 
 /**
  * Hear what the server says, and tell `listener` of each node for which it means something new.

@@ -49,6 +49,14 @@ export interface Meaning {
   selected?: string[];
 }
 
+export type Cell = string | number | null;
+
+/** Rows in groups: a line for each group, and its rows on demand. */
+export interface Table {
+  columns: [string, string][];
+  groups: { cells: Cell[]; block?: string; rows?: Cell[][] }[];
+}
+
 /** LiteGraph's objects have more than is said here. */
 export interface GraphNode {
   id: number | string;

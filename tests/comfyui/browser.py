@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -76,10 +77,14 @@ class Page:
     errors: what the console reported as an error, and uncaught exceptions, since the last load.
         What the page itself complains of while it starts (files that a new user has not got
         yet) is left out.
+    without: addresses that do not arrive, as a pattern of Playwright's.
     """
 
-    def __init__(self, url: str, *, width: int = 1600, height: int = 1000) -> None:
+    def __init__(
+        self, url: str, *, width: int = 1600, height: int = 1000, without: str = ""
+    ) -> None:
         self.url = url
+        self._without = without
         self.errors: list[str] = []
         self._size = {"width": width, "height": height}
 
@@ -90,15 +95,31 @@ class Page:
         self._playwright = sync_playwright().start()
         try:
             self._browser = self._playwright.chromium.launch(executable_path=chromium, args=_FLAGS)
-            self._page = self._browser.new_page(viewport=self._size)
-            self._page.on("console", self._hear)
-            self._page.on("pageerror", lambda error: self.errors.append(str(error)))
-            self._page.goto(self.url)
-            self._page.wait_for_function(_READY, timeout=READY_SECONDS * 1000)
+            self._open()
         except BaseException:
             self._playwright.stop()
             raise
         return self
+
+    def _open(self) -> None:
+        self._page = self._browser.new_page(viewport=self._size)
+        if self._without:
+            self._page.route(self._without, lambda route: route.abort())
+        self._page.on("console", self._hear)
+        self._page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self._page.goto(self.url)
+        self._page.wait_for_function(_READY, timeout=READY_SECONDS * 1000)
+
+    @contextmanager
+    def another(self, *, without: str = "") -> Iterator[Page]:
+        """The same address again, in a window of its own."""
+        page = Page(self.url, without=without)
+        page._size, page._browser = self._size, self._browser
+        page._open()
+        try:
+            yield page
+        finally:
+            page._page.context.close()
 
     def __exit__(self, *_: object) -> None:
         self._browser.close()
@@ -118,6 +139,22 @@ class Page:
             detail = run.get("detail") or {}
             raise ComfyUIError(detail.get("exception_message") or f"{run['kind']}: {detail}")
         return run["detail"]["prompt_id"]
+
+    @property
+    def view(self) -> Any:
+        """Playwright's page: mouse, keyboard, elements."""
+        return self._page
+
+    def reload(self) -> None:
+        """Press the browser's own button; the page opens its workflow again."""
+        self._page.reload()
+        self._page.wait_for_function(_READY, timeout=READY_SECONDS * 1000)
+        self.errors.clear()
+
+    def setting(self, name: str, value: Any) -> None:
+        """Change one of the page's settings, such as Comfy.VueNodes.Enabled."""
+        change = "([name, value]) => app.extensionManager.setting.set(name, value)"
+        self._page.evaluate(change, [name, value])
 
     def evaluate(self, script: str, argument: Any = None) -> Any:
         """Return what a piece of JavaScript says in the page."""
