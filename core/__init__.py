@@ -78,6 +78,7 @@ HOMES = {
     "reading.module": "Module",
     "reading.base_model": "BaseModel",
     # naming: what the model is called whose family is not known, which layers
+    "naming.blocks": "network_order",
     "naming.family": "UNKNOWN",
     "naming.selectors": "Selector",
     # algebra: updates as thin factors or as matrices, and the rules for their ranks
@@ -145,6 +146,7 @@ if TYPE_CHECKING:  # The same for type checkers and editors.
     )
     from .merging.even import Even
     from .merging.merge import METHODS
+    from .naming.blocks import network_order
     from .naming.family import UNKNOWN
     from .naming.selectors import Selector
     from .reading.base_model import BaseModel
@@ -242,6 +244,7 @@ __all__ = [
     "markdown_table",
     "megabytes",
     "neighbours",
+    "network_order",
     "not_covered",
     "one_of",
     "quoting",

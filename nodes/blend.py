@@ -4,11 +4,23 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..core import METHODS, TRUNCATIONS, Balance, Blend, Even, Output, SettingError, blend
+from ..core import (
+    METHODS,
+    TRUNCATIONS,
+    Balance,
+    Blend,
+    Even,
+    Lora,
+    Output,
+    SettingError,
+    blend,
+    layer_weights,
+)
 from ..core import balance as named_balance
 from . import comfy_bridge, inputs
 from .inputs import ADVANCED, BLEND_RULES, CATEGORY, chinese, options_of
 from .rows import MOST_LORAS, block_weights_of, check_files, gather, parse_rows
+from .tables import weighed
 from .wires import edited
 
 # The first is what a new node has.
@@ -176,7 +188,9 @@ class LoraAlloyBlend(io.ComfyNode):
             loras,
         )
         names = " and ".join(str(lora.name) for lora in loras)
-        lora, report, ui = edited(result, [*waiting, *notes], f"blend of {names}")
+        factors, _ = layer_weights([Lora(lora) for lora in loras], settings.block_weights)
+        made_of = weighed([str(lora.name) for lora in loras], settings.weights, factors)
+        lora, report, ui = edited(result, [*waiting, *notes], f"blend of {names}", made_of)
         return io.NodeOutput(lora, report, ui=ui)
 
 

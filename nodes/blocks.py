@@ -2,9 +2,10 @@
 
 from comfy_api.latest import io
 
-from ..core import Blend, Output, blend
+from ..core import Blend, Lora, Output, blend, layer_weights
 from . import comfy_bridge, inputs
 from .inputs import CATEGORY, chinese
+from .tables import weighed
 from .wires import edited, named
 
 
@@ -63,5 +64,7 @@ class LoraAlloyBlocks(io.ComfyNode):
             inputs.dtype_of(compute_dtype),
             [source],
         )
-        weighed, report, ui = edited(result, notes, f"{source.name} by block")
-        return io.NodeOutput(weighed, report, ui=ui)
+        factors, _ = layer_weights([Lora(source)], block_weights)
+        made_of = weighed([str(source.name)], [strength], factors)
+        lora, report, ui = edited(result, notes, f"{source.name} by block", made_of)
+        return io.NodeOutput(lora, report, ui=ui)

@@ -13,10 +13,10 @@ from ..core import (
     markdown_table,
     quoting,
 )
-from . import comfy_bridge, inputs
+from . import comfy_bridge, inputs, tables
 from .inputs import CATEGORY, chinese
 from .pictures import image_of
-from .wires import named
+from .wires import named, shown
 
 COLUMNS = {
     "first_norm": "norm of A",
@@ -96,9 +96,9 @@ class LoraAlloyCompare(io.ComfyNode):
         )
         picture = image_of(comparison_chart(found, theme=inputs.theme_of(theme)))
         suggested = "\n".join(block_weights(found.suggest(by=suggest)))
-        return io.NodeOutput(
-            markdown(found, notes), suggested, picture, ui=ui.PreviewImage(picture, cls=cls)
-        )
+        preview = ui.PreviewImage(picture, cls=cls).as_dict()
+        said = shown(*found.text, *notes, table=tables.of_comparison(found, COLUMNS))
+        return io.NodeOutput(markdown(found, notes), suggested, picture, ui=preview | said)
 
 
 def markdown(found: Comparison, notes: list[str]) -> str:

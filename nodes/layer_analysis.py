@@ -16,10 +16,10 @@ from ..core import (
     sort_table,
 )
 from ..core import chart as draw
-from . import comfy_bridge, inputs
+from . import comfy_bridge, inputs, tables
 from .inputs import CATEGORY, Analysis, chinese
 from .pictures import image_of
-from .wires import named
+from .wires import named, shown
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -135,29 +135,33 @@ class LoraAlloyLayerAnalysis(io.ComfyNode):
             [source],
         )
         picture = image_of(draw(table, chart, theme=inputs.theme_of(theme)))
-        return io.NodeOutput(
-            table,
-            picture,
-            markdown(table, sort_by, rows, notes),
-            csv_text(table),
-            ui=ui.PreviewImage(picture, cls=cls),
+        preview = ui.PreviewImage(picture, cls=cls).as_dict()
+        said = shown(
+            *sentences(table, notes),
+            lora=source.name,
+            energy=tables.energy_of(table),
+            table=tables.of_analysis(table),
         )
+        text = markdown(table, sort_by, rows, notes)
+        return io.NodeOutput(table, picture, text, csv_text(table), ui=preview | said)
+
+
+def sentences(table: "DataFrame", notes: list[str]) -> list[str]:
+    """What the analysis says in a few lines."""
+    lines = []
+    if table["block"].notna().any() and "dW.norms.l2" in table.columns:
+        # The softmax has advice of its own; shares of the energy can always be compared.
+        lines += explain(importance_table(table, ENERGY), ENERGY, 0.9)
+    reasons = table["not_measured"][table["not_measured"] != ""]
+    if len(reasons):
+        lines.append(f"{len(reasons)} layers could not be measured, such as: {reasons.iloc[0]}")
+    return [*lines, *table.attrs.get("notes", []), *notes]
 
 
 def markdown(table: "DataFrame", sort_by: str, rows: int, notes: list[str]) -> str:
-    """What the analysis says in a few lines, and the first rows of the table."""
+    """The sentences, and the first rows of the table."""
     lines = [f"## {quoting.markdown(table.attrs.get('lora', 'LoRA'))}: {len(table)} layers"]
-    if table["block"].notna().any() and "dW.norms.l2" in table.columns:
-        # The softmax has advice of its own; shares of the energy can always be compared.
-        lines += [
-            f"* {quoting.markdown(line)}"
-            for line in explain(importance_table(table, ENERGY), ENERGY, 0.9)
-        ]
-    reasons = table["not_measured"][table["not_measured"] != ""]
-    if len(reasons):
-        first = quoting.markdown(reasons.iloc[0])
-        lines.append(f"* {len(reasons)} layers could not be measured, such as: {first}")
-    lines += [f"* {quoting.markdown(note)}" for note in [*table.attrs.get("notes", []), *notes]]
+    lines += [f"* {quoting.markdown(line)}" for line in sentences(table, notes)]
     ordered = table if sort_by == FILE_ORDER else sort_table(table, sort_by)
     present = [column for column in COLUMNS if column in table.columns]
     strongest = ordered[present].head(rows).itertuples(index=False)

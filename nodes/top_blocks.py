@@ -24,7 +24,7 @@ from ..core import (
 from . import comfy_bridge, inputs
 from .inputs import CATEGORY, Analysis, chinese, options_of
 from .pictures import image_of
-from .wires import named
+from .wires import named, shown
 
 # The widget's words -> the library's.
 IMPORTANCES = {"energy share": "energy", "softmax": "softmax"}
@@ -151,7 +151,7 @@ class LoraAlloyTopBlocks(io.ComfyNode):
             choice.selector,
             trainer_configs(opened, choice.blocks),
             picture,
-            ui=ui.PreviewImage(picture, cls=cls),
+            ui=ui.PreviewImage(picture, cls=cls).as_dict() | shown(*choice.text, *notes),
         )
 
 

@@ -1,10 +1,11 @@
 """What travels between nodes: LoRAs with a name for messages, and the results of edits."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from ..core import Edited, SettingError, StateDict, quoting
+from . import tables
 from .comfy_bridge import LoraModel
 
 
@@ -21,15 +22,16 @@ def named(lora: LoraModel, socket: str) -> StateDict:
 
 
 def edited(
-    result: Edited, notes: list[str], name: str
+    result: Edited, notes: list[str], name: str, made_of: Callable[[Any], str] = lambda row: ""
 ) -> tuple[StateDict, str, dict[str, list[Any]]]:
     """(the LoRA, its report as Markdown, what the page shows) of an edit in memory.
 
-    The LoRA is named for the next node.
+    The LoRA is named for the next node. `made_of` says what one of its modules is made of.
     """
     assert isinstance(result.lora, StateDict)
     result.lora.name = name
-    ui = shown(*result.report.headline(), *notes)
+    table = tables.of_report(result.report, made_of)
+    ui = shown(*result.report.headline(), *notes, table=table)
     report = replace(result.report, notes=[*result.report.notes, *notes])
     return result.lora, report.markdown(), ui
 

@@ -1,15 +1,11 @@
 /**
- * The texts that a panel edits: `block_weights`, lines "pattern: factor", and selectors of layers.
- *
- * What a text means is the core's to say (server.js, meaningOf). Here it is only changed: what a
- * panel could have written is taken apart and written anew, everything else stays as it stands.
+ * The texts that a panel edits: block weights and selectors. What they mean is the core's to say;
+ * here what a panel could have written is written anew, and everything else stays as it stands.
  */
-
-/** @typedef {import("./types").Group} Group */
 
 /** What can be weighed in a file: its blocks, and the layers in them. */
 export class Units {
-  /** @param {Group[]} groups */
+  /** @param {import("./types").Group[]} groups */
   constructor(groups) {
     /** Block's pattern -> its layers' patterns. @type {Map<string, string[]>} */
     this.blocks = new Map();
@@ -28,10 +24,7 @@ export class Units {
     }
   }
 
-  /**
-   * The blocks or layers that a pattern names one by one; undefined where it is more than that.
-   * @param {string} pattern @returns {string[] | undefined}
-   */
+  /** The blocks or layers that a pattern names; undefined where it is more than a list of them. @param {string} pattern */
   expand(pattern) {
     const container = this.containers.get(pattern.replace(/\.\*$/, ""));
     if (container && !this.blocks.has(pattern)) return container;
@@ -42,22 +35,14 @@ export class Units {
       if (high < low || high - low > 1000) return undefined;
       names = Array.from({ length: high - low + 1 }, (_, i) => range[1] + (low + i) + (range[4] ?? ""));
     }
-    return names.every((name) => this.knows(name)) ? names : undefined;
+    // Of other files of this model as well: not every number is here.
+    const known = (name) => this.blocks.has(name) || this.layers.has(name) || this.containers.has(numbered(name)?.container);
+    return names.every(known) ? names : undefined;
   }
 
-  /** Also of the blocks of other files of this model: their numbers may be missing here. */
-  knows(name) {
-    if (this.blocks.has(name) || this.layers.has(name)) return true;
-    return this.containers.has(numbered(name)?.container ?? "");
-  }
-
-  /**
-   * These names with as few patterns as they take: blocks in the network's order, then layers.
-   * @param {Iterable<string>} given
-   */
+  /** These names as few patterns: blocks in the network's order, then layers. @param {Iterable<string>} given */
   compress(given) {
     const names = new Set(given);
-    /** @type {Map<string, {container: string, end: string, numbers: number[]}>} */
     const runs = new Map();
     for (const name of new Set([...this.blocks.keys(), ...this.layers.keys(), ...names])) {
       if (!names.has(name)) continue;
@@ -85,18 +70,18 @@ const numbered = (pattern) => {
 /** `0-2`, `5` of 0, 1, 2, 5. @param {number[]} numbers */
 function ranges(numbers) {
   const found = [];
-  for (const number of [...new Set(numbers)].sort((a, b) => a - b)) {
+  for (const number of numbers.sort((a, b) => a - b)) {
     const last = found.at(-1);
-    if (last && last[1] === number - 1) last[1] = number;
+    if (last?.[1] === number - 1) last[1] = number;
     else found.push([number, number]);
   }
   return found.map(([low, high]) => (low === high ? `${low}` : `${low}-${high}`));
 }
 
-/** A number as the text has it: no more digits than it takes. @param {number} value */
+/** A number as texts have it. @param {number} value */
 export const written = (value) => String(Number(value.toFixed(4)));
 
-/** Block weights with one factor a line: `head` stays as it stands, `tail` is a panel's. */
+/** Block weights with one factor a line: `head` stays, `tail` is the panel's. */
 export class Weights {
   /** @param {string} text @param {Units} units */
   constructor(text, units) {
@@ -107,17 +92,17 @@ export class Weights {
     this.head = lines.slice(0, start);
     /** @type {Map<string, number>} */
     this.tail = new Map();
-    for (const one of taken.slice(start)) for (const name of one?.names ?? []) this.set(name, one?.value ?? 1);
+    for (const one of taken.slice(start)) one?.names.forEach((name) => this.set(name, one.value));
   }
 
-  /** What a line sets, where a panel could have written it. */
+  /** What a line sets, if it is a panel's. */
   taken(line) {
     const found = line.match(/^([\w.*-]+)\s*:\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)$/i);
     const names = found && this.units.expand(found[1]);
     return names ? { names, value: Number(found[2]) } : undefined;
   }
 
-  /** Give a block or a layer this factor. A block's counts for all of its layers. */
+  /** A block's factor counts for all of its layers. */
   set(name, value) {
     for (const layer of this.units.blocks.get(name) ?? []) this.tail.delete(layer);
     this.tail.set(name, value);
@@ -138,7 +123,7 @@ export class Weights {
 
 const byNumbers = new Intl.Collator("en", { numeric: true }).compare;
 
-/** A selector of layers: what a panel could have written, and the rest as it stands. */
+/** A selector of layers: the blocks that it names, and the rest as it stands. */
 export class Selection {
   /** @param {string} text @param {Units} units */
   constructor(text, units) {

@@ -1,42 +1,26 @@
 /**
- * The panel: a row for every block of a file, whatever its family, that edits a text.
- *
- * A row has a slider where the text is block weights and a switch where it is a selector. Whoever
- * types in the text sees the rows move, and nothing else is saved. What it means the server says,
- * so that rows show what a run would do.
+ * The panel: a row for every block of a file, with a slider where it edits block weights and a switch
+ * where it edits a selector. The text is all that is saved, and what it means the server says.
  */
 
 import { Selection, Units, Weights, written } from "./block_text.js";
 import { remember } from "./comfyui.js";
-import { amount, button, el, note } from "./elements.js";
+import { amount, button, el, note, numberField } from "./elements.js";
 import { presetMenu } from "./presets.js";
 import { contentsOf, meaningOf } from "./server.js";
 
 const [LOW, HIGH, STEP] = [-2, 2, 0.05];
 const within = (value) => Number(Math.min(HIGH, Math.max(LOW, value)).toFixed(4));
-/** What is folded and unfolded, by panel: the session's, not the workflow's. @type {Map<string, Set<string>>} */
+/** What is folded, by panel: the session's, not the workflow's. @type {Map<string, Set<string>>} */
 const folds = new Map();
-/** What was copied last, where the browser's clipboard is out of reach. */
+/** What was copied, where the browser's clipboard is out of reach. */
 let copied = "";
 
 /** @typedef {import("./types").Block} Block */
-/**
- * `names` are the patterns of its blocks, `layers` the canonical names of all of their layers.
- * @typedef {{blocks: Block[], names: string[], layers: string[], row: HTMLElement, cells: any[],
- *   track?: any, number?: any, mute?: any, solo?: any}} Row
- */
+/** @typedef {import("./types").PanelRow} Row */
 
 export class Panel {
-  /**
-   * @param {object} given
-   * @param {"block_weights" | "layers"} given.kind
-   * @param {string} given.key which panel it is, beyond the life of its node
-   * @param {() => string} given.get
-   * @param {(text: string) => void} given.set
-   * @param {() => import("./types").Source | undefined} given.source
-   * @param {() => Record<string, number>} given.energy {block: share}, of an analysis
-   * @param {() => void} given.changed its height may be another one
-   */
+  /** @param {import("./types").PanelOptions} given */
   constructor(given) {
     this.given = given;
     this.weighs = given.kind === "block_weights";
@@ -49,8 +33,8 @@ export class Panel {
     this.muted = new Map();
     /** The row that is heard alone, and the text before. @type {{name: string, text: string} | null} */
     this.solo = null;
-    this.open = folds.get(given.key) ?? new Set();
-    folds.set(given.key, this.open);
+    /** @type {Set<string>} */
+    this.open = new Set();
     this.asked = 0;
     this.refresh();
   }
@@ -70,7 +54,6 @@ export class Panel {
     await this.read();
   }
 
-  /** Ask what the text means, and show it. */
   async read() {
     if (!this.contents?.groups || !this.source) return;
     const turn = ++this.asked;
@@ -96,6 +79,8 @@ export class Panel {
       this.element.replaceChildren(note(contents?.error ?? "Connect a LoRA to see its blocks.", !!contents?.error));
     } else {
       this.units = new Units(contents.groups);
+      const key = this.given.key();
+      folds.set(key, (this.open = folds.get(key) ?? this.open));
       const list = el("div", { className: "alloy-list alloy-scroll" }, ...contents.groups.map((group) => this.group(group)));
       list.classList.toggle("alloy-wide", this.open.has("columns"));
       if (this.weighs) this.listen(list);
@@ -108,9 +93,9 @@ export class Panel {
     const top = el("input", { type: "number", min: 1, value: 10, className: "alloy-count", title: "How many blocks are kept" });
     const text = { get: this.given.get, set: (one) => this.write(one) };
     return el("div", { className: "alloy-tools" },
-      button("Reset", "Every block at its own strength: an empty text", () => this.write("")),
-      this.weighs && button("Invert", "What is on goes off and the other way round: 1 minus each factor", () => this.each((value) => 1 - value)),
-      button("Top", "Keep the strongest blocks: by energy once this LoRA was analysed, until then by size", () => this.top(Number(top.value))),
+      button("Reset", "Every block at 1", () => this.write("")),
+      this.weighs && button("Invert", "What is on goes off and the other way round", () => this.each((value) => 1 - value)),
+      button("Top", "Keep the strongest blocks: by energy once it was analysed, until then by size", () => this.top(Number(top.value))),
       top,
       button("Copy", "Copy the text", () => {
         copied = text.get();
@@ -148,7 +133,7 @@ export class Panel {
     return el("div", {}, head, body);
   }
 
-  /** A row for one block, or for all blocks of a group. @param {Block[]} blocks */
+  /** A row for one block, or for all of a group. @param {Block[]} blocks */
   row(blocks, label, kind = "") {
     const size = amount(blocks.reduce((sum, block) => sum + block.parameters, 0));
     const layers = blocks.flatMap((block) => block.layers.map(([end]) => (block.pattern ?? block.name) + end));
@@ -166,12 +151,12 @@ export class Panel {
         className: "alloy-track", role: "slider", tabIndex: 0, title,
         "aria-label": what, "aria-valuemin": LOW, "aria-valuemax": HIGH,
         onkeydown: (event) => this.key(row, event),
-        ondblclick: () => this.change(row, 1),
+        ondblclick: () => this.put(names, 1),
       }, el("div", { className: "alloy-fill" }));
-      row.number = this.number(`factor of ${what}`, (value) => this.change(row, value));
+      row.number = numberField(`factor of ${what}`, (value) => this.put(row.names, value));
       row.mute = button("M", "Mute: 0, and back again", () => this.mute(row));
       row.solo = button("S", "Solo: all others to 0, and back again", () => this.alone(row));
-      const turn = button("\u00b1", "Change the sign", () => this.each((value) => -value, row.blocks));
+      const turn = button("\u00b1", "Change the sign", () => this.each((value) => -value, names));
       element.append(row.track, row.number, row.mute, row.solo, turn);
       if (!kind) element.append(this.cells(row));
     } else {
@@ -183,28 +168,18 @@ export class Panel {
     return element;
   }
 
-  /** A field for a factor. @param {string} label @param {(value: number) => void} change */
-  number(label, change) {
-    const field = el("input", { type: "number", step: STEP, className: "alloy-number", "aria-label": label });
-    field.onchange = () => field.value !== "" && change(Number(field.value));
-    return field;
-  }
-
-  /** A factor for every kind of layer of a block. */
   cells(row) {
     const [{ name, pattern, layers }] = row.blocks;
     const cells = [...new Set(layers.map(([, kind]) => kind))].map((kind) => {
       const names = layers.filter((layer) => layer[1] === kind).map(([end]) => pattern + end);
-      const number = this.number(`${kind} of ${name}`, (value) => this.put(names, value));
+      const number = numberField(`${kind} of ${name}`, (value) => this.put(names, value));
       row.cells.push({ number, names });
       return el("label", { className: "alloy-cell", title: `${kind}: ${names.length} layers` }, kind.replace("attention", "attn"), number);
     });
     return el("div", { className: "alloy-cells" }, ...cells);
   }
 
-  // -- showing -------------------------------------------------------------------------------
-
-  /** What these layers have: one factor, or the mean where they differ. */
+  /** The factor of layers, or the mean where they differ. */
   value(layers) {
     const found = layers.map((layer) => this.values.get(layer) ?? 1);
     const mean = found.reduce((sum, one) => sum + one, 0) / (found.length || 1);
@@ -239,9 +214,6 @@ export class Panel {
     }
   }
 
-  // -- changing ------------------------------------------------------------------------------
-
-  /** Write the text; the rows follow it. */
   write(text, done = true) {
     if (text !== this.given.get()) this.given.set(text);
     if (!done) return;
@@ -262,19 +234,9 @@ export class Panel {
     this.write(weights.text(), done);
   }
 
-  change(row, value, done = true) {
-    this.put(row.names, value, done);
-  }
-
-  /** The blocks that can be named, each once. @returns {Block[]} */
-  blocks() {
-    return (this.contents?.groups ?? []).flatMap((group) => group.blocks).filter((block) => block.pattern);
-  }
-
-  /** Apply a function to the factor of every block. */
-  each(change, blocks = this.blocks()) {
-    const mean = (name) => this.value(this.units.blocks.get(name)).mean;
-    this.put(blocks.flatMap((block) => block.pattern ?? []), (name) => change(mean(name)));
+  /** Apply a function to the factor of every block. @param {Iterable<string>} names */
+  each(change, names = this.units.blocks.keys()) {
+    this.put([...names], (name) => change(this.value(this.units.blocks.get(name)).mean));
   }
 
   choose(names, on) {
@@ -283,7 +245,7 @@ export class Panel {
     this.write(selection.text());
   }
 
-  /** Switch a block on or off, by its name; said elsewhere, as in a table. */
+  /** Switch a block on or off, by its name. */
   toggle(name) {
     const row = this.rows.find((one) => one.cells.length + Number(!this.weighs) && one.blocks[0].name === name);
     if (!row) return;
@@ -295,7 +257,7 @@ export class Panel {
     const { mean, mixed } = this.value(row.layers);
     const off = mean === 0 && !mixed;
     if (!off) this.muted.set(row, mixed ? 1 : mean);
-    this.change(row, off ? (this.muted.get(row) ?? 1) : 0);
+    this.put(row.names, off ? (this.muted.get(row) ?? 1) : 0);
   }
 
   alone(row) {
@@ -308,17 +270,15 @@ export class Panel {
     this.write(again ? text : weights.text());
   }
 
-  /** Keep the so many strongest blocks. */
   top(count) {
     const energy = this.given.energy();
-    const strength = (block) => energy[block.name] ?? block.parameters * 1e-30;
-    const blocks = this.blocks().sort((a, b) => strength(b) - strength(a)).map((block) => String(block.pattern));
-    const kept = new Set(blocks.slice(0, Math.max(1, count)));
-    if (this.weighs) this.put(blocks, (name) => (kept.has(name) ? this.value(this.units.blocks.get(name)).mean || 1 : 0));
-    else this.write(this.units.compress(kept).join(", "));
+    const strength = ({ name, parameters }) => energy[name] ?? parameters * 1e-30;
+    const blocks = this.contents.groups.flatMap((group) => group.blocks).sort((a, b) => strength(b) - strength(a));
+    const names = blocks.map((block) => block.pattern).filter(Boolean).slice(0, Math.max(1, count));
+    if (this.weighs) this.put([...this.units.blocks.keys()], (name) => Number(names.includes(name)));
+    else this.write(this.units.compress(names).join(", "));
   }
 
-  /** Arrows, home and end on a slider. */
   key(row, event) {
     const { mean } = this.value(row.layers);
     const step = event.shiftKey ? 0.5 : STEP;
@@ -326,7 +286,7 @@ export class Panel {
       Home: LOW, End: HIGH, Delete: 1, Backspace: 1 }[event.key];
     if (to === undefined || event.ctrlKey || event.metaKey) return;
     event.preventDefault();
-    this.change(row, within(to));
+    this.put(row.names, within(to));
   }
 
   /** Drag along a slider, and across the rows below it. */
@@ -339,7 +299,7 @@ export class Panel {
       const { left, width } = row.track.getBoundingClientRect();
       const fine = event.shiftKey ? 0.01 : STEP;
       const at = LOW + ((event.clientX - left) / width) * (HIGH - LOW);
-      this.change(row, within(Math.round(at / fine) * fine), false);
+      this.put(row.names, within(Math.round(at / fine) * fine), false);
     };
     list.onpointerdown = (event) => {
       const track = event.target.closest(".alloy-track");

@@ -2,10 +2,7 @@
 
 /**
  * An element with properties, listeners (`onclick`), attributes (`aria-label`) and children.
- * @param {string} tag
- * @param {Record<string, any>} [given]
- * @param {...(Node | string | number | null | undefined | false)} children
- * @returns {any}
+ * @param {string} tag @param {Record<string, any>} [given] @param {...any} children @returns {any}
  */
 export function el(tag, given = {}, ...children) {
   const element = document.createElement(tag);
@@ -15,13 +12,20 @@ export function el(tag, given = {}, ...children) {
     else if (name in element) element[name] = value;
     else element.setAttribute(name, value);
   }
-  element.append(...children.filter((child) => child !== false && child != null).map((child) => /** @type {Node} */ (child)));
+  element.append(...children.filter((child) => child !== false && child != null));
   return element;
 }
 
 /** A button that only does what it says. */
 export const button = (label, title, onclick, given = {}) =>
   el("button", { type: "button", title, onclick, ...given }, label);
+
+/** A field for a factor. @param {string} label @param {(value: number) => void} change */
+export function numberField(label, change) {
+  const field = el("input", { type: "number", step: 0.05, className: "alloy-number", "aria-label": label });
+  field.onchange = () => field.value !== "" && change(Number(field.value));
+  return field;
+}
 
 /** A line beside what matters, or what is wrong. @param {string} text @param {boolean} [wrong] */
 export const note = (text, wrong) => el("div", { className: wrong ? "alloy-error" : "alloy-note" }, text);
@@ -32,13 +36,4 @@ export function amount(count) {
     if (count >= Number(size)) return `${(count / Number(size)).toPrecision(3)} ${sign}`;
   }
   return String(count);
-}
-
-/** `0.2 MB`, as the core writes it. @param {number} bytes */
-export const megabytes = (bytes) => (bytes >= 1e5 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e3).toFixed(1)} kB`);
-
-/** `8` or `8 (20), 4 (8)` of {value: how many}. @param {Record<string, number>} counts */
-export function counted(counts) {
-  const found = Object.entries(counts);
-  return found.length === 1 ? found[0][0] : found.map(([value, count]) => `${value} (${count})`).join(", ");
 }

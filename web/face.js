@@ -1,11 +1,9 @@
 /**
- * What this pack shows on a node: one element below its widgets, with parts in a fixed order.
- *
- * It is a widget without a value, the last of its node: nothing of it is saved, and a workflow
- * stays what it is without the script.
+ * What this pack shows on a node: one element below its widgets, with parts in a fixed order. It is a
+ * widget without a value: nothing of it is saved.
  */
 
-import { drawsElements, redraw } from "./comfyui.js";
+import { drawsElements, placeOf, redraw } from "./comfyui.js";
 import { el } from "./elements.js";
 
 const PARTS = ["facts", "rows", "blocks", "table", "status"];
@@ -16,7 +14,7 @@ const faces = new WeakMap();
 /** The element that was shown last for a place in the graph. @type {Map<string, HTMLElement>} */
 const seats = new Map();
 
-/** The face of a node. @param {import("./types").GraphNode} node @returns {Face} */
+/** @param {import("./types").GraphNode} node @returns {Face} */
 export function faceOf(node) {
   let face = faces.get(node);
   if (!face) faces.set(node, (face = new Face(node)));
@@ -35,7 +33,6 @@ class Face {
     this.outer = null;
   }
 
-  /** Show these elements, or nothing, as one of the parts. */
   show(part, ...children) {
     this.parts[part].replaceChildren(...children);
     if (children.length && !this.widget) this.open();
@@ -57,12 +54,11 @@ class Face {
     });
     this.widget.serialize = false;
     new ResizeObserver(() => this.measure()).observe(this.inner);
-    // Wheels and keys that mean something here mean nothing to the canvas behind.
+    // What means something here means nothing to the canvas behind.
     outer.addEventListener("wheel", (event) => scrolls(event) && event.stopPropagation());
     outer.addEventListener("keydown", (event) => event.stopPropagation());
   }
 
-  /** Room for what has come, and none for what has gone. */
   measure() {
     const height = this.inner.offsetHeight ? this.inner.offsetHeight + 12 : 0;
     const { node } = this;
@@ -78,7 +74,7 @@ class Face {
 
   /** Nodes 2.0 goes on showing the element of a node that undo has built anew: take its place. */
   seat() {
-    const place = `${this.node.graph?.id} ${this.node.id}`;
+    const place = placeOf(this.node);
     const old = seats.get(place);
     if (!this.outer) return;
     if (!this.outer.isConnected && old?.isConnected) old.replaceWith(this.outer);
@@ -91,7 +87,7 @@ class Face {
   }
 }
 
-/** Whether what lies under the pointer can scroll that way, or is a number in use. */
+/** Whether what lies under the pointer can scroll that way. */
 function scrolls(event) {
   const list = event.target.closest?.(".alloy-scroll");
   if (!list || event.ctrlKey || event.metaKey) return false;

@@ -1,53 +1,53 @@
-/** LoRA Alloy's side of the page: which node shows what. Each part has a file of its own. */
+/** LoRA Alloy's side of the page: which node shows what. */
 
 import { Panel } from "./blocks.js";
-import { after, api, app, eachNode, isOurs, onWidget, setWidget, sourceOf, widgetOf } from "./comfyui.js";
-import { el } from "./elements.js";
+import { after, api, app, eachNode, isOurs, onWidget, pageTheme, placeOf, runIdOf, setWidget, sourceOf, toast, widgetOf } from "./comfyui.js";
+import { el, note } from "./elements.js";
 import { dress, faceOf } from "./face.js";
-import { card } from "./facts.js";
+import { bars, card } from "./facts.js";
 import { forgetFiles, Rows } from "./rows.js";
 import { everythingSaid, hear, recall, saidOf } from "./runs.js";
 import { contentsOf } from "./server.js";
+import { tableOf } from "./tables.js";
 
-/** The text that a panel edits on each kind of node: [widget, its kind, the LoRA's input]. */
+/** The text that a panel edits on each kind of node: [widget, what it is]. */
 const PANELS = {
-  LoraAlloyBlocks: ["block_weights", "block_weights", "lora"],
-  LoraAlloyRankResize: ["layers", "layers", "lora"],
-  LoraAlloyTopBlocks: ["always", "layers", "lora"],
+  LoraAlloyBlocks: ["block_weights", "block_weights"],
+  LoraAlloyRankResize: ["layers", "layers"],
+  LoraAlloySelect: ["layers", "layers"],
+  LoraAlloyTopBlocks: ["always", "layers"],
 };
 
 /** {block: share of the energy} of a file, where an analysis in this workflow has measured it. */
-function energyOf(source) {
-  for (const one of everythingSaid().values()) {
-    if (source && one.energy && one.lora === source.name) return one.energy;
-  }
-  return {};
+const energyOf = (source) => [...everythingSaid()].find((one) => one.energy && one.lora === source?.name)?.energy ?? {};
+
+/** What the last run said: lines, a table, the chart's values, or what went wrong. */
+function showSaid(node) {
+  const said = saidOf(runIdOf(node));
+  const face = faceOf(node);
+  if (said === node.alloySaid) return;
+  node.alloySaid = said;
+  const { lines = [], error, table, energy } = said;
+  const told = error && error === node.alloyPanel?.message?.textContent; // The panel says so already.
+  const texts = error ? [note(error, true)] : lines.map((line) => el("div", {}, line));
+  if (texts.length || face.widget) face.show("status", ...(told ? [] : texts));
+  if (!table && !face.parts.table.firstChild) return;
+  const toggle = (block) => switchBlock(sourceOf(node, "lora")?.name, block);
+  const chart = energy ? [bars(energy, toggle)] : [];
+  if (table) face.widen();
+  face.show("table", ...chart, ...(table ? [tableOf(table, placeOf(node), toggle, () => face.measure())] : []));
 }
 
-/** The number of a node in runs: with those of the subgraphs around it. */
-function runIdOf(node) {
-  let id = String(node.id);
-  for (let graph = node.graph; graph && !graph.isRootGraph && graph.inputNode; ) {
-    let holder;
-    eachNode((one) => (holder ??= one.subgraph === graph ? one : undefined));
-    if (!holder) break;
-    id = `${holder.id}:${id}`;
-    graph = holder.graph;
-  }
-  return id;
+function switchBlock(lora, block) {
+  let count = 0;
+  eachNode((node) => {
+    if (!node.alloyPanel?.toggle || sourceOf(node, "lora")?.name !== lora) return;
+    node.alloyPanel.toggle(block);
+    count += 1;
+  });
+  if (!count) toast(block, "No panel of this LoRA is in the graph: add LoRA Blocks.", "info");
 }
 
-/** Lines of the last run, or what went wrong in it. */
-function showStatus(node) {
-  const { lines = [], error } = saidOf(runIdOf(node));
-  const told = error === node.alloyPanel?.message?.textContent; // The panel says so already.
-  const shown = error
-    ? told ? [] : [el("div", { className: "alloy-error", role: "alert" }, error)]
-    : lines.map((line) => el("div", {}, line));
-  if (shown.length || faceOf(node).widget) faceOf(node).show("status", ...shown);
-}
-
-/** The card of a loader, for the file that is chosen now. */
 async function showFacts(node, again = false) {
   const source = sourceOf(node);
   const key = JSON.stringify(source ?? null);
@@ -57,41 +57,38 @@ async function showFacts(node, again = false) {
   if (node.alloyShown === key) faceOf(node).show("facts", card(contents, source, energyOf(source)));
 }
 
-function addPanel(node) {
-  const [widget, kind, input] = PANELS[node.comfyClass];
+function addPanel(node, [widget, kind]) {
   const face = faceOf(node);
-  node.alloyPanel = new Panel({
+  const source = () => sourceOf(node, "lora");
+  const panel = (node.alloyPanel = new Panel({
     kind,
-    key: `${node.comfyClass} ${node.id}`,
+    key: () => placeOf(node),
     get: () => String(widgetOf(node, widget)?.value ?? ""),
     set: (text) => setWidget(node, widget, text),
-    source: () => sourceOf(node, input),
-    energy: () => energyOf(sourceOf(node, input)),
+    source,
+    energy: () => energyOf(source()),
     changed: () => face.measure(),
-  });
-  face.show("blocks", node.alloyPanel.element);
-  onWidget(node, widget, () => node.alloyPanel.read());
+  }));
+  face.show("blocks", panel.element);
+  onWidget(node, widget, () => panel.read());
 }
 
 function addRows(node) {
   const face = faceOf(node);
-  const rows = new Rows(node, { energy: energyOf, changed: () => face.measure() });
-  node.alloyPanel = rows;
+  const rows = (node.alloyPanel = new Rows(node, energyOf, () => face.measure()));
   face.show("rows", rows.element);
   for (const name of ["rows", "weight_1", "weight_2"]) onWidget(node, name, () => rows.refresh());
 }
 
-/** Everything of a node anew: the graph, its widgets or what runs said may have changed. */
 function refresh(node) {
   if (!isOurs(node)) return;
   faceOf(node).seat();
   node.alloyPanel?.refresh();
   if (node.comfyClass === "LoraAlloyLoad") showFacts(node);
-  showStatus(node);
+  showSaid(node);
 }
 
 let waiting = 0;
-/** All nodes, once for a burst of changes. */
 function refreshAll() {
   clearTimeout(waiting);
   waiting = setTimeout(() => eachNode(refresh), 50);
@@ -100,19 +97,19 @@ function refreshAll() {
 /** Nodes that were just opened, or that a run took from the cache, as their last run left them. */
 const remind = () => recall().then(refreshAll, () => {});
 
+/** The cards anew: of files that may be others now, or whose energy is known now. */
+const renew = () => eachNode((node) => node.comfyClass === "LoraAlloyLoad" && showFacts(node, true));
+
 app.registerExtension({
   name: "LoRA Alloy",
 
   setup() {
     dress();
     hear((node) => {
-      showStatus(node);
-      if (saidOf(runIdOf(node)).energy) {
-        eachNode((one) => {
-          one.alloyPanel?.update?.();
-          if (one.comfyClass === "LoraAlloyLoad") showFacts(one, true);
-        });
-      }
+      showSaid(node);
+      if (!saidOf(runIdOf(node)).energy) return;
+      eachNode((one) => one.alloyPanel?.update?.());
+      renew();
     });
     api.addEventListener("graphChanged", refreshAll);
     api.addEventListener("execution_success", remind);
@@ -120,19 +117,14 @@ app.registerExtension({
 
   nodeCreated(node) {
     if (!isOurs(node)) return;
-    if (node.comfyClass === "LoraAlloyLoad") {
-      faceOf(node).widen();
-      for (const name of ["lora_name", "drop_magnitude", "scale_from_metadata"]) onWidget(node, name, refreshAll);
-      showFacts(node);
-    }
-    if (PANELS[node.comfyClass]) {
-      faceOf(node).widen();
-      addPanel(node);
-    }
-    if (node.comfyClass === "LoraAlloyBlend") {
-      faceOf(node).widen();
-      addRows(node);
-    }
+    const panel = PANELS[node.comfyClass];
+    if (panel) addPanel(node, panel);
+    if (node.comfyClass === "LoraAlloyBlend") addRows(node);
+    if (node.comfyClass === "LoraAlloyLoad") showFacts(node);
+    if (panel || /(Blend|Load)$/.test(node.comfyClass)) faceOf(node).widen();
+    for (const name of ["lora_name", "drop_magnitude", "scale_from_metadata"]) onWidget(node, name, refreshAll);
+    const theme = widgetOf(node, "theme");
+    if (theme) theme.serializeValue = () => (theme.value === "auto" ? pageTheme() : theme.value);
     for (const method of ["onConfigure", "onConnectionsChange", "onAdded"]) after(node, method, refreshAll);
   },
 
@@ -140,8 +132,9 @@ app.registerExtension({
     refreshAll();
     setTimeout(remind, 500);
   },
+
   refreshComboInNodes() {
     forgetFiles();
-    eachNode((node) => node.comfyClass === "LoraAlloyLoad" && showFacts(node, true));
+    renew();
   },
 });

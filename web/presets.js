@@ -1,14 +1,11 @@
-/**
- * Block weights under a name: kept by this browser, and in files that the command line reads too
- * (`--block-weights @FILE:NAME`), with a heading `[NAME]` above the lines of each.
- */
+/** Block weights under a name: in this browser, and in files as the command line reads them (@FILE:NAME). */
 
 import { toast } from "./comfyui.js";
 import { el } from "./elements.js";
 
 const KEY = "lora-alloy.presets";
 
-/** @returns {Record<string, string>} {name: text} */
+/** @returns {Record<string, string>} */
 export function presets() {
   try {
     const found = JSON.parse(localStorage.getItem(KEY) ?? "{}");
@@ -18,7 +15,7 @@ export function presets() {
   }
 }
 
-/** Keep a text under a name; an empty one forgets the name. */
+/** Keep a text; an empty one forgets the name. */
 export function keep(name, text) {
   const { [name]: _, ...others } = presets();
   localStorage.setItem(KEY, JSON.stringify(text ? { ...others, [name]: text } : others));
@@ -44,7 +41,7 @@ export function presetMenu(text) {
     keep() {
       const name = text.get().trim() && window.prompt("Keep these block weights as")?.replace(/[[\]\r\n]/g, " ").trim();
       if (name) keep(name, text.get());
-      else if (name === "") toast("Presets", "There is no text to keep: move a slider first.", "warn");
+      else if (name === "") toast("Presets", "There is no text to keep.", "warn");
     },
     save() {
       const href = URL.createObjectURL(new Blob([asFile()], { type: "text/plain" }));
@@ -55,7 +52,7 @@ export function presetMenu(text) {
       const chooser = el("input", { type: "file", accept: ".txt,text/plain" });
       chooser.onchange = async () => {
         const count = fromFile((await chooser.files[0]?.text()) ?? "");
-        toast("Presets", count ? `${count} presets read.` : "No preset in it: each stands below a heading [NAME].", count ? "success" : "warn");
+        toast("Presets", `${count} presets read`, count ? "success" : "warn");
       };
       chooser.click();
     },

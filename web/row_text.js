@@ -1,5 +1,7 @@
 /** The text `rows` of LoRA Blend, as nodes/rows.py reads it: a line and its block weights for each. */
 
+import { written } from "./block_text.js";
+
 /** @typedef {{name: string, weight: number, on: boolean, blocks: string[]}} Row */
 
 const SOCKET = /^lora_([1-9]\d?)$/;
@@ -7,7 +9,7 @@ const SOCKET = /^lora_([1-9]\d?)$/;
 /** The number of a socket, 0 for a file. @param {string} name */
 export const socketOf = (name) => Number(name.match(SOCKET)?.[1] ?? 0);
 
-/** A socket's row as long as nothing is said of it. @param {string} name @returns {Row} */
+/** A row of which nothing is said. @param {string} name @returns {Row} */
 export const plain = (name) => ({ name, weight: 1, on: true, blocks: [] });
 
 /** @param {string} text @returns {Row[] | undefined} undefined where the text is none */
@@ -39,7 +41,7 @@ export function writeRows(rows) {
     numbers[i] > (numbers[i - 1] ?? 0) && row.on && row.weight === 1 && !row.blocks.length);
   if (silent) return "";
   return rows.flatMap(({ name, weight, on, blocks }) => [
-    `${name}: ${Number(weight.toFixed(4))}${on ? "" : " off"}`,
+    `${name}: ${written(weight)}${on ? "" : " off"}`,
     ...blocks.map((line) => `  ${line}`),
   ]).join("\n");
 }

@@ -1,37 +1,34 @@
 /** LoRA Blend's LoRAs as rows: on and off, weight, order, blocks, and files without a wire. */
 
+import { written } from "./block_text.js";
 import { Panel } from "./blocks.js";
-import { api, originOf, remember, setWidget, sourceOf, widgetOf } from "./comfyui.js";
-import { button, el } from "./elements.js";
+import { api, originOf, placeOf, remember, setWidget, sourceOf, widgetOf } from "./comfyui.js";
+import { button, el, note, numberField } from "./elements.js";
 import { plain, readRows, socketOf, writeRows } from "./row_text.js";
 
 /** The files that can be chosen, asked for once. @type {Promise<string[]> | undefined} */
 let files;
 
 export class Rows {
-  /** @param {import("./types").GraphNode} node @param {{energy: Function, changed: () => void}} given */
-  constructor(node, given) {
+  constructor(node, energyOf, changed) {
     this.node = node;
-    this.given = given;
+    this.energyOf = energyOf;
+    this.changed = changed;
     this.element = el("div");
-    /** The rows whose blocks are open, with their panels. @type {Map<string, Panel>} */
+    /** Of rows whose blocks are open. @type {Map<string, Panel>} */
     this.panels = new Map();
     this.refresh();
   }
 
-  get text() {
-    return String(widgetOf(this.node, "rows")?.value ?? "");
-  }
-
-  /** {name of a row: name of its input}, of the sockets that have a wire. */
+  /** {row: its input}, of sockets with a wire. */
   wires() {
     const inputs = this.node.inputs.filter((input) => input.type === "LORA_MODEL" && input.link != null);
     return Object.fromEntries(inputs.map(({ name }) => [name.split(".").at(-1), name]));
   }
 
-  /** All rows in the order in which they are blended: what has no line comes first. */
+  /** All rows in their order: what has no line comes first. */
   rows() {
-    const told = readRows(this.text);
+    const told = readRows(String(widgetOf(this.node, "rows")?.value ?? ""));
     if (!told) return undefined;
     const silent = Object.keys(this.wires()).filter((name) => !told.some((row) => row.name === name));
     return [...silent.sort((a, b) => socketOf(a) - socketOf(b)).map(plain), ...told];
@@ -52,47 +49,39 @@ export class Rows {
     this.state = state;
     const list = rows
       ? rows.flatMap((row, index) => this.row(rows, index, wires[row.name]))
-      : [el("div", { className: "alloy-error" }, "The text of rows cannot be read: a line is 'NAME: NUMBER' or 'NAME: NUMBER off'.")];
+      : [note("The text of rows cannot be read: a line is 'NAME: NUMBER' or 'NAME: NUMBER off'.", true)];
     this.element.replaceChildren(...list, rows ? this.adder(rows) : "");
     this.panels.forEach((panel) => panel.refresh());
-    this.given.changed();
+    this.changed();
   }
 
   row(rows, index, wire) {
     const row = rows[index];
     const socket = socketOf(row.name);
     const source = () => (socket ? (wire ? sourceOf(this.node, wire) : undefined) : { name: row.name });
-    const from = wire && originOf(this.node, wire);
-    const name = source()?.name ?? from?.title ?? (socket ? "nothing is connected" : row.name);
-    const own = socket === 1 || socket === 2 ? widgetOf(this.node, `weight_${socket}`) : undefined;
+    const name = source()?.name ?? (wire ? originOf(this.node, wire)?.title : "nothing is connected");
+    const own = widgetOf(this.node, `weight_${socket}`);
     const change = (part) => this.write(rows.map((one) => (one === row ? { ...one, ...part } : one)));
     const move = (by) => {
       const order = rows.filter((one) => one !== row);
       order.splice(Math.max(0, index + by), 0, row);
       this.write(order);
     };
-    const weight = el("input", {
-      type: "number", step: 0.05, className: "alloy-number", "aria-label": `weight of ${name}`,
-      value: String(Number(((own ? Number(own.value) : 1) * row.weight).toFixed(4))),
-      onchange: () => {
-        if (weight.value === "") return;
-        if (own) setWidget(this.node, own.name, Number(weight.value));
-        change({ weight: own ? 1 : Number(weight.value) });
-      },
+    const weight = numberField(`weight of ${name}`, (value) => {
+      if (own) setWidget(this.node, own.name, value);
+      change({ weight: own ? 1 : value });
     });
-    const open = this.panels.has(row.name);
-    const element = el(
-      "div",
-      { className: `alloy-row${row.on ? "" : " alloy-off"}` },
-      el("input", { type: "checkbox", checked: row.on, title: "On or off", "aria-label": `use ${name}`, onchange: (event) => change({ on: event.target.checked }) }),
+    weight.value = written((own ? Number(own.value) : 1) * row.weight);
+    const panel = this.panels.get(row.name);
+    const element = el("div", { className: `alloy-row${row.on ? "" : " alloy-off"}` },
+      el("input", { type: "checkbox", checked: row.on, "aria-label": `use ${name}`, onchange: () => change({ on: !row.on }) }),
       el("span", { className: "alloy-name", title: socket ? `${row.name}: ${name}` : name }, name),
       weight,
-      button("\u25b2", "Earlier: the first LoRA gives the result its names and numbers", () => move(-1), { disabled: index === 0 }),
+      button("\u25b2", "Earlier: the first one gives its names to the result", () => move(-1), { disabled: index === 0 }),
       button("\u25bc", "Later", () => move(1), { disabled: index === rows.length - 1 }),
-      button(row.blocks.length ? "\u2261" : "\u2630", "Blocks of this LoRA", () => this.toggle(row.name, source), { "aria-pressed": open || row.blocks.length > 0 }),
+      button("\u2630", "Blocks of this LoRA", () => this.toggle(row.name, source), { "aria-pressed": !!panel || row.blocks.length > 0 }),
       (!socket || !wire) && button("\u2715", "Remove this row", () => this.write(rows.filter((one) => one !== row))),
     );
-    const panel = this.panels.get(row.name);
     return panel ? [element, panel.element] : [element];
   }
 
@@ -100,21 +89,20 @@ export class Rows {
     if (!this.panels.delete(name)) {
       this.panels.set(name, new Panel({
         kind: "block_weights",
-        key: `${this.node.id} ${name}`,
+        key: () => `${placeOf(this.node)} ${name}`,
         get: () => this.rows()?.find((row) => row.name === name)?.blocks.join("\n") ?? "",
         set: (text) => {
           const rows = this.rows()?.map((row) => (row.name === name ? { ...row, blocks: text.split("\n").filter(Boolean) } : row));
           if (rows) setWidget(this.node, "rows", writeRows(rows));
         },
         source,
-        energy: () => this.given.energy(source()),
-        changed: this.given.changed,
+        energy: () => this.energyOf(source()),
+        changed: this.changed,
       }));
     }
     this.refresh();
   }
 
-  /** Where a file is chosen that needs no wire. */
   adder(rows) {
     const id = `alloy-files-${this.node.id}`;
     const names = el("datalist", { id });
@@ -133,5 +121,4 @@ export class Rows {
   }
 }
 
-/** The list of files may be another one. */
 export const forgetFiles = () => (files = undefined);

@@ -1,15 +1,12 @@
 /**
- * What runs said of nodes: status lines, errors, analyses.
- *
- * Kept by workflow, so that nothing lands on a node of another one that happens to have the same
- * number, and found again when the page builds a workflow's nodes anew (undo, another tab).
+ * What runs said of nodes: status lines, errors, analyses. Kept by workflow, so that nothing lands on
+ * a node of another one with the same number, and found again when nodes are built anew (undo).
  */
 
 import { activeWorkflow, api, app, isOurs, nodeOfRun, toast } from "./comfyui.js";
 
-/** @typedef {{lines?: string[], error?: string, [other: string]: any}} Said */
-
-/** Workflow -> node's number in runs -> what was said. @type {WeakMap<object, Map<string, Said>>} */
+const NOTHING = {};
+/** Workflow -> node's number in runs -> what was said. @type {WeakMap<object, Map<string, any>>} */
 const said = new WeakMap();
 /** Run -> the workflow that it is of. @type {Map<string, object>} */
 const workflows = new Map();
@@ -20,11 +17,11 @@ const ofWorkflow = (workflow) => {
   return found;
 };
 
-/** What the last run said of a node of the workflow in front. @param {string} id @returns {Said} */
-export const saidOf = (id) => ofWorkflow(activeWorkflow()).get(String(id)) ?? {};
+/** What the last run said of a node of the workflow in front. @param {string} id */
+export const saidOf = (id) => ofWorkflow(activeWorkflow()).get(id) ?? NOTHING;
 
 /** Everything that was said in the workflow in front. */
-export const everythingSaid = () => ofWorkflow(activeWorkflow());
+export const everythingSaid = () => ofWorkflow(activeWorkflow()).values();
 
 /** What a node is told, with all that is before it: equal where a run takes it from the cache. */
 function signature(prompt, id) {
@@ -33,25 +30,27 @@ function signature(prompt, id) {
   return JSON.stringify([prompt[id]?.class_type, inputs.sort()]);
 }
 
-/** Find what an earlier run said of nodes as they are now: after a reload, or from the cache. */
+/** Find what earlier runs said of nodes as they are now: after a reload, or from the cache. */
 export async function recall() {
   const known = ofWorkflow(activeWorkflow());
   const { output } = await app.graphToPrompt();
   const open = Object.keys(output).filter((id) => output[id].class_type?.startsWith("LoraAlloy") && !known.has(id));
   if (!open.length) return;
   const answer = await api.fetchApi("/history?max_items=16");
-  for (const run of Object.values(await answer.json()).reverse()) {
-    for (const id of open.filter((one) => !known.has(one))) {
-      const told = run.outputs?.[id]?.lora_alloy?.[0];
-      if (told && signature(run.prompt[2], id) === signature(output, id)) known.set(id, told);
+  const told = new Map();
+  for (const { prompt, outputs } of Object.values(await answer.json())) {
+    for (const id in outputs) {
+      const one = outputs[id]?.lora_alloy?.[0];
+      if (one) told.set(signature(prompt[2], id), one);
     }
+  }
+  for (const id of open) {
+    const one = told.get(signature(output, id));
+    if (one) known.set(id, one);
   }
 }
 
-/**
- * Hear what the server says, and tell `listener` of each node for which it means something new.
- * @param {(node: import("./types").GraphNode) => void} listener
- */
+/** Hear what the server says, and tell `listener` of each node that it is about. */
 export function hear(listener) {
   const queue = api.queuePrompt;
   api.queuePrompt = async function (...given) {
@@ -70,9 +69,10 @@ export function hear(listener) {
   api.addEventListener("execution_start", ({ detail }) => {
     const workflow = workflowOf(detail);
     for (const [id, one] of ofWorkflow(workflow)) {
-      if (!one.error) continue;
-      delete one.error;
-      show(workflow, id);
+      if (one.error) {
+        ofWorkflow(workflow).set(id, {});
+        show(workflow, id);
+      }
     }
   });
   api.addEventListener("executed", ({ detail }) => {

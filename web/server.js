@@ -2,18 +2,14 @@
 
 import { api } from "./comfyui.js";
 
-/** @typedef {import("./types").Contents} Contents */
 /** @typedef {import("./types").Source} Source */
 
-/** Files that were shown lately, by address. @type {Map<string, Promise<Contents>>} */
+/** Files that were shown lately, by address. @type {Map<string, Promise<any>>} */
 const answers = new Map();
 
 const addressOf = (route, source) => `/lora-alloy/${route}?${new URLSearchParams(/** @type {any} */ (source))}`;
 
-/**
- * What is in a file. Asked once; `again` asks anew, for files that are replaced on the disk.
- * @param {Source} source @param {boolean} [again] @returns {Promise<Contents>}
- */
+/** What is in a file; `again` asks anew. @param {Source} source @param {boolean} [again] @returns {Promise<import("./types").Contents>} */
 export function contentsOf(source, again = false) {
   const address = addressOf("lora", source);
   let answer = again ? undefined : answers.get(address);
@@ -28,11 +24,7 @@ export function contentsOf(source, again = false) {
 /** The address of the picture beside a file. @param {Source} source */
 export const previewOf = (source) => api.apiURL(addressOf("preview", { name: source.name }));
 
-/**
- * What a text means for these files.
- * @param {string[]} loras @param {"block_weights" | "layers"} kind @param {string} text
- * @returns {Promise<import("./types").Meaning>}
- */
+/** What a text means for these files. @returns {Promise<import("./types").Meaning>} */
 export const meaningOf = (loras, kind, text) =>
   read("/lora-alloy/meaning", { method: "POST", body: JSON.stringify({ loras, [kind]: text }) });
 

@@ -2,14 +2,12 @@
 
 import { button, el } from "./elements.js";
 
-/** What was unfolded and by what a table was sorted, by its place. @type {Map<string, any>} */
+/** How tables are sorted and what is unfolded. @type {Map<string, any>} */
 const states = new Map();
 
 /**
- * @param {import("./types").Table} table
- * @param {string} key which table it is, beyond the life of its node
- * @param {(block: string) => void} toggle called with a block whose name was clicked
- * @param {() => void} changed its height may be another one
+ * `key` is which table it is, beyond the life of its node; `toggle` is called with a block that was
+ * clicked, `changed` where its height may be another one. @param {import("./types").Table} table
  */
 export function tableOf(table, key, toggle, changed) {
   const state = states.get(key) ?? { by: -1, down: true, open: new Set() };
@@ -35,7 +33,7 @@ export function tableOf(table, key, toggle, changed) {
         if (!state.open.delete(name)) state.open.add(name);
         draw();
       };
-      const label = el("span", {},
+      const label = el("span", { className: "alloy-words" },
         rows.length > 0 && button(open ? "\u25be" : "\u25b8", "Fold or unfold", fold, { className: "alloy-fold" }),
         block ? button(name, `Switch ${block} on or off in the panels of this LoRA`, () => toggle(block), { className: "alloy-link" }) : name);
       return [line(cells, label), ...(open ? sorted(rows, (row) => row).map((row) => line(row, undefined, { className: "alloy-inner" })) : [])];

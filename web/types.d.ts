@@ -19,24 +19,17 @@ export interface Block {
 export interface Group {
   name: string;
   component: string;
+  parameters: number;
   blocks: Block[];
 }
 
 export interface Contents {
   error?: string;
   name: string;
-  bytes: number;
-  family: string | null;
-  recognised: string;
-  spelling: string;
   title: string;
   trigger_words: string[];
-  modules: number;
-  ranks: Record<string, number>;
-  kinds: Record<string, number>;
-  dtypes: Record<string, number>;
-  parameters: number;
-  untouched: { kind: string; modules: number; reason: string; way_out: string }[];
+  facts: [string, string][];
+  warnings: string[];
   notes: string[];
   groups: Group[];
   preview: boolean;
@@ -55,6 +48,32 @@ export type Cell = string | number | null;
 export interface Table {
   columns: [string, string][];
   groups: { cells: Cell[]; block?: string; rows?: Cell[][] }[];
+}
+
+export interface PanelOptions {
+  kind: "block_weights" | "layers";
+  /** Which panel it is, beyond the life of its node. */
+  key: () => string;
+  get: () => string;
+  set: (text: string) => void;
+  source: () => Source | undefined;
+  /** {block: share}, of an analysis. */
+  energy: () => Record<string, number>;
+  /** Its height may be another one. */
+  changed: () => void;
+}
+
+/** `names` are the patterns of its blocks, `layers` the canonical names of all of their layers. */
+export interface PanelRow {
+  blocks: Block[];
+  names: string[];
+  layers: string[];
+  row: HTMLElement;
+  cells: { number: any; names: string[] }[];
+  track?: any;
+  number?: any;
+  mute?: any;
+  solo?: any;
 }
 
 /** LiteGraph's objects have more than is said here. */

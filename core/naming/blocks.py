@@ -151,7 +151,13 @@ def block_index(block: str) -> tuple[str, int | None]:
 
 
 def network_order(block: str) -> tuple[bool, int, str, int]:
-    """A key that sorts blocks as the network runs through them, text encoders last."""
+    """A key that sorts blocks as the network runs through them, text encoders last.
+
+    `block` is its name, as analyses have it.
+
+    >>> sorted(["single_blocks.0", "double_blocks.10", "double_blocks.9"], key=core.network_order)
+    ['double_blocks.9', 'double_blocks.10', 'single_blocks.0']
+    """
     container, index = block_index(block)
     known = CONTAINERS.index(container) if container in CONTAINERS else len(CONTAINERS)
     return known == len(CONTAINERS), known, container, index or 0

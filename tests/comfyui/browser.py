@@ -77,14 +77,11 @@ class Page:
     errors: what the console reported as an error, and uncaught exceptions, since the last load.
         What the page itself complains of while it starts (files that a new user has not got
         yet) is left out.
-    without: addresses that do not arrive, as a pattern of Playwright's.
     """
 
-    def __init__(
-        self, url: str, *, width: int = 1600, height: int = 1000, without: str = ""
-    ) -> None:
+    def __init__(self, url: str, *, width: int = 1600, height: int = 1000) -> None:
         self.url = url
-        self._without = without
+        self._without = ""
         self.errors: list[str] = []
         self._size = {"width": width, "height": height}
 
@@ -112,9 +109,12 @@ class Page:
 
     @contextmanager
     def another(self, *, without: str = "") -> Iterator[Page]:
-        """The same address again, in a window of its own."""
-        page = Page(self.url, without=without)
-        page._size, page._browser = self._size, self._browser
+        """The same address again, in a window of its own.
+
+        without: addresses that do not arrive there, as a pattern of Playwright's.
+        """
+        page = Page(self.url)
+        page._size, page._browser, page._without = self._size, self._browser, without
         page._open()
         try:
             yield page

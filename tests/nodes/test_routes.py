@@ -22,12 +22,17 @@ def routes(pack: Any, folders: Path) -> Any:
 def test_a_listed_file_is_described_without_paths(routes: Any, folders: Path) -> None:
     save_file(lora(), folders / "loras/one.safetensors", {"modelspec.title": "<b>One</b>"})
     answer = routes.lora_answer("one.safetensors")
-    assert answer["modules"] == 3 and answer["title"] == "<b>One</b>" and not answer["preview"]
+    assert (
+        dict(answer["facts"])["ranks"] == "4"
+        and answer["title"] == "<b>One</b>"
+        and not answer["preview"]
+    )
     (folders / "loras/one.preview.png").write_bytes(b"a picture")
     assert routes.lora_answer("one.safetensors")["preview"]
     assert routes.preview_of("one.safetensors").name == "one.preview.png"
     save_file(lora(blocks=2), folders / "loras/one.safetensors")
-    assert routes.lora_answer("one.safetensors")["modules"] == 2, "replaced on the disk"
+    (group,) = routes.lora_answer("one.safetensors")["groups"]
+    assert len(group["blocks"]) == 2, "replaced on the disk"
     assert str(folders) not in json.dumps(routes.lora_answer("one.safetensors"))
 
 
@@ -85,7 +90,7 @@ def test_only_the_header_is_read(
     core = importlib.import_module("alloy_pack.core")
     opened = core.Lora(folders / "loras/one.safetensors")
     monkeypatch.setattr(type(opened.tensors), "__getitem__", None)
-    assert routes.lora_answer("one.safetensors")["modules"] == 3
+    assert routes.lora_answer("one.safetensors")["groups"]
 
 
 def test_blocks_are_weighed_and_the_rest_is_copied(nodes: dict[str, Any]) -> None:
