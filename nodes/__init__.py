@@ -6,6 +6,7 @@ comfy_bridge.py    the only file that imports comfy.* and folder_paths
 routes.py          what the page's script asks the server
 fit.py             which parts of a LoRA fit a loaded model
 pictures.py        charts as ComfyUI images
+tables.py          what the page shows as tables
 
 Node ids, input ids, their types and their order are stored in people's workflows: they never
 change (tests/nodes/contract.json pins them). New inputs go to the end.
