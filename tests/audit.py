@@ -214,10 +214,33 @@ def written(model: str) -> Faults:
     return seen, faults
 
 
-def diffusers(model: str) -> Faults:
-    if model not in models(DIFFUSERS):
-        return 0, []
+@cache
+def names_in_diffusers(family: str) -> frozenset[str]:
+    """What diffusers' models of a family call their layers, with # for numbers."""
+    theirs = (model for model in models(DIFFUSERS) if family_of(model).name == family)
+    return frozenset(apart(entry.raw)[0] for model in theirs for entry in load(DIFFUSERS, model))
+
+
+def strangers(model: str) -> Faults:
+    """What is written for diffusers of a model that it lacks: only names of its relatives."""
     family, faults, seen = family_of(model), [], 0
+    style = standard_spelling(TO_DIFFUSERS, family)
+    for entry in layers(model):
+        name = resolve(entry.raw, family, entry.shape)
+        if is_native(entry) and is_matrix(entry) and name.native:
+            raw = spell(name.part, style, family)
+            seen += 1
+            if raw and apart(raw.removeprefix(style.prefix))[0] not in names_in_diffusers(
+                family.name
+            ):
+                faults.append(f"no model of diffusers has {raw}")
+    return seen, faults
+
+
+def diffusers(model: str) -> Faults:
+    family, faults, seen = family_of(model), [], 0
+    if model not in models(DIFFUSERS):
+        return strangers(model) if family.diffusers_models else (0, [])
     theirs = {
         entry.raw: entry for entry in load(DIFFUSERS, model) if is_matrix(entry) and not entry.lone
     }

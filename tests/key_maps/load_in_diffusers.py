@@ -1,9 +1,9 @@
 """LoRAs in diffusers' spelling, read by diffusers: load_in_diffusers.py ANSWER.json [MODEL ...]
 
-{model: what is wrong, empty where nothing is}. A LoRA of the first two blocks and all else is made
-in diffusers' names, taken through ComfyUI's and back by `convert`, and given to the pipeline's
-loader and the model (on the meta device). What the loader hands to PEFT has to be the same update,
-layer by layer.
+{model: what is wrong, empty where nothing is}, of one model of each class unless told. A LoRA of
+the first two blocks and all else is made in diffusers' names, taken through ComfyUI's and back by
+`convert`, and given to the pipeline's loader and the model (on the meta device). What the loader
+hands to PEFT has to be the same update, layer by layer.
 """
 
 import json
@@ -121,6 +121,7 @@ def wrong(model: str, kind: str, settings: dict) -> str:
 
 if __name__ == "__main__":
     logging.set_verbosity_error()
-    chosen = sys.argv[2:] or MODELS
+    one_of_each = {kind: model for model, (kind, _) in reversed(MODELS.items())}
+    chosen = sys.argv[2:] or list(one_of_each.values())
     answer = {model: wrong(model, *MODELS[model]) for model in chosen}
     Path(sys.argv[1]).write_text(json.dumps(answer, indent=1))

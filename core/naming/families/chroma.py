@@ -9,9 +9,9 @@ TABLE = (
 distilled_guidance_layer.{in_proj,out_proj} = ?distilled_guidance_layer.{in_proj,out_proj}
 distilled_guidance_layer.layers.#.{in_layer,out_layer} = ?distilled_guidance_layer.layers.#.{linear_1,linear_2}
 distilled_guidance_layer.norms.# = ?distilled_guidance_layer.norms.#
-nerf_blocks.#.{norm,param_generator} = ?nerf_blocks.#.{norm,param_generator}
-{nerf_final_layer_conv,nerf_final_layer}.{norm,conv,linear} = ?{nerf_final_layer_conv,nerf_final_layer}.{norm,conv,linear}
-{img_in_patch,nerf_image_embedder.embedder.0} = ?{img_in_patch,nerf_image_embedder.embedder.0}
+nerf_blocks.#.{norm,param_generator} = - | ?nerf_blocks.#.{norm,param_generator}
+{nerf_final_layer_conv,nerf_final_layer}.{norm,conv,linear} = - | ?{nerf_final_layer_conv,nerf_final_layer}.{norm,conv,linear}
+{img_in_patch,nerf_image_embedder.embedder.0} = - | ?{img_in_patch,nerf_image_embedder.embedder.0}
 *{__x0__,__sequential__}
 """  # noqa: E501
 )

@@ -28,18 +28,18 @@ vace_blocks.#.{self_attn,cross_attn}.norm_k = vace_blocks.#.{attn1,attn2}.norm_k
 vace_blocks.#.ffn.{0,2} = vace_blocks.#.ffn.{net.0.proj,net.2}
 vace_blocks.#.{norm3,before_proj,after_proj} = vace_blocks.#.{norm2,proj_in,proj_out}
 *vace_blocks.#.modulation = vace_blocks.#.scale_shift_table
-blocks.#.audio_cross_attn_wrapper.audio_cross_attn.{q,k,v,o,norm_q,norm_k}
+blocks.#.audio_cross_attn_wrapper.audio_cross_attn.{q,k,v,o,norm_q,norm_k} = -
 blocks.#.audio_cross_attn_wrapper.norm1_audio
 {patch_embedding,vace_patch_embedding,pose_patch_embedding}
-{patch_embedding_global,patch_embedding_pose,patch_embedding_mask,ref_conv}
+{patch_embedding_global,patch_embedding_pose,patch_embedding_mask,ref_conv} = -
 text_embedding.{0,2} = condition_embedder.text_embedder.{linear_1,linear_2}
 time_embedding.{0,2} = condition_embedder.time_embedder.{linear_1,linear_2}
 time_projection.1 = condition_embedder.time_proj
 img_emb.proj.{0,4} = condition_embedder.image_embedder.{norm1,norm2}
 img_emb.proj.{1,3} = condition_embedder.image_embedder.ff.{net.0.proj,net.2}
 *img_emb.emb_pos = condition_embedder.image_embedder.pos_embed
-control_adapter.conv
-control_adapter.residual_blocks.#.{conv1,conv2}
+control_adapter.conv = -
+control_adapter.residual_blocks.#.{conv1,conv2} = -
 face_adapter.fuser_blocks.#.linear1_q = face_adapter.#.to_q
 face_adapter.fuser_blocks.#.linear1_kv = face_adapter.#.{to_k,to_v}
 face_adapter.fuser_blocks.#.linear2 = face_adapter.#.to_out
@@ -52,19 +52,19 @@ motion_encoder.dec.direction = -
 motion_encoder.enc.net_app.convs.0.0 = motion_encoder.conv_in
 motion_encoder.enc.net_app.convs.8 = motion_encoder.conv_out
 RESIDUALS*motion_encoder.enc.net_app.convs.#.{conv2,skip}.0.kernel
-audio_injector.injector.#.{q,k,v,o,norm_q,norm_k}
-audio_injector.injector_adain_layers.#.linear
-casual_audio_encoder.encoder.{conv1_local,conv1_global,conv2,conv3}.conv
-casual_audio_encoder.encoder.final_linear
+audio_injector.injector.#.{q,k,v,o,norm_q,norm_k} = -
+audio_injector.injector_adain_layers.#.linear = -
+casual_audio_encoder.encoder.{conv1_local,conv1_global,conv2,conv3}.conv = -
+casual_audio_encoder.encoder.final_linear = -
 *{casual_audio_encoder.weights,casual_audio_encoder.encoder.padding_tokens}
-{cond_encoder,trainable_cond_mask,frame_packer.proj,frame_packer.proj_2x,frame_packer.proj_4x}
-audio_proj.{audio_proj_glob_1,audio_proj_glob_2,audio_proj_glob_3,audio_proj_glob_norm}.layer
-music_encoder.#.self_attn.{q_proj,k_proj,v_proj,out_proj}
-music_encoder.#.{linear1,linear2,norm1,norm2}
-music_injector.injector.#.{q,k,v,o,norm_q,norm_k}
-{music_projection,head_global.head}
+{cond_encoder,trainable_cond_mask,frame_packer.proj,frame_packer.proj_2x,frame_packer.proj_4x} = -
+audio_proj.{audio_proj_glob_1,audio_proj_glob_2,audio_proj_glob_3,audio_proj_glob_norm}.layer = -
+music_encoder.#.self_attn.{q_proj,k_proj,v_proj,out_proj} = -
+music_encoder.#.{linear1,linear2,norm1,norm2} = -
+music_injector.injector.#.{q,k,v,o,norm_q,norm_k} = -
+{music_projection,head_global.head} = -
 *head_global.modulation
-img_emb_refimage.proj.{0,1,3,4}
+img_emb_refimage.proj.{0,1,3,4} = -
 head.head = proj_out
 *head.modulation = scale_shift_table
 """.replace("RESIDUALS", RESIDUALS)  # noqa: E501

@@ -23,8 +23,8 @@ siglip_refiner.#.attention.{q_norm,k_norm} = ?siglip_refiner.#.attention.{norm_q
 siglip_refiner.#.feed_forward.{w1,w2,w3} = ?siglip_refiner.#.feed_forward.{w1,w2,w3}
 siglip_refiner.#.{attention_norm1,attention_norm2,ffn_norm1,ffn_norm2} = ?siglip_refiner.#.{attention_norm1,attention_norm2,ffn_norm1,ffn_norm2}
 siglip_embedder.{0,1} = ?siglip_embedder.{0,1}
-dec_net.{cond_embed,final_layer.linear,input_embedder.embedder.0} = ?dec_net.{cond_embed,final_layer.linear,input_embedder.embedder.0}
-dec_net.res_blocks.#.{in_ln,mlp.0,mlp.2,adaLN_modulation.1} = ?dec_net.res_blocks.#.{in_ln,mlp.0,mlp.2,adaLN_modulation.1}
+dec_net.{cond_embed,final_layer.linear,input_embedder.embedder.0} = - | ?dec_net.{cond_embed,final_layer.linear,input_embedder.embedder.0}
+dec_net.res_blocks.#.{in_ln,mlp.0,mlp.2,adaLN_modulation.1} = - | ?dec_net.res_blocks.#.{in_ln,mlp.0,mlp.2,adaLN_modulation.1}
 *__x0__
 """  # noqa: E501
 
