@@ -1,9 +1,25 @@
-"""LoRA Alloy: surgery on LoRA files. ComfyUI's front door; the library is in `core`."""
+"""LoRA Alloy: surgery on LoRA files. `import lora_alloy` is the library, all that `core` offers.
+
+For ComfyUI it is the front door of the nodes.
+"""
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .core import *  # noqa: F403
 
 WEB_DIRECTORY = "./web"
+
+
+def __getattr__(name: str) -> Any:
+    """What `core` offers, imported when it is asked for: ComfyUI needs none of it here."""
+    if not name.startswith("_") and name != "core":
+        from . import core
+
+        if name == "__all__" or name in core.__all__:
+            return getattr(core, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 async def comfy_entrypoint() -> Any:

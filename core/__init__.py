@@ -28,6 +28,9 @@ from .version import version
 # Where everything else is, in the order of the floors: imported when it is asked for (PEP 562), so
 # that `import core` and what needs no arithmetic start at once.
 HOMES = {
+    # from Python: a LoRA whose edits are methods, and PEFT
+    "python.lora": "Lora",
+    "python.peft": "from_peft to_peft",
     # edits: LoRA in, LoRA out
     "edits.edit": "Edited",
     "edits.blend": "blend",
@@ -43,7 +46,7 @@ HOMES = {
     "edits.verify": "verify",
     "edits.notebook": "blend_and_convert_loras_streaming",
     # insight: LoRA in, tables and pictures out
-    "insight.info": "describe summary",
+    "insight.info": "describe overview summary",
     "insight.contents": "contents",
     "insight.analysis": "STATISTICS analyze_and_display analyze_lora csv_text sort_table",
     "insight.statistics": "tensor_statistic update_statistic",
@@ -74,7 +77,7 @@ HOMES = {
     "running.report": "Report markdown_table megabytes",
     "running.stream": "Compute choose_device",
     # reading: a file as modules
-    "reading.lora": "Lora Reading",
+    "reading.lora": "Reading",
     "reading.module": "Module",
     "reading.base_model": "BaseModel",
     # naming: what the model is called whose family is not known, which layers
@@ -130,7 +133,7 @@ if TYPE_CHECKING:  # The same for type checkers and editors.
         importance_table,
         top_blocks_by_threshold,
     )
-    from .insight.info import describe, summary
+    from .insight.info import describe, overview, summary
     from .insight.neighbours import Neighbour, neighbours
     from .insight.statistics import tensor_statistic, update_statistic
     from .insight.trainer_configs import TRAINERS, trainer_config
@@ -149,8 +152,10 @@ if TYPE_CHECKING:  # The same for type checkers and editors.
     from .naming.blocks import network_order
     from .naming.family import UNKNOWN
     from .naming.selectors import Selector
+    from .python.lora import Lora
+    from .python.peft import from_peft, to_peft
     from .reading.base_model import BaseModel
-    from .reading.lora import Lora, Reading
+    from .reading.lora import Reading
     from .reading.module import Module
     from .running.metadata import METADATA_CHOICES, Wishes
     from .running.output import DTYPE_CHOICES, SPELLING_CHOICES, Output
@@ -238,6 +243,7 @@ __all__ = [
     "dyn_weights_softmax",
     "explain",
     "extract",
+    "from_peft",
     "importance_table",
     "layer_weights",
     "load",
@@ -247,6 +253,7 @@ __all__ = [
     "network_order",
     "not_covered",
     "one_of",
+    "overview",
     "quoting",
     "rank_chart",
     "resize",
@@ -259,6 +266,7 @@ __all__ = [
     "sort_table",
     "summary",
     "tensor_statistic",
+    "to_peft",
     "to_png",
     "top_blocks",
     "top_blocks_by_threshold",

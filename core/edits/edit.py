@@ -42,6 +42,13 @@ class Edited:
     lora: StateDict | Path
     report: Report
 
+    def __repr__(self) -> str:
+        where = self.lora if isinstance(self.lora, Path) else "in memory"
+        return f"<{self.report.operation}, {where}: {', '.join(self.report.headline())}>"
+
+    def _repr_markdown_(self) -> str:
+        return self.report.markdown(rows=10)
+
 
 # One module's outcome: its row of the report and its tensors (none when it was dropped).
 Outcome = tuple[ModuleReport, dict[str, Tensor]]

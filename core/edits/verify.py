@@ -66,9 +66,9 @@ def verify(
     rule = parse_block_weights(block_weights, layers, len(loras))
     factors = [1.0, *(-weight for weight in weights)]
     report = Report("verify", settings={"weights": list(weights)})
-    report.inputs = [{"name": lora.name, "bytes": lora.bytes} for lora in (result, *loras)]
+    report.inputs = [{"name": lora.name, "bytes": lora.file_bytes} for lora in (result, *loras)]
     report.output = str(result.tensors.path or result.name)
-    report.output_bytes = result.bytes
+    report.output_bytes = result.file_bytes
 
     def one(target: Target, compute: Compute) -> ModuleReport:
         return _compare(target, factors, rule, compute, reader)

@@ -41,7 +41,7 @@ def contents(lora: Lora) -> dict[str, Any]:
             ["kinds", _counts(m.adapter.kind.name for m in modules)],
             ["ranks", _counts("none" if m.rank is None else str(m.rank) for m in modules)],
             ["numbers", _counts(str(m.dtype).removeprefix("torch.") for m in modules)],
-            ["size", megabytes(lora.bytes)],
+            ["size", megabytes(lora.file_bytes)],
         ],
         "warnings": _untouched(modules),
         "notes": lora.notes,

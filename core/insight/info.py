@@ -73,7 +73,7 @@ def overview(lora: Lora) -> dict[str, Any]:
 
     >>> row = core.overview(core.Lora(core.samples()[1]))
     >>> row["family"], row["rank"], row["modules"]
-    ('Flux', 8, 28)
+    ('Flux', 16, 28)
     """
     modules = list(lora.modules.values())
     kinds = Counter(module.adapter.kind.name for module in modules)

@@ -91,8 +91,8 @@ class Report:
     `inputs` (name, bytes, SHA-256) and `settings` are those of the edit. `modules` has a row for
     each module: ranks, what was done, the error. `matched` modules are in several inputs, `only_in`
     counts those of a single one, for each input. Tensors outside modules were `carried` through or
-    `dropped`, by their keys with the reason. `notes` are for the user. `output_bytes` are those of
-    all tensors written, `output` is the path or None.
+    `dropped`, by their keys with the reason. `notes` are for the user. `output_bytes` is the size
+    of the file, or of all tensors in memory, `output` is the path or None.
 
     >>> style, _ = core.samples()
     >>> report = core.resize(style, core.RankRule("rank", 4)).report
@@ -146,6 +146,9 @@ class Report:
                 squares[index] += size**2  # type: ignore[assignment]
         whole = sum((norm / row.strength) ** 2 for row in rows if (norm := row.norm))
         return sqrt(max(squares.values()) / whole) if len(squares) > 1 and whole > 0 else None
+
+    def _repr_markdown_(self) -> str:
+        return self.markdown(rows=10)
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, for JSON."""
@@ -304,6 +307,6 @@ def megabytes(size: int) -> str:
     """A `size` in bytes as text: MB are 10^6 bytes, kB 10^3.
 
     >>> core.megabytes(187448)
-    '0.2 MB'
+    '187.4 kB'
     """
-    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"

@@ -26,7 +26,7 @@ def described(lora: Lora) -> dict[str, Any]:
     """An input, as the report names it."""
     return {
         "name": lora.name,
-        "bytes": lora.bytes,
+        "bytes": lora.file_bytes,
         "modules": len(lora.modules),
         "family": str(lora.recognition),
         "spelling": lora.spelling.name,
@@ -137,7 +137,10 @@ class Writer:
             self.output.metadata,
         )
         self.sink.finish(lambda found: output_metadata(facts, found))
-        return self.sink.result if isinstance(self.sink, DictSink) else self.sink.path
+        if isinstance(self.sink, DictSink):
+            return self.sink.result
+        self.report.output_bytes = self.sink.file_bytes
+        return self.sink.path
 
     def __enter__(self) -> Writer:
         self.sink.__enter__()

@@ -147,6 +147,11 @@ class FileSink:
     def path(self) -> Path:
         return self.target.path
 
+    @property
+    def file_bytes(self) -> int:
+        """The size of the file, as far as it is written."""
+        return 8 + self.header_bytes + self.position
+
     def put(self, key: str, tensor: Tensor) -> None:
         tensor = tensor.detach().cpu().contiguous()
         info = TensorInfo.of(tensor)

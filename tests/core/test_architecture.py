@@ -24,11 +24,12 @@ FLOORS = (
     "running",
     "merging",
     "edits insight",  # side by side, too
+    "python",
     "cli",
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms.split()}
 FOREIGN = ("comfy", "comfy_api", "comfy_extras", "folder_paths", "server", "nodes", "execution")
-ALLOWED = {"torch", "safetensors", "numpy", "pandas", "matplotlib", "rich", "tomli"}
+ALLOWED = {"torch", "safetensors", "numpy", "pandas", "matplotlib", "rich", "tomli", "peft"}
 
 
 def module_of(path: Path) -> str:
