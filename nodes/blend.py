@@ -82,7 +82,6 @@ class LoraAlloyBlend(io.ComfyNode):
                                 "above: its own block weights, as in ' double_blocks.0-9: 0'. The "
                                 "order of the lines is the order of the LoRAs."),
                 inputs.rank_rule("target_rank", BLEND_RULES),
-                *inputs.rank_limits(),
                 inputs.layers("The layers that the result has."),
                 io.String.Input("block_weights", default="", multiline=True, advanced=True,
                                 tooltip="Extra factors for some layers, one line each: "
@@ -108,6 +107,7 @@ class LoraAlloyBlend(io.ComfyNode):
                 inputs.compute_dtype(),
                 inputs.output_dtype(),
                 inputs.spelling(),
+                *inputs.rank_limits(),
             ],
             outputs=[inputs.lora_output(tooltip="The blended LoRA."), inputs.report_output()],
         )  # fmt: skip

@@ -69,7 +69,6 @@ class LoraAlloyLayerAnalysis(io.ComfyNode):
             is_output_node=True,
             inputs=[
                 inputs.lora_input(tooltip="The LoRA to measure."),
-                inputs.layers("The layers that are measured."),
                 io.Combo.Input("statistics", options=["spectral", "full"], default="spectral",
                                tooltip="spectral takes seconds for any file. full adds exact "
                                "percentiles, extremes and signs of every layer's change, which "
@@ -88,6 +87,7 @@ class LoraAlloyLayerAnalysis(io.ComfyNode):
                              "spectrum chart draws."),
                 inputs.compute_device(),
                 inputs.compute_dtype(),
+                inputs.layers("The layers that are measured."),
                 inputs.theme(),
             ],
             outputs=[

@@ -131,7 +131,7 @@ def generate(
         Spec(f"{name}.sampler", "KSampler", (x, y), (300, 0), defaults | settings, dict(links)),
         Spec(f"{name}.decode", "VAEDecode", (x, y + 340), (300, 0), {},
              {"samples": (f"{name}.sampler", "LATENT"), "vae": vae}),
-        Spec(f"{name}.image", "SaveImage", image, (340, 380),
+        Spec(f"{name}.image", "SaveImage", image, (340, 330),
              {"filename_prefix": f"lora-alloy/{name}"}, {"images": (f"{name}.decode", "IMAGE")},
              title),
     ]  # fmt: skip

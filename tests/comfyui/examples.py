@@ -62,13 +62,13 @@ def four() -> Example:
         note("### Many styles, one LoRA\n\nA row of **LoRA Blend** takes a file without a wire: "
              "its weight, on or off, blocks of its own. *rows* has them as text. With wires it is "
              "the same: connect one, and there is room for the next. Among the advanced inputs "
-             "*balance* lets no style drown the others.", (340, 360)),
-        *sdxl((0, 470)),
+             "*balance* lets no style drown the others.", (340, 300)),
+        *sdxl((0, 400)),
         prompt("positive", ("apply", "clip"), "toy_face of a fox, pixel art, by Feng Zikai",
-               (0, 640), "Prompt"),
-        prompt("negative", ("apply", "clip"), "blurry, text, watermark", (0, 810),
+               (0, 560), "Prompt"),
+        prompt("negative", ("apply", "clip"), "blurry, text, watermark", (0, 720),
                "Negative prompt"),
-        latent((0, 980)),
+        latent((0, 880)),
         Spec("blend", "LoraAlloyBlend", (400, 0), (440, 880),
              {"rows": "\n".join(f"{file}: {weight}" for file, weight in weights.items()),
               "target_rank": "fixed rank", "target_rank.rank": 32}),
@@ -96,9 +96,9 @@ def shrink() -> Example:
         prompt("positive", ("base", "CLIP"), "a castle on a hill, pixel art", (400, 0), "Prompt"),
         prompt("negative", ("base", "CLIP"), "blurry, text", (400, 170), "Negative prompt"),
         latent((400, 340)),
-        Spec("resize", "LoraAlloyRankResize", (800, 0), (400, 860),
+        Spec("resize", "LoraAlloyRankResize", (800, 0), (400, 800),
              {"rule": "energy", "rule.share": 0.9}, {"lora": ("lora", "lora")}),
-        text("report", ("resize", "report"), (800, 960), (400, 130), "What it lost"),
+        text("report", ("resize", "report"), (800, 890), (400, 130), "What it lost"),
         Spec("save", "LoraAlloySave", (400, 560), (340, 300),
              {"filename_prefix": "loras/pixel-art-xl-small", "dtype": "match"},
              {"lora": ("resize", "lora")}),
@@ -146,9 +146,9 @@ def top_blocks() -> Example:
         load("lora", DETAILS, (400, 0)),
         latent((400, 540), "EmptySD3LatentImage"),
         text("chosen", ("top", "blocks"), (400, 720), (340, 110), "The blocks"),
-        text("trainer", ("top", "trainer_config"), (400, 900), (340, 190),
+        text("trainer", ("top", "trainer_config"), (400, 890), (340, 150),
              "Train only these blocks"),
-        Spec("top", "LoraAlloyTopBlocks", (800, 0), (400, 1000),
+        Spec("top", "LoraAlloyTopBlocks", (800, 0), (400, 960),
              {"threshold": 0.8}, {"lora": ("lora", "lora")}),
         Spec("apply", "LoraAlloyApply", (1280, 0), (300, 160), {},
              {"model": ("base", "MODEL"), "lora": ("top", "lora")}, "Apply the top blocks"),
@@ -226,7 +226,7 @@ def split() -> Example:
              {"filename_prefix": "loras/details-single"}, {"lora": ("select", "rest")},
              "Save the single blocks"),
         Spec("find", "LoraAlloyFind", (420, 600), (340, 140), {}, {"lora": ("lora", "lora")}),
-        text("found", ("find", "report"), (400, 870), (880, 220), "Where it is"),
+        text("found", ("find", "report"), (400, 850), (880, 180), "Where it is"),
     ], {"Split and convert": ["select", "convert"], "Save": ["save", "save.rest"]})  # fmt: skip
 
 

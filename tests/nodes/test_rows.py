@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from .running import EXACT, KOHYA, dense, lora, run
+from .schemas import inputs_of
 
 ENCODER = "lora_te1_text_model_encoder_layers_0_mlp_fc1"
 INK, ENCODED = "styles/ink.safetensors", "encoded.safetensors"
@@ -175,3 +176,17 @@ def test_without_any_lora_there_is_nothing_to_blend(nodes: dict[str, Any]) -> No
 def test_a_name_may_hold_a_colon(rows: Any) -> None:
     (row,) = rows.parse_rows("a: b.safetensors:0.5 off")
     assert (row.name, row.weight, row.on, row.socket) == ("a: b.safetensors", 0.5, False, 0)
+
+
+def test_a_workflow_of_two_loras_from_before_the_rows_means_the_same(nodes: dict[str, Any]) -> None:
+    """It has a number for further LoRAs where the rows are now, and ends before the limits."""
+    names = [name for name, (kind, _, _) in inputs_of(nodes["LoraAlloyBlend"]).items()
+             if kind not in ("LORA_MODEL", "LORA_STACK", "COMFY_AUTOGROW_V3")]  # fmt: skip
+    assert names[:6] == [
+        "weight_1", "weight_2", "rows", "target_rank", "layers", "block_weights",
+    ] and names[-2:] == ["min_rank", "max_rank"]  # fmt: skip
+    blended, _ = run(nodes["LoraAlloyBlend"], rows="1", **WIRES | {"more_loras": {}})
+    check_sum(blended, (FOUR[0], 0.8), (FOUR[1], -0.5))
+    blended, _ = run(nodes["LoraAlloyBlend"], rows="0.6, -0.3", **WIRES | {
+        "more_loras": {"lora_3": FOUR[2], "lora_4": FOUR[3]}})  # fmt: skip
+    check_sum(blended, *zip(FOUR, [0.8, -0.5, 0.6, -0.3], strict=True))
