@@ -194,18 +194,29 @@ class Report:
             )
             lines.append(f"{self.matched} modules in several of {len(self.only_in)} files, {alone}")
         before = sum(entry["bytes"] for entry in self.inputs)
+        if self.operation == "select":  # What is left out is no error of what is kept.
+            share = self.output_bytes / before if before else 1.0
+            lines.append(
+                f"size {megabytes(self.output_bytes)}, {share:.0%} of the file's "
+                f"{megabytes(before)}; every layer that is kept is unchanged"
+            )
+            return lines + self._fates() + self.notes
         lines.append(
             f"size {megabytes(self.output_bytes)} (inputs {megabytes(before)}), relative error "
             f"{self.relative_error:.3g} with the rounding of what is written "
             f"(energy kept {self.retained_energy:.2%})"
         )
-        lines += self._strength()
+        return lines + self._strength() + self._fates() + self.notes
+
+    def _fates(self) -> list[str]:
+        """The tensors outside modules that were carried, and what was dropped."""
+        lines = []
         for fate, entries in (("carried through", self.carried), ("dropped", self.dropped)):
             reasons: dict[str, list[str]] = {}
             for key, why in entries.items():
                 reasons.setdefault(why, []).append(key)
             lines += [f"{fate}: {in_short(keys)} ({why})" for why, keys in reasons.items()]
-        return lines + self.notes
+        return lines
 
     def _strength(self) -> list[str]:
         """How large the result is beside its largest input, or was made."""

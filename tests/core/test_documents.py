@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from core.cli.catalogue import parsers
+from core.cli import front
+from core.cli.catalogue import SUMMARIES, module_of, parsers
 from core.cli.main import main, parsed
 
 ROOT = Path(__file__).parents[2]
@@ -146,3 +147,36 @@ def test_help_explains_every_option_and_knows_its_default(action):
         assert {float(one) for one in said[1].split()} == set(default)
     else:
         assert said[1] == f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def examples() -> list:
+    """Every command line of every --help, in its order: some use what others make."""
+    found = []
+    for command in ("front", *SUMMARIES):
+        text = front.EXAMPLES if command == "front" else getattr(module_of(command), "EXAMPLES", "")
+        lines = re.findall(r"^ +lora-alloy (.*)$", text.replace("\\\n", " "), re.M)
+        found.append(pytest.param(command, lines, id=command))
+    return found
+
+
+# These ask for files that are no LoRAs, or for a shell.
+ELSEWHERE = {"extract", "apply", "completion"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("command", "lines"), examples())
+def test_every_example_of_the_help_works(command, lines, samples, capsys):
+    assert lines or command == "families", command
+    (samples / "loras").mkdir()
+    for name in ("style", "character"):
+        shutil.copyfile(samples / f"{name}.safetensors", samples / f"loras/{name}.safetensors")
+    (samples / "grid").mkdir()
+    recipe = '[inputs]\na = "style.safetensors"\n[steps.small]\ncommand = "resize"\n'
+    recipe += 'inputs = "a"\nrank = 2\noutput = "small_step.safetensors"\n'
+    (samples / "recipe.toml").write_text(recipe)
+    both = "blend style.safetensors character.safetensors --weights 0.8 0.6 --rank full -o"
+    assert main([*both.split(), "both.safetensors"]) == 0
+    for line in lines if command not in ELSEWHERE else []:
+        words = shlex.split(line)
+        force = ["--force"] if {"-o", "--csv", "--chart", "--trainer-output"} & set(words) else []
+        assert main([*words, *force]) == 0, (line, capsys.readouterr().err)

@@ -8,8 +8,9 @@ from pathlib import Path
 from ...errors import FileError, LoraError
 from ...shipped import samples
 from ...storage.atomic import write_file
-from ..outputs import LORA, claim, force_option
+from ..outputs import CHART, LORA, claim, force_option
 from ..parser import Parser
+from ..printing import line, say
 
 EXAMPLES = """
     lora-alloy demo
@@ -33,35 +34,30 @@ def run(options: argparse.Namespace) -> None:
     character = str(folder / "character_kohya.safetensors")
     out = {
         name: str(folder / f"{name}.safetensors")
-        for name in ("blend", "exact", "small", "double_blocks", "rest", "kohya")
+        for name in ("blend", "small", "double_blocks", "rest", "top", "kohya")
     }
+    chart = str(folder / "blocks.png")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FileError(
             f"cannot be made a folder ({error.strerror})", fix="choose another", file=str(folder)
         ) from error
-    claim(options, [], *((path, LORA) for path in (style, character, *out.values())))
+    claim(options, [], (chart, CHART), *((p, LORA) for p in (style, character, *out.values())))
     for sample in samples():
         write_file(folder / sample.name, sample.read_bytes(), options.force)
     weights = ["--weights", "0.8", "0.6"]
-    tour = [
+    tour: list[tuple[str, list[list[str]]]] = [
         (
             "What is in the two sample LoRAs? One has diffusers names, the other kohya's.",
-            [["info", style], ["info", character]],
+            [["info", style, character]],
         ),
+        ("Do they fight?", [["compare", style, character]]),
         (
-            "Blend them to rank 8, and check the file that was written.",
+            "Blend them to rank 8, and check the file by the recipe that it carries.",
             [
                 ["blend", style, character, *weights, "--rank", "8", "-o", out["blend"]],
-                ["verify", out["blend"], "--inputs", style, character, *weights],
-            ],
-        ),
-        (
-            "Blend them without losing anything.",
-            [
-                ["blend", style, character, *weights, "--rank", "full", "-o", out["exact"]],
-                ["verify", out["exact"], "--inputs", style, character, *weights],
+                ["verify", out["blend"]],
             ],
         ),
         (
@@ -69,17 +65,18 @@ def run(options: argparse.Namespace) -> None:
             [["resize", character, "--megabytes", "0.1", "-o", out["small"]]],
         ),
         (
+            "Which layers and blocks matter? In numbers, and as a picture.",
+            [
+                ["analyze", style, "--top", "3", "--chart", chart],
+                ["top-blocks", style, "--threshold", "0.5", "-o", out["top"]],
+            ],
+        ),
+        (
             "Take it apart: the double blocks in one file, everything else in another.",
             [
                 [
-                    "select",
-                    character,
-                    "--layers",
-                    "double_blocks",
-                    "-o",
-                    out["double_blocks"],
-                    "--rest",
-                    out["rest"],
+                    *("select", character, "--layers", "double_blocks"),
+                    *("-o", out["double_blocks"], "--rest", out["rest"]),
                 ]
             ],
         ),
@@ -89,14 +86,16 @@ def run(options: argparse.Namespace) -> None:
         ),
     ]
     for text, commands in tour:
-        print(f"\n# {text}")
+        line()
+        line(f"# {text}", "bold")
         for arguments in commands:
-            if options.force and "-o" in arguments:
+            if options.force and {"-o", "--chart"} & set(arguments):
                 arguments = [*arguments, "--force"]
-            print("$ lora-alloy " + " ".join(arguments))
+            line("$ lora-alloy " + " ".join(arguments))
             # The tour runs the real commands, from the top.
             if main(arguments) != 0:
                 raise LoraError(
                     "the tour stopped at the command above", fix="do what its error says"
                 )
-    print(f"\nThe results are in {folder}.")
+    line()
+    say([f"the results are in {folder}, the picture is {chart}"])

@@ -14,7 +14,11 @@ def test_the_demo_runs_every_command(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["demo", "--output-dir", "tour"]) == 0
     text = capsys.readouterr().out
-    for command in ("info", "blend", "verify", "resize", "select", "convert"):
+    for command in (
+        *("info", "compare", "blend", "verify", "resize", "analyze", "top-blocks", "select"),
+        "convert",
+    ):
         assert f"$ lora-alloy {command}" in text
     assert not [name for name in files_in(tmp_path) if name.endswith(".part")]
-    assert "tour/blend.safetensors" in files_in(tmp_path)
+    assert {"tour/blend.safetensors", "tour/blocks.png"} <= set(files_in(tmp_path))
+    assert text.splitlines()[-1].endswith("the picture is tour/blocks.png")
