@@ -209,6 +209,32 @@ def every_block() -> Example:
     })  # fmt: skip
 
 
+def fight() -> Example:
+    return Example("Do these two LoRAs fight", [
+        note("### Do these two LoRAs fight?\n\n**LoRA Compare** holds them against each other, "
+             "block by block. Its *block_weights* are those with which each keeps its own effect: "
+             "they go into **LoRA Blend** at weights of 1.", (340, 250)),
+        load("first", DETAILS, (0, 360)),
+        load("second", ANTIBLUR, (0, 510)),
+        Spec("compare", "LoraAlloyCompare", (430, 50), (460, 620), {},
+             {"lora_1": ("first", "lora"), "lora_2": ("second", "lora")}),
+        text("report", ("compare", "report"), (950, 50), (700, 420), "Do they fight?"),
+        text("weights", ("compare", "block_weights"), (950, 560), (340, 420), "Weights for peace"),
+        Spec("blend", "LoraAlloyBlend", (1330, 560), (380, 570),
+             {"target_rank": "everything (exact)"},
+             {"lora_1": ("first", "lora"), "lora_2": ("second", "lora"),
+              "block_weights": ("compare", "block_weights")}),
+        Spec("save", "LoraAlloySave", (1750, 560), (380, 300),
+             {"filename_prefix": "loras/details-and-antiblur-in-peace", "dtype": "bf16"},
+             {"lora": ("blend", "lora")}),
+        text("blended", ("blend", "report"), (1750, 50), (560, 420), "What the blend did"),
+    ], {
+        "Load": ["first", "second"],
+        "Compare": ["compare", "report", "weights"],
+        "Blend in peace": ["blend", "save"],
+    })  # fmt: skip
+
+
 def split() -> Example:
     return Example("Split, convert and find a LoRA", [
         note("### Parts, names, relatives\n\n**LoRA Select** takes layers and hands out the "
@@ -231,5 +257,5 @@ def split() -> Example:
 
 
 EXAMPLES = [
-    blend(), four(), every_block(), by_block(), shrink(), inside(), top_blocks(), split(),
+    blend(), four(), fight(), every_block(), by_block(), shrink(), inside(), top_blocks(), split(),
 ]  # fmt: skip

@@ -2,12 +2,14 @@
 
 import torch
 
-from core import LowRank
+from core import Lora, LowRank, samples
 from tests.helpers import randn
 
 F32, F64 = torch.float32, torch.float64
 LIMIT = {F32: 1e-6, F64: 1e-12}
-KINDS = ("random", "wide", "nearly dependent", "trained", "more columns than rows")
+KINDS = (
+    "random", "wide", "nearly dependent", "trained", "really trained", "more columns than rows",
+)  # fmt: skip
 
 
 def product(up, down, dtype) -> LowRank:
@@ -15,7 +17,12 @@ def product(up, down, dtype) -> LowRank:
 
 
 def inputs(kind: str, dtype=F32) -> list[LowRank]:
-    """Three updates of ranks 4, 3 and 5."""
+    """Three updates of ranks 4, 3 and 5; those that were really trained have 8, 16 and 8."""
+    if kind == "really trained":
+        loras = list(map(Lora, samples()))
+        places = ((0, "double_blocks.0"), (1, "double_blocks.0"), (0, "double_blocks.1"))
+        found = [loras[file].modules[f"{block}.img_attn.proj"] for file, block in places]
+        return [module.update(torch.device("cpu"), dtype) for module in found]
     out, inner = {"wide": (24, 40), "more columns than rows": (11, 9)}.get(kind, (40, 24))
     ups = [randn((out, rank), kind, "up", rank).double() for rank in (4, 3, 5)]
     downs = [randn((rank, inner), kind, "down", rank).double() for rank in (4, 3, 5)]

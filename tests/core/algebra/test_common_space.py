@@ -54,7 +54,7 @@ def test_the_coordinates_are_those_of_orthonormal_bases(kind, dtype):
     down = space.down(torch.eye(len(space.right), dtype=F64))
     for q in (up, down.T):
         assert error(q.T @ q, torch.eye(q.shape[1], dtype=F64)) < (1e-6 if dtype == F32 else 1e-10)
-    assert error(up.T @ space.factors.up.double(), space.left) < 1e2 * LIMIT[dtype]
+    assert error(up.T @ space.factors.up.double(), space.columns.coordinates) < 1e2 * LIMIT[dtype]
 
 
 @pytest.mark.parametrize("condition", [1.0, 3e1, 1e3, 1e5, 1e6])
