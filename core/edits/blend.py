@@ -52,6 +52,8 @@ def blend(
     compute = compute or Compute()
     given: list[Any] = list(loras) if isinstance(loras, list | tuple) else [loras]
     given += [] if second is None else [second]
+    if not given:
+        raise SettingError("no LoRA to blend", fix="give one or more")
     inputs = open_together([Lora.of(source) for source in given])
     check_families(inputs)
     weights = settings.weights_of([lora.name for lora in inputs])

@@ -215,7 +215,7 @@ def fight() -> Example:
              "block by block. Its *block_weights* are those with which each keeps its own effect: "
              "they go into **LoRA Blend** at weights of 1.", (340, 250)),
         load("first", DETAILS, (0, 360)),
-        load("second", ANTIBLUR, (0, 510)),
+        load("second", ANTIBLUR, (0, 860)),
         Spec("compare", "LoraAlloyCompare", (430, 50), (460, 620), {},
              {"lora_1": ("first", "lora"), "lora_2": ("second", "lora")}),
         text("report", ("compare", "report"), (950, 50), (700, 420), "Do they fight?"),

@@ -46,6 +46,11 @@ def test_one_weight_counts_for_all_and_any_other_number_is_refused():
         blend(inputs, settings=Blend((0.5, 1.0)))
 
 
+def test_no_file_is_refused_by_name():
+    with pytest.raises(SettingError, match="no LoRA to blend"):
+        blend([])
+
+
 def test_the_order_of_the_files_makes_no_difference_to_the_sum():
     inputs, weights = files(3), (0.5, -1.0, 2.0)
     results = []
