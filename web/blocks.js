@@ -33,8 +33,8 @@ export class Panel {
     this.muted = new Map();
     /** The row that is heard alone, and the text before. @type {{name: string, text: string} | null} */
     this.solo = null;
-    /** @type {Set<string>} */
     this.open = new Set();
+    this.units = new Units([]);
     this.asked = 0;
     this.refresh();
   }
@@ -273,8 +273,8 @@ export class Panel {
   top(count) {
     const energy = this.given.energy();
     const strength = ({ name, parameters }) => energy[name] ?? parameters * 1e-30;
-    const blocks = this.contents.groups.flatMap((group) => group.blocks).sort((a, b) => strength(b) - strength(a));
-    const names = blocks.map((block) => block.pattern).filter(Boolean).slice(0, Math.max(1, count));
+    const blocks = (this.contents?.groups ?? []).flatMap((group) => group.blocks).sort((a, b) => strength(b) - strength(a));
+    const names = blocks.flatMap((block) => block.pattern ?? []).slice(0, Math.max(1, count));
     if (this.weighs) this.put([...this.units.blocks.keys()], (name) => Number(names.includes(name)));
     else this.write(this.units.compress(names).join(", "));
   }
@@ -293,8 +293,9 @@ export class Panel {
   listen(list) {
     let dragging = false;
     const drag = (event) => {
+      /** @type {any} */
       const under = document.elementFromPoint(event.clientX, event.clientY)?.closest(".alloy-row");
-      const row = list.contains(under) && this.rows[Number(under?.dataset.row)];
+      const row = list.contains(under) && this.rows[under?.dataset.row];
       if (!row || !row.track) return;
       const { left, width } = row.track.getBoundingClientRect();
       const fine = event.shiftKey ? 0.01 : STEP;

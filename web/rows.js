@@ -109,8 +109,8 @@ export class Rows {
     const field = el("input", {
       type: "text", className: "alloy-file", placeholder: "Add a LoRA file ...", "aria-label": "add a LoRA file",
       onfocus: async () => {
-        files ??= api.fetchApi("/models/loras").then((answer) => answer.json());
-        names.replaceChildren(...(await files).map((value) => el("option", { value })));
+        const found = await (files ??= api.fetchApi("/models/loras").then((answer) => answer.json()));
+        names.replaceChildren(...found.map((value) => el("option", { value })));
       },
       onchange: async () => {
         if ((await files)?.includes(field.value)) this.write([...rows, plain(field.value)]);
