@@ -264,7 +264,8 @@ def other_ways(shop: Workshop) -> Iterator[Row]:
 
 def all_rows(shop: Workshop) -> dict[str, Callable[[], Iterator[Row]]]:
     """Name of a row -> what measures it."""
-    from .peers import peers  # which is made of the same rows
+    from .extraction import extraction  # which are made of the same rows
+    from .peers import peers
 
     return {
         "flux-32": lambda: blend(shop, "flux", 32, 32),
@@ -282,4 +283,5 @@ def all_rows(shop: Workshop) -> dict[str, Callable[[], Iterator[Row]]]:
         "import": lambda: importing(shop),
         "other-ways": lambda: other_ways(shop),
         "peers": lambda: peers(shop),
+        "extract": lambda: extraction(shop),
     }

@@ -40,6 +40,7 @@ HOMES = {
     "edits.meaning": "layer_weights selected_layers",
     "edits.convert": "convert",
     "edits.extract": "Extracted extract",
+    "edits.whole": "WHOLE_METHODS",
     "edits.apply": "apply",
     "edits.top_blocks": "top_blocks",
     "edits.save": "save",
@@ -90,6 +91,7 @@ HOMES = {
     "algebra.update": "Dense",
     # storage: files and state dicts
     "storage.files": "StateDict load",
+    "storage.lazy": "LazyTensors",
 }
 _HOME_OF = {name: module for module, names in HOMES.items() for name in names.split()}
 
@@ -110,6 +112,7 @@ if TYPE_CHECKING:  # The same for type checkers and editors.
     from .edits.select import select
     from .edits.top_blocks import top_blocks
     from .edits.verify import verify
+    from .edits.whole import WHOLE_METHODS
     from .insight.analysis import (
         STATISTICS,
         analyze_and_display,
@@ -162,6 +165,7 @@ if TYPE_CHECKING:  # The same for type checkers and editors.
     from .running.report import Report, markdown_table, megabytes
     from .running.stream import Compute, choose_device
     from .storage.files import StateDict, load
+    from .storage.lazy import LazyTensors
 else:
 
     def __getattr__(name: str) -> Any:
@@ -188,6 +192,7 @@ __all__ = [
     "TRAINERS",
     "TRUNCATIONS",
     "UNKNOWN",
+    "WHOLE_METHODS",
     "Balance",
     "BaseModel",
     "Blend",
@@ -201,6 +206,7 @@ __all__ = [
     "Even",
     "Extracted",
     "FileError",
+    "LazyTensors",
     "Lora",
     "LoraError",
     "LowRank",

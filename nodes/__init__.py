@@ -25,6 +25,7 @@ from .blocks import LoraAlloyBlocks
 from .comfy_bridge import log, name_errors
 from .compare import LoraAlloyCompare
 from .convert import LoraAlloyConvert
+from .extract import LoraAlloyExtract
 from .find import LoraAlloyFind
 from .layer_analysis import LoraAlloyLayerAnalysis
 from .load_lora import LoraAlloyLoad
@@ -46,6 +47,7 @@ NODES: list[type[io.ComfyNode]] = [
     LoraAlloySelect,
     LoraAlloyFind,
     LoraAlloyBlocks,
+    LoraAlloyExtract,
 ]
 
 # Imported with their first use: without this check a missing one would be noticed only then.

@@ -21,7 +21,7 @@ from . import comfy_bridge, inputs
 from .inputs import ADVANCED, BLEND_RULES, CATEGORY, chinese, options_of
 from .rows import MOST_LORAS, block_weights_of, check_files, gather, parse_rows
 from .tables import weighed
-from .wires import edited
+from .wires import edited, on_base
 
 # The first is what a new node has.
 METHOD_NAMES = ["sum", *(name for name in METHODS if name != "sum")]
@@ -108,6 +108,7 @@ class LoraAlloyBlend(io.ComfyNode):
                 inputs.output_dtype(),
                 inputs.spelling(),
                 *inputs.rank_limits(),
+                *inputs.base_inputs(),
             ],
             outputs=[inputs.lora_output(tooltip="The blended LoRA."), inputs.report_output()],
         )  # fmt: skip
@@ -152,6 +153,8 @@ class LoraAlloyBlend(io.ComfyNode):
         method: dict[str, Any] | None = None,
         truncation: dict[str, Any] | None = None,
         balance: dict[str, Any] | None = None,
+        base_model: Any = None,
+        base_clip: Any = None,
     ) -> io.NodeOutput:
         sockets = {"lora_1": lora_1, "lora_2": lora_2, **(more_loras or {})}
         parts, waiting = gather(sockets, lora_stack or [], parse_rows(rows))
@@ -181,16 +184,19 @@ class LoraAlloyBlend(io.ComfyNode):
             balance=balance_of(balance),
         )
         output = Output(dtype=output_dtype, spelling=spelling)
+        opened, base, told = on_base(loras, base_model, base_clip, compute_device)
         result, notes = comfy_bridge.compute(
-            lambda compute: blend(loras, None, settings, output, compute),
+            lambda compute: blend(opened, None, settings, output, compute),
             compute_device,
             inputs.dtype_of(compute_dtype),
             loras,
+            base,
         )
         names = " and ".join(str(lora.name) for lora in loras)
         factors, _ = layer_weights([Lora(lora) for lora in loras], settings.block_weights)
         made_of = weighed([str(lora.name) for lora in loras], settings.weights, factors)
-        lora, report, ui = edited(result, [*waiting, *notes], f"blend of {names}", made_of)
+        said = [*waiting, *told, *notes]
+        lora, report, ui = edited(result, said, f"blend of {names}", made_of)
         return io.NodeOutput(lora, report, ui=ui)
 
 

@@ -12,12 +12,14 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import Any, TypeVar
 
 import comfy.lora
 import comfy.lora_convert
 import comfy.model_management as memory
+import comfy.model_patcher
 import comfy.sd
 import comfy.utils
 import folder_paths
@@ -26,7 +28,16 @@ from comfy.cli_args import args
 from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
 
-from ..core import Compute, FileError, LoraError, SettingError, StateDict, load
+from ..core import (
+    BaseModel,
+    Compute,
+    FileError,
+    LazyTensors,
+    LoraError,
+    SettingError,
+    StateDict,
+    load,
+)
 
 Result = TypeVar("Result")
 LoraModel = Mapping[str, Tensor]  # what travels on LORA_MODEL wires
@@ -43,6 +54,15 @@ OF_A_SYSTEM = re.compile(
 # What the largest module needs while it is computed: its factors, the concatenation, float64 blocks
 # for Gram matrices, the result. Below five times the factors on a CPU, for each of two workers.
 WORKING_COPIES = 16
+WEIGHTS_AT_ONCE = 8
+# What lies beside a quantised weight in a model's state dict.
+QUANTISED_BESIDE = (
+    ".weight_scale",
+    ".scale_weight",
+    ".input_scale",
+    ".scale_input",
+    ".comfy_quant",
+)
 # cuBLAS and cuSOLVER keep workspaces of their own.
 WORKSPACE = 256 << 20
 
@@ -79,6 +99,7 @@ def compute(
     device_name: str,
     dtype: torch.dtype,
     loras: Sequence[LoraModel],
+    base: BaseModel | None = None,
 ) -> tuple[Result, list[str]]:
     """function(Compute) on the chosen device with progress and interrupts, and what to report.
 
@@ -88,7 +109,7 @@ def compute(
     """
     device = torch_device(device_name)
     if device.type != "cpu":
-        memory.free_memory(_working_memory(loras, dtype), device)
+        memory.free_memory(_working_memory(loras, dtype, base), device)
     full: list[str] = []
     result = function(replace(interruptible(device, dtype), fell_back=full.append))
     if not full:
@@ -114,9 +135,13 @@ def interruptible(device: torch.device = HOST, dtype: torch.dtype = torch.float3
     return Compute(device, dtype, progress, interrupted)
 
 
-def _working_memory(loras: Sequence[LoraModel], dtype: torch.dtype) -> int:
-    """Bytes that the largest module of these LoRAs needs on the device."""
-    sizes: dict[str, int] = {}
+def _working_memory(
+    loras: Sequence[LoraModel], dtype: torch.dtype, base: BaseModel | None = None
+) -> int:
+    """Bytes that the largest module of these LoRAs needs on the device, with a weight of the base
+    or of two, their difference and its product with a basis."""
+    whole = max(map(prod, base.shapes), default=0) if base else 0
+    sizes: dict[str, int] = {"": whole * WEIGHTS_AT_ONCE // WORKING_COPIES}
     for lora in loras:
         for key, tensor in lora.items():
             # Tensors of one module share the name before the factor's suffix, near enough.
@@ -297,6 +322,44 @@ def _sizes(key_map: Mapping[str, Any], weights: LoraModel) -> dict[str, tuple[st
             size = size // weight.shape[part[0]] * part[2]
         found[raw] = key, size
     return found
+
+
+def base_model(model: Any, clip: Any, device_name: str = "cpu") -> BaseModel:
+    """A loaded model, and text encoders, as they stand: with the patches that they carry.
+
+    Each weight is asked for by itself, wherever it is at that moment (offloaded, quantised), and
+    patched on the chosen device without the rounding that the model's own dtype would add.
+    """
+    device, like, places = torch_device(device_name), {}, {}
+    for front, patcher in (("model.", model), ("text_encoders.", getattr(clip, "patcher", None))):
+        for key, weight in patcher.model_state_dict().items() if patcher is not None else ():
+            # Scales of quantised weights: ComfyUI multiplies with them.
+            if front == "model." and not key.startswith("diffusion_model."):
+                continue
+            if not key.endswith(QUANTISED_BESIDE):
+                like[front + key], places[front + key] = weight, (patcher, key)
+
+    def read(name: str) -> Tensor:
+        patcher, key = places[name]
+        weight, _, convert = comfy.model_patcher.get_key_weight(patcher.model, key)
+        kept = patcher.backup.get(key)
+        hooked = patcher.hook_backup.get(key)
+        weight = kept.weight if kept is not None else weight
+        weight = hooked[0] if hooked is not None else weight
+        number = memory.cast_to_device(weight, device, torch.float32, copy=True)
+        number = number if convert is None else convert(number, inplace=True)
+        patches = patcher.patches.get(key, [])
+        found: Tensor = comfy.lora.calculate_weight(patches, number, key) if patches else number
+        return found.detach()
+
+    return BaseModel(LazyTensors(f"the {model_name(model, clip)} model", like, read))
+
+
+def patched_note(socket: str, model: Any, clip: Any = None) -> list[str]:
+    """What to say of a model that carries patches."""
+    patchers = filter(None, (model, getattr(clip, "patcher", None)))
+    count = sum(len(patcher.patches) for patcher in patchers)
+    return [f"{socket} carries patches of {count} weights: it counts as it stands"] if count else []
 
 
 def model_name(model: Any, clip: Any) -> str:

@@ -1,11 +1,13 @@
 """LoRA Convert: the same LoRA under other names or in another number format."""
 
+from typing import Any
+
 from comfy_api.latest import io
 
 from ..core import DTYPE_CHOICES, SPELLING_CHOICES, Output, convert
 from . import comfy_bridge, inputs
 from .inputs import CATEGORY, chinese
-from .wires import edited, named
+from .wires import edited, named, on_base
 
 
 class LoraAlloyConvert(io.ComfyNode):
@@ -31,14 +33,23 @@ class LoraAlloyConvert(io.ComfyNode):
                 io.Combo.Input("dtype", options=list(DTYPE_CHOICES), default="match",
                                tooltip="The number format: fp16 and bf16 halve the size of an "
                                "fp32 file. match keeps that of the LoRA."),
+                *inputs.base_inputs(),
             ],
             outputs=[inputs.lora_output(tooltip="The converted LoRA."), inputs.report_output()],
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, lora: comfy_bridge.LoraModel, spelling: str, dtype: str) -> io.NodeOutput:
+    def execute(
+        cls,
+        lora: comfy_bridge.LoraModel,
+        spelling: str,
+        dtype: str,
+        base_model: Any = None,
+        base_clip: Any = None,
+    ) -> io.NodeOutput:
         source = named(lora, "lora")
         output = Output(dtype=dtype, spelling=spelling)
-        result = convert(source, output, comfy_bridge.interruptible())
-        converted, report, ui = edited(result, [], f"{source.name} converted")
+        (opened,), _, told = on_base([source], base_model, base_clip, "cpu")
+        result = convert(opened, output, comfy_bridge.interruptible())
+        converted, report, ui = edited(result, told, f"{source.name} converted")
         return io.NodeOutput(converted, report, ui=ui)

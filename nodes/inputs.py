@@ -55,6 +55,18 @@ def lora_output(name: str = "lora", tooltip: str = "The edited LoRA.") -> Any:
     return LoraModel.Output(name, display_name=name, tooltip=tooltip)
 
 
+def base_inputs() -> list[Any]:
+    """The base model, for LoRAs that say nothing without it."""
+    return [
+        io.Model.Input("base_model", optional=True,
+                       tooltip="The model that the LoRA is for, as loaded. Only DoRA, GLoRA, OFT "
+                       "and BOFT need it: with it they become plain LoRAs, and mix with others."),
+        io.Clip.Input("base_clip", optional=True,
+                      tooltip="The text encoders that the LoRA is for, where it is such a LoRA and "
+                      "changes these, too."),
+    ]  # fmt: skip
+
+
 def report_output() -> Any:
     return io.String.Output(
         "report",

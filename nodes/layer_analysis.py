@@ -19,7 +19,7 @@ from ..core import chart as draw
 from . import comfy_bridge, inputs, tables
 from .inputs import CATEGORY, Analysis, chinese
 from .pictures import image_of
-from .wires import named, shown
+from .wires import named, on_base, shown
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -48,6 +48,9 @@ COLUMNS = (
     "dW.norms.l2",
     "dW.energy_share",
     "dW.softmax_norm",
+    "relative_norm",
+    "base_share",
+    "output_angle",
 )
 
 
@@ -89,6 +92,7 @@ class LoraAlloyLayerAnalysis(io.ComfyNode):
                 inputs.compute_dtype(),
                 inputs.layers("The layers that are measured."),
                 inputs.theme(),
+                inputs.base_inputs()[0],
             ],
             outputs=[
                 Analysis.Output("analysis", display_name="analysis",
@@ -120,11 +124,13 @@ class LoraAlloyLayerAnalysis(io.ComfyNode):
         compute_device: str,
         compute_dtype: str,
         theme: str,
+        base_model: Any = None,
     ) -> io.NodeOutput:
         source = named(lora, "lora")
+        (opened,), base, told = on_base([source], base_model, None, compute_device)
         table, notes = comfy_bridge.compute(
             lambda compute: analyze_lora(
-                source,
+                opened,
                 svd_topk=top_singular_values,
                 statistics=statistics,
                 layers=layers,
@@ -133,9 +139,11 @@ class LoraAlloyLayerAnalysis(io.ComfyNode):
             compute_device,
             inputs.dtype_of(compute_dtype),
             [source],
+            base,
         )
         picture = image_of(draw(table, chart, theme=inputs.theme_of(theme)))
         preview = ui.PreviewImage(picture, cls=cls).as_dict()
+        notes = [*told, *notes]
         said = shown(
             *sentences(table, notes),
             lora=source.name,

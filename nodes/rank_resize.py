@@ -8,7 +8,7 @@ from ..core import Output, rank_chart, resize
 from . import comfy_bridge, inputs
 from .inputs import CATEGORY, RULES, chinese
 from .pictures import image_of
-from .wires import edited, named
+from .wires import edited, named, on_base
 
 
 class LoraAlloyRankResize(io.ComfyNode):
@@ -35,6 +35,7 @@ class LoraAlloyRankResize(io.ComfyNode):
                 inputs.output_dtype(),
                 inputs.spelling(),
                 inputs.theme(),
+                *inputs.base_inputs(),
             ],
             outputs=[
                 inputs.lora_output(tooltip="The smaller LoRA."),
@@ -61,18 +62,22 @@ class LoraAlloyRankResize(io.ComfyNode):
         output_dtype: str,
         spelling: str,
         theme: str,
+        base_model: Any = None,
+        base_clip: Any = None,
         rule: dict[str, Any] | None = None,
     ) -> io.NodeOutput:
         settings = inputs.rank_rule_of(rule, "rule", RULES, min_rank, max_rank)
         source = named(lora, "lora")
         output = Output(dtype=output_dtype, spelling=spelling)
+        (opened,), base, told = on_base([source], base_model, base_clip, compute_device)
         result, notes = comfy_bridge.compute(
-            lambda compute: resize(source, settings, layers, output, compute),
+            lambda compute: resize(opened, settings, layers, output, compute),
             compute_device,
             inputs.dtype_of(compute_dtype),
             [source],
+            base,
         )
-        smaller, report, status = edited(result, notes, f"{source.name} resized")
+        smaller, report, status = edited(result, [*told, *notes], f"{source.name} resized")
         chart = image_of(rank_chart(result.report, theme=inputs.theme_of(theme)))
         preview = ui.PreviewImage(chart, cls=cls).as_dict()
         return io.NodeOutput(smaller, report, chart, ui=preview | status)

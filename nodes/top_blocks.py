@@ -27,7 +27,11 @@ from .pictures import image_of
 from .wires import named, shown
 
 # The widget's words -> the library's.
-IMPORTANCES = {"energy share": "energy", "softmax": "softmax"}
+IMPORTANCES = {
+    "energy share": "energy",
+    "softmax": "softmax",
+    "relative to the base": "relative",
+}
 
 
 class LoraAlloyTopBlocks(io.ComfyNode):
@@ -62,10 +66,13 @@ class LoraAlloyTopBlocks(io.ComfyNode):
                                            tooltip="Higher spreads the importance over more "
                                            "blocks. Raise it where one block takes all."),
                         ]),
+                        io.DynamicCombo.Option("relative to the base", []),
                     ],
                     tooltip="How important a block is. energy share: its part of the sum of all "
                     "squared singular values. softmax: of the layers' largest singular values, "
-                    "which collapses to few layers where a LoRA is strong.",
+                    "which collapses to few layers where a LoRA is strong. relative to the base: "
+                    "of sizes relative to the base model's weights; it needs an analysis with "
+                    "base_model connected.",
                 ),
                 io.Combo.Input("mode", options=["keep", "remove"], default="keep",
                                tooltip="keep: the LoRA keeps only the top blocks. remove: it "

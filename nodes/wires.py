@@ -1,11 +1,11 @@
 """What travels between nodes: LoRAs with a name for messages, and the results of edits."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..core import Edited, SettingError, StateDict, quoting
-from . import tables
+from ..core import BaseModel, Edited, Lora, SettingError, StateDict, quoting
+from . import comfy_bridge, tables
 from .comfy_bridge import LoraModel
 
 
@@ -19,6 +19,17 @@ def named(lora: LoraModel, socket: str) -> StateDict:
             fix="connect Load LoRA for Editing, Train LoRA or another LoRA Alloy node",
         )
     return StateDict(lora, getattr(lora, "metadata", None), f"the LoRA at {socket}")
+
+
+def on_base(
+    loras: Sequence[StateDict], model: Any, clip: Any, device: str
+) -> tuple[list[StateDict | Lora], BaseModel | None, list[str]]:
+    """(LoRAs, read with the base model where one is connected; that model, what to say of it)."""
+    if model is None and clip is None:
+        return list(loras), None, []
+    base = comfy_bridge.base_model(model, clip, device)
+    notes = comfy_bridge.patched_note("base_model", model, clip)
+    return [Lora(lora, base=base) for lora in loras], base, notes
 
 
 def edited(

@@ -9,7 +9,7 @@ from ..algebra.rank_rules import RankRule
 from ..algebra.update import Dense, total
 from ..deferred import torch
 from ..errors import FileError, MismatchError, SettingError, one_of
-from ..naming.spelling import DIFFUSERS, KOHYA, standard_spelling
+from ..naming.spelling import KOHYA, standard_spelling
 from ..reading.base_model import BaseModel
 from ..reading.difference import SAME, Difference
 from ..reading.inputs import file_names
@@ -62,10 +62,10 @@ def extract(
     `tuned` and `base` are paths of checkpoints, diffusion models or folders of diffusers, each in
     whichever layout; state dicts, or BaseModels. `rank` is a number, a rank rule or budget; "full"
     keeps the differences whole. `layers` selects weights. `output` says where the result goes; its
-    dtype match is the tuned model's, its spelling match is diffusers' for models in its layout and
-    kohya's otherwise. `compute` says where and how to compute. `method` is randomised (Halko,
-    Martinsson and Tropp 2011) or exact; either way errors are measured. `vectors` has norms and
-    biases, too, as differences. `preview` computes ranks and errors only.
+    dtype match is the tuned model's, its spelling match is kohya's. `compute` says where and how to
+    compute. `method` is randomised (Halko, Martinsson and Tropp 2011) or exact; either way errors
+    are measured. `vectors` has norms and biases, too, as differences. `preview` computes ranks and
+    errors only.
 
     What is the same in both models is left out. Rules that look at the spectrum, such as knee and
     energy, see nothing below what the rounding of the models themselves makes. Raises MismatchError
@@ -90,8 +90,7 @@ def extract(
     recipe |= {"tuned": tuned.name, "base": base.name} | output.recipe()
     report = Report("extract", settings=recipe)
     source = _as_lora(difference, files)
-    spelling = DIFFUSERS if tuned.diffusers else KOHYA
-    spelling = spelling if output.spelling == "match" else output.spelling
+    spelling = KOHYA if output.spelling == "match" else output.spelling
     targets = lay_out([source], standard_spelling(spelling, source.family))
     known = layers_of([source], targets, difference.reshaped)
     chosen = known.selected(layers)
@@ -170,7 +169,7 @@ class Extraction:
         rounding = self.difference.rounding(next(iter(module.adapter.keys.values())))
         result, sketch = self.cut(update, limit, rounding * sum(map(sqrt, update.matrix.shape)))
         self.layers[target.canonical] = Layer.of(sketch)
-        if as_large_whole(update.shape, result.update.rank):
+        if as_large_whole(update.shape, result.update.rank) and not target.spelling.lora_only:
             row.note = "smaller as it is"
             return written(row, encode(update, target, self.dtype, module), result.norm)
         row.rank, row.retained_energy = result.update.rank, result.energy

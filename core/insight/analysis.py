@@ -16,6 +16,7 @@ from ..quoting import csv as csv_cell
 from ..reading.lora import Lora, Source
 from ..reading.module import Module
 from ..running.stream import Compute, choose_device, stream
+from .base_statistics import BASE_COLUMNS, RELATIVE_NORM, beside_base, norm_beside_base
 from .elements import PERCENTILES, Entries
 from .statistics import (
     TENSOR_STATISTICS,
@@ -116,6 +117,7 @@ def analyze_lora(
     statistics: str = ...,
     layers: str = ...,
     compute: Compute | None = ...,
+    intruders: bool = ...,
 ) -> pd.DataFrame: ...
 
 
@@ -130,6 +132,7 @@ def analyze_lora(
     statistics: str = ...,
     layers: str = ...,
     compute: Compute | None = ...,
+    intruders: bool = ...,
 ) -> pd.DataFrame | list[dict[str, Any]]: ...
 
 
@@ -143,6 +146,7 @@ def analyze_lora(
     statistics: str = "full",
     layers: str = "",
     compute: Compute | None = None,
+    intruders: bool = False,
 ) -> pd.DataFrame | list[dict[str, Any]]:
     """The table of a file or state dict: one row per module, in the file's order.
 
@@ -152,6 +156,9 @@ def analyze_lora(
     modules. `svd_topk` singular values get a column. `svd_exact_max_elems` is accepted for
     compatibility: spectra are exact at any size. `compute` overrides `device` (None: auto) and
     `dtype` (None: float32). With `return_df` False the rows come as dicts.
+
+    A LoRA that was opened with its base model has columns of what it is beside that; `intruders`
+    counts the directions that are like none of the base's there, which takes a while.
 
     Where something does not exist or cannot be measured its columns are NaN, and `not_measured`
     and `delta_error` say why; where all is well the first is an empty text and the second None.
@@ -187,7 +194,7 @@ def analyze_lora(
     modules = [module for name, module in lora.modules.items() if name in names]
 
     def one(module: Module, compute: Compute) -> dict[str, Any]:
-        return _row(module, statistics, svd_topk, compute)
+        return _row(module, statistics, svd_topk, compute, intruders)
 
     rows = list(stream(modules, lambda m: m.canonical, one, compute, lambda m: m.tensors.name))
     _add_shares(rows)
@@ -197,6 +204,8 @@ def analyze_lora(
 
     columns = [c for c in notebook_columns(svd_topk) if _of_level(c, statistics)]
     columns += [c for c in EXTRA_COLUMNS if statistics != ENERGY or c not in OF_SPECTRA]
+    if lora.base:
+        columns += [RELATIVE_NORM] if statistics == ENERGY else BASE_COLUMNS
     added = {column for row in rows for column in row} - set(columns)
     table = pd.DataFrame(rows, columns=[*columns, *sorted(added)])
     table.attrs = {"lora": lora.name, "family": str(lora.recognition), "statistics": statistics}
@@ -246,7 +255,9 @@ def sort_table(table: pd.DataFrame, sort_by: str, ascending: bool = False) -> pd
     return table.sort_values(sort_by, ascending=ascending, kind="stable", na_position="last")
 
 
-def _row(module: Module, statistics: str, top: int, compute: Compute) -> dict[str, Any]:
+def _row(
+    module: Module, statistics: str, top: int, compute: Compute, intruders: bool
+) -> dict[str, Any]:
     """All columns of one module that do not need the others."""
     place = locate(module.canonical)
     row: dict[str, Any] = {
@@ -266,9 +277,16 @@ def _row(module: Module, statistics: str, top: int, compute: Compute) -> dict[st
     row["deltaW.shape"] = update.shape
     row["out_dim"], row["in_dim"] = (*update.shape, 1, 1)[:2]
     if statistics == ENERGY:
-        return row | {"dW.norms.l2": update.frobenius_norm()}
+        norm = update.frobenius_norm()
+        row["dW.norms.l2"] = norm
+        if module.base and module.name in module.base:
+            row[RELATIVE_NORM] = norm_beside_base(module, module.base, norm, compute)
+        return row
     measured = Measured(update, top)
     row |= columns_of(UPDATE_STATISTICS, measured, "dW")
+    if module.base and module.name in module.base:
+        norms = measured.l2, float(measured.values[0]) if len(measured.values) else 0.0
+        row |= beside_base(module, update, norms, intruders, compute)
     if "dW.svd.spectral_norm" in row:
         row["effective_rank"] = effective_rank(measured.values)
         row["stable_rank"] = stable_rank(measured.values)

@@ -15,6 +15,7 @@ from ..errors import FileError, SettingError, one_of
 from ..naming.blocks import LAYER_TYPES, container_of, locate, network_order
 from ..quoting import chart as chart_text
 from ..running.report import Report
+from .base_statistics import RELATIVE_NORM
 from .drawing import (
     LIGHT,
     LINE,
@@ -35,6 +36,7 @@ from .importance import (
     ENERGY,
     FROBENIUS_NORM,
     IMPORTANCES,
+    RELATIVE,
     SOFTMAX,
     SPECTRAL_NORM,
     importance_table,
@@ -128,6 +130,8 @@ def rank_chart(report: Report, theme: str = LIGHT) -> Figure:
 def _importance_name(importance: str, temperature: float) -> str:
     if importance == ENERGY:
         return "share of the energy"
+    if importance == RELATIVE:
+        return "relative to the base"
     return f"softmax, temperature {temperature:g}"
 
 
@@ -236,7 +240,8 @@ def _cumulative(df: pd.DataFrame, importance: str, temperature: float, threshold
     """How many blocks, strongest first, hold how much; with the threshold."""
     figure = new_figure()
     axes = figure.subplots()
-    measured = [name for name in IMPORTANCES if name != SOFTMAX or SPECTRAL_NORM in df.columns]
+    needed = {SOFTMAX: SPECTRAL_NORM, RELATIVE: RELATIVE_NORM}
+    measured = [name for name in IMPORTANCES if needed.get(name, FROBENIUS_NORM) in df.columns]
     for each in sorted(measured, key=lambda name: name == importance):
         table = importance_table(df, each, temperature)
         shares = [0.0, *(100 * table["cumulative"])]

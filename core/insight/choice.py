@@ -12,7 +12,7 @@ from ..naming.selectors import compressed
 from ..reading.lora import Lora, Source
 from ..running.stream import Compute
 from .analysis import analyze_lora
-from .importance import ENERGY, FROBENIUS_NORM, explain, importance_table, up_to
+from .importance import ENERGY, FROBENIUS_NORM, SOFTMAX, explain, importance_table, up_to
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,18 +65,19 @@ def choose_blocks(
 ) -> Choice:
     """The smallest set of blocks whose importance reaches the `threshold`.
 
-    `lora` is a path, a state dict or a Lora. `importance` is energy or softmax (of the layers'
-    spectral norms over `temperature`). `analysis` saves measuring again; it must be of all layers
-    of this LoRA. `compute` says where and how to measure. Raises SettingError for an unknown
-    importance and a threshold outside (0, 1], MismatchError for an analysis of another LoRA,
-    FileError where nothing was measured.
+    `lora` is a path, a state dict or a Lora. `importance` is energy, relative (energy of the norms
+    relative to the base model that the Lora was opened with) or softmax (of the layers' spectral
+    norms over `temperature`). `analysis` saves measuring again; it must be of all layers of this
+    LoRA. `compute` says where and how to measure. Raises SettingError for an unknown importance and
+    a threshold outside (0, 1], MismatchError for an analysis of another LoRA, FileError where
+    nothing was measured.
 
     >>> core.choose_blocks(core.samples()[1], 0.8, "energy").blocks
     ('double_blocks.1', 'double_blocks.0', 'single_blocks.0', 'single_blocks.2')
     """
     compute = compute or Compute()
     if analysis is None:
-        level = "energy" if importance == ENERGY else "norms"
+        level = "norms" if importance == SOFTMAX else "energy"
         analysis = analyze_lora(lora, statistics=level, compute=compute)
     else:
         _check_same(Lora.of(lora), analysis, compute)

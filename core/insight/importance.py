@@ -13,12 +13,13 @@ from ..naming.blocks import container_of, locate, network_order
 from ..naming.numbers import number
 from ..naming.recognition import recognise
 from ..naming.spelling import resolve
+from .base_statistics import RELATIVE_NORM
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SOFTMAX, ENERGY = "softmax", "energy"
-IMPORTANCES = (SOFTMAX, ENERGY)
+SOFTMAX, ENERGY, RELATIVE = "softmax", "energy", "relative"
+IMPORTANCES = (SOFTMAX, ENERGY, RELATIVE)
 SPECTRAL_NORM, FROBENIUS_NORM = "dW.svd.spectral_norm", "dW.norms.l2"
 
 
@@ -115,8 +116,10 @@ def importance_table(
 ) -> pd.DataFrame:
     """Importance per block, most important first, with a running `cumulative` column.
 
-    `df` is an analysis; `importance` is softmax (with its `temperature`) or energy. Raises
-    SettingError for an unknown importance, FileError where nothing was measured.
+    `df` is an analysis; `importance` is softmax (with its `temperature`), energy, or relative:
+    energy of the norms relative to those of the base model's weights, where the LoRA was opened
+    with that. Raises SettingError for an unknown importance or one that was not measured, FileError
+    where nothing was.
 
     >>> table = core.analyze_lora(core.samples()[1], "cpu", statistics="spectral")
     >>> list(core.importance_table(table, core.ENERGY)["block"][:2])
@@ -125,6 +128,14 @@ def importance_table(
     one_of("importance", importance, IMPORTANCES)
     if importance == ENERGY:
         blocks, _ = block_importance_from_energy(df)
+    elif importance == RELATIVE:
+        if RELATIVE_NORM not in df.columns:
+            raise SettingError(
+                "importance relative: the LoRA was measured without its base model",
+                fix="give the base model (base)",
+                file=df.attrs.get("lora", ""),
+            )
+        blocks, _ = block_importance_from_energy(df, norm_col=RELATIVE_NORM)
     else:
         blocks, _ = _softmax_importance(df, "layer", SPECTRAL_NORM, None, temperature)
     return blocks.assign(cumulative=blocks["block_importance"].cumsum())
@@ -243,6 +254,13 @@ def _blocks(df: pd.DataFrame, layer_col: str, pattern: str | None) -> list[Any]:
     return [locate(resolve(layer, family).canonical).block for layer in df[layer_col]]
 
 
+WORDS = {
+    ENERGY: "energy",
+    SOFTMAX: "softmax of the spectral norms",
+    RELATIVE: "energy relative to the base model's",
+}
+
+
 def explain(
     table: pd.DataFrame, importance: str, threshold: float, chosen: Sequence[str] | None = None
 ) -> list[str]:
@@ -258,7 +276,7 @@ def explain(
     """
     blocks = list(table["block"])
     chosen = list(up_to(table, threshold)["block"]) if chosen is None else list(chosen)
-    what = "energy" if importance == ENERGY else "softmax of the spectral norms"
+    what = WORDS[importance]
     shown = ", ".join(chosen[:6]) + (f" and {len(chosen) - 6} more" if len(chosen) > 6 else "")
     reached = float(table["cumulative"][len(chosen) - 1])
     lines = [

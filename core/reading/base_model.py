@@ -116,6 +116,11 @@ class BaseModel:
         keys = {piece.key for pieces in self.weights.values() for piece in pieces}
         return sum(self.tensors.info[key].bytes for key in keys)
 
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """Of the tensors that hold its weights."""
+        return [piece.shape for pieces in self.weights.values() for piece in pieces]
+
     @cached_property
     def dtype_name(self) -> str:
         """The dtype of most of its bytes, by torch's name."""

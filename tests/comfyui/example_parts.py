@@ -16,6 +16,8 @@ FLUX_TEXT = f"{HUB}/comfyanonymous/flux_text_encoders/resolve/main"
 FILES = {
     "sd_xl_base_1.0.safetensors": (
         "checkpoints", f"{HUB}/stabilityai/stable-diffusion-xl-base-1.0/resolve/main"),
+    "sdxl_lightning_4step.safetensors": (
+        "checkpoints", f"{HUB}/ByteDance/SDXL-Lightning/resolve/main"),
     "flux1-dev.safetensors": (
         "diffusion_models", f"{HUB}/Comfy-Org/flux1-dev/resolve/main"),
     "clip_l.safetensors": ("text_encoders", FLUX_TEXT),
@@ -33,6 +35,7 @@ FILES = {
         "loras", f"{HUB}/Shakker-Labs/FLUX.1-dev-LoRA-AntiBlur/resolve/main"),
 }  # fmt: skip
 PIXEL, TOY = "pixel-art-xl.safetensors", "toy_face_sdxl.safetensors"
+TUNED = "sdxl_lightning_4step.safetensors"
 DRAWING, FENG = "ikea_instructions_xl_v1_5.safetensors", "fengzikai_v1.0_XL.safetensors"
 DETAILS, ANTIBLUR = (
     "FLUX-dev-lora-add_details.safetensors",

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from tests.comfyui.base_examples import dora, extract
 from tests.comfyui.example_parts import (
     ANTIBLUR,
     DETAILS,
@@ -258,4 +259,5 @@ def split() -> Example:
 
 EXAMPLES = [
     blend(), four(), fight(), every_block(), by_block(), shrink(), inside(), top_blocks(), split(),
+    extract(), dora(),
 ]  # fmt: skip

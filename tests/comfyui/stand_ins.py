@@ -14,13 +14,23 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tests.comfyui import models
-from tests.comfyui.example_parts import ANTIBLUR, DETAILS, DRAWING, FENG, FILES, PIXEL, TOY
+from tests.comfyui.example_parts import (
+    ANTIBLUR,
+    DETAILS,
+    DRAWING,
+    FENG,
+    FILES,
+    PIXEL,
+    TOY,
+    TUNED,
+)
 from tests.comfyui.loras import random_lora
 
 # What the examples name -> what stands in for it. Pictures show these names: what is in them does
 # not come from the real files.
 STAND_INS = {
     "sd_xl_base_1.0.safetensors": "tiny_sd15.safetensors",
+    TUNED: "tiny_sd15_tuned.safetensors",
     "flux1-dev.safetensors": "tiny_flux_57_blocks.safetensors",
     "clip_l.safetensors": "tiny_clip_l.safetensors",
     "t5xxl_fp16.safetensors": "tiny_clip_l.safetensors",
@@ -38,6 +48,8 @@ def write_stand_ins(folder: Callable[[str], Path]) -> None:
     """The stand-ins that models.write has not made, and links to all of them by the real names."""
     wide, unet = models.flux(double=19, single=38), models.sd15_unet()
     save_file(wide, folder("diffusion_models") / STAND_INS["flux1-dev.safetensors"])
+    checkpoint = models.sd15_checkpoint(models.clip_l())
+    save_file(tuned(checkpoint), folder("checkpoints") / STAND_INS[TUNED])
     parts = {PIXEL: unet, TOY: unet, DETAILS: wide, ANTIBLUR: wide, DRAWING: unet, FENG: unet}
     for seed, (file, part) in enumerate(parts.items(), start=1):
         lora = random_lora(part, "generic", 32, seed, size=0.3)
@@ -45,6 +57,19 @@ def write_stand_ins(folder: Callable[[str], Path]) -> None:
     for real, tiny in STAND_INS.items():
         kind = FILES[real][0]
         (folder(kind) / real).symlink_to(folder(kind) / tiny)
+
+
+def tuned(checkpoint: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The checkpoint after a training: in every matrix of its network a change that falls off."""
+    change = random_lora(models.sd15_unet(), "generic", 32, 9, size=0.3)
+    change, result = shaped(change, 9), dict(checkpoint)
+    for key in change:
+        raw = key.removesuffix(".lora_B.weight")
+        if raw != key:
+            weight = f"model.{raw}.weight"
+            update = change[key].flatten(1) @ change[f"{raw}.lora_A.weight"].flatten(1)
+            result[weight] = result[weight] + update.reshape(result[weight].shape)
+    return result
 
 
 def shaped(lora: dict[str, Tensor], seed: int) -> dict[str, Tensor]:

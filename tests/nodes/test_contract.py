@@ -69,6 +69,10 @@ ADVANCED = {
     "LoraAlloyCompare": {"compute_device", "compute_dtype", "theme"},
     "LoraAlloyFind": {"compute_device"},
     "LoraAlloySave": {"keep_metadata", "metadata", "verify"},
+    "LoraAlloyExtract": {
+        "min_rank", "max_rank", "method", "vectors", "compute_device", "output_dtype", "spelling",
+        "theme",
+    },
     "LoraAlloyBlocks": {"compute_device", "compute_dtype", "output_dtype", "spelling"},
 }  # fmt: skip
 

@@ -9,11 +9,14 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from ...insight.analysis import STATISTICS, analyze_lora, csv_text, sort_table
+from ...insight.base_statistics import RELATIVE_NORM
 from ...insight.charts import CHARTS, chart
 from ...insight.drawing import save_chart
 from ...insight.importance import (
     ENERGY,
-    IMPORTANCES,
+    FROBENIUS_NORM,
+    RELATIVE,
+    SOFTMAX,
     SPECTRAL_NORM,
     block_importance_from_energy,
     explain,
@@ -41,6 +44,8 @@ SHOWN = {
     "effective_rank": ("effective rank", "{:.1f}"),
     "dW.norms.l2": ("Frobenius norm", "{:.4g}"),
     "stable_rank": ("stable rank", "{:.2f}"),
+    RELATIVE_NORM: ("relative norm", "{:.2%}"),
+    "base_share": ("base share", "{:.2%}"),
     "dW.softmax_norm": ("softmax", "{:.2%}"),
 }
 # A heading, as people type it -> its column.
@@ -78,6 +83,12 @@ def options(parser: Parser) -> None:
         "--singular-values", type=int, default=8, metavar="N", help="columns s1 to sN (default 8)"
     )
     parser.add_argument("--csv", metavar="F", help="write all rows and columns to this file")
+    parser.add_argument(
+        "--intruders",
+        action="store_true",
+        help="with --base: count the strong directions of the result that are like none of the "
+        "base's (takes seconds a layer)",
+    )
     chart_options(parser, "blocks")
     force_option(parser)
     compute_options(parser)
@@ -126,6 +137,7 @@ def _analyze(options: argparse.Namespace) -> Done:
             statistics=options.statistics,
             layers=options.layers,
             compute=compute,
+            intruders=options.intruders,
         )
     sort_by = options.sort_by or next(column for column in SORTED_BY if column in found)
     found = sort_table(found, COLUMNS.get(sort_by.lower(), sort_by), options.ascending)
@@ -166,7 +178,8 @@ def _texts(table: pd.DataFrame) -> list[str]:
         reason = missing["not_measured"].iloc[0]
         lines.append(f"not measured: {len(missing)} of {len(table)} layers, the first: {reason}")
     if table["block"].notna().any() and len(missing) < len(table):
-        for importance in IMPORTANCES[::-1] if SPECTRAL_NORM in table else [ENERGY]:
+        needed = {SOFTMAX: SPECTRAL_NORM, RELATIVE: RELATIVE_NORM, ENERGY: FROBENIUS_NORM}
+        for importance in (one for one in (ENERGY, RELATIVE, SOFTMAX) if needed[one] in table):
             lines += explain(importance_table(table, importance), importance, 0.9)
     return list(dict.fromkeys(lines))
 

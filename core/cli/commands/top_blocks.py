@@ -51,7 +51,8 @@ def options(parser: Parser) -> None:
         "--importance",
         choices=IMPORTANCES,
         default=ENERGY,
-        help="share of the energy, or softmax of spectral norms (default energy)",
+        help="share of the energy, softmax of spectral norms, or energy relative to the base "
+        "model's (with --base; default energy)",
     )
     parser.add_argument(
         "--temperature", type=float_, default=1.0, help="of the softmax (default 1)"

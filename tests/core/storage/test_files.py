@@ -1,4 +1,7 @@
-"""Reading lazily: headers only, whatever is in them, and files that are none."""
+"""Reading lazily: headers only, whatever is in them, and files that are none.
+
+Also of lazy.py: what is made when it is asked for.
+"""
 
 import hashlib
 import json
@@ -10,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from core import Lora, LoraError
+from core import LazyTensors, Lora, LoraError
 from core.storage.files import StateDict, open_tensors
 from tests.core.storage.written import write
 from tests.helpers import files_in, lora_file
@@ -163,3 +166,11 @@ def test_a_hash_is_computed_once_and_anew_for_other_content(tmp_path, monkeypatc
     assert [times(1), times(), times(2)] == [1, 1, 1]  # It may still be changing.
     monkeypatch.setattr("core.storage.files.SETTLED", -1)
     assert [times(), times(), times(3), times(), times(4)] == [1, 0, 1, 0, 1]
+
+
+def test_what_is_made_is_made_once_asked_for():
+    asked = []
+    like = {"x": torch.empty(4, 2, dtype=torch.bfloat16, device="meta")}
+    lazy = LazyTensors("mine", like, lambda key: asked.append(key) or torch.ones(4, 2))
+    assert lazy.info["x"] == ("bfloat16", (4, 2)) and lazy.name == "mine" and not asked
+    assert torch.equal(lazy["x"], torch.ones(4, 2)) and asked == ["x"]
