@@ -102,7 +102,13 @@ def new_figure() -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure()
+    class Shown(Figure):
+        """A figure that notebooks show as it is, whether or not they have asked for pyplot."""
+
+        def _repr_png_(self) -> bytes:
+            return to_png(self)
+
+    figure = Shown()
     FigureCanvasAgg(figure)
     return figure
 

@@ -84,7 +84,7 @@ class ModuleReport:
         return result
 
 
-@dataclass
+@dataclass(repr=False)
 class Report:
     """The account of one edit, whose name is `operation`.
 
@@ -146,6 +146,9 @@ class Report:
                 squares[index] += size**2  # type: ignore[assignment]
         whole = sum((norm / row.strength) ** 2 for row in rows if (norm := row.norm))
         return sqrt(max(squares.values()) / whole) if len(squares) > 1 and whole > 0 else None
+
+    def __repr__(self) -> str:
+        return f"<Report of {self.operation}: {', '.join(self.headline())}>"
 
     def _repr_markdown_(self) -> str:
         return self.markdown(rows=10)
