@@ -125,9 +125,10 @@ const byNumbers = new Intl.Collator("en", { numeric: true }).compare;
 
 /** A selector of layers: the blocks that it names, and the rest as it stands. */
 export class Selection {
-  /** @param {string} text @param {Units} units */
-  constructor(text, units) {
+  /** `none`: no text is no layer. @param {string} text @param {Units} units @param {boolean} [none] */
+  constructor(text, units, none = false) {
     this.units = units;
+    this.none = none;
     /** @type {Set<string>} */ this.includes = new Set();
     /** @type {Set<string>} */ this.excludes = new Set();
     /** @type {string[]} */ this.rest = [];
@@ -143,7 +144,7 @@ export class Selection {
   set(name, on) {
     const parts = [name, ...(this.units.blocks.get(name) ?? [])];
     const others = this.rest.some((one) => !one.startsWith("-"));
-    const named = others || this.includes.size > 0;
+    const named = this.none || others || this.includes.size > 0;
     for (const part of parts) this.excludes.delete(part);
     if (on) {
       if (named) this.includes.add(name);
@@ -152,7 +153,7 @@ export class Selection {
     for (const part of parts) this.includes.delete(part);
     if (others || !named) this.excludes.add(name);
     // No text means no layer at all: the last one stays.
-    else if (!this.includes.size) this.includes.add(name);
+    else if (!this.includes.size && !this.none) this.includes.add(name);
   }
 
   text() {

@@ -63,7 +63,7 @@ export class Panel {
     this.message.className = said.error ? "alloy-error" : "alloy-note";
     this.given.changed();
     if (said.error) return;
-    const chosen = new Set(said.selected);
+    const chosen = new Set(this.given.none && !this.given.get().trim() ? [] : said.selected);
     const left = this.rows.flatMap((row) => row.layers).filter((layer) => !chosen.has(layer));
     this.values = new Map(this.weighs
       ? Object.entries(said.weights ?? {}).map(([layer, [factor]]) => [layer, factor])
@@ -90,20 +90,20 @@ export class Panel {
   }
 
   tools() {
-    const top = el("input", { type: "number", min: 1, value: 10, className: "alloy-count", title: "How many blocks are kept" });
+    const top = el("input", { type: "number", min: 1, value: 10, className: "alloy-count", title: "How many are kept" });
     const text = { get: this.given.get, set: (one) => this.write(one) };
     return el("div", { className: "alloy-tools" },
       button("Reset", "Every block at 1", () => this.write("")),
-      this.weighs && button("Invert", "What is on goes off and the other way round", () => this.each((value) => 1 - value)),
-      button("Top", "Keep the strongest blocks: by energy once it was analysed, until then by size", () => this.top(Number(top.value))),
+      this.weighs && button("Invert", "Swap on and off", () => this.each((value) => 1 - value)),
+      button("Top", "Keep the strongest blocks, by energy or, before an analysis, by size", () => this.top(Number(top.value))),
       top,
       button("Copy", "Copy the text", () => {
         copied = text.get();
         navigator.clipboard?.writeText(copied).catch(() => {});
       }),
-      button("Paste", "Replace the text by what was copied", async () =>
+      button("Paste", "Put in what was copied", async () =>
         text.set((await navigator.clipboard?.readText().catch(() => "")) || copied)),
-      this.weighs && button("Layers", "A column for every kind of layer", () => {
+      this.weighs && button("Layers", "Every kind of layer", () => {
         this.fold("columns");
         this.build();
         this.update();
@@ -154,9 +154,9 @@ export class Panel {
         ondblclick: () => this.put(names, 1),
       }, el("div", { className: "alloy-fill" }));
       row.number = numberField(`factor of ${what}`, (value) => this.put(row.names, value));
-      row.mute = button("M", "Mute: 0, and back again", () => this.mute(row));
-      row.solo = button("S", "Solo: all others to 0, and back again", () => this.alone(row));
-      const turn = button("\u00b1", "Change the sign", () => this.each((value) => -value, names));
+      row.mute = button("M", "Mute, and back", () => this.mute(row));
+      row.solo = button("S", "Solo, and back", () => this.alone(row));
+      const turn = button("\u00b1", "The other sign", () => this.each((value) => -value, names));
       element.append(row.track, row.number, row.mute, row.solo, turn);
       if (!kind) element.append(this.cells(row));
     } else {
@@ -240,7 +240,7 @@ export class Panel {
   }
 
   choose(names, on) {
-    const selection = new Selection(this.given.get(), this.units);
+    const selection = new Selection(this.given.get(), this.units, this.given.none);
     for (const name of names) selection.set(name, on);
     this.write(selection.text());
   }

@@ -63,6 +63,7 @@ function addPanel(node, [widget, kind]) {
   const panel = (node.alloyPanel = new Panel({
     kind,
     key: () => placeOf(node),
+    none: widget === "always",
     get: () => String(widgetOf(node, widget)?.value ?? ""),
     set: (text) => setWidget(node, widget, text),
     source,

@@ -35,7 +35,7 @@ export function tableOf(table, key, toggle, changed) {
       };
       const label = el("span", { className: "alloy-words" },
         rows.length > 0 && button(open ? "\u25be" : "\u25b8", "Fold or unfold", fold, { className: "alloy-fold" }),
-        block ? button(name, `Switch ${block} on or off in the panels of this LoRA`, () => toggle(block), { className: "alloy-link" }) : name);
+        block ? button(name, `Switch ${block} in the panels of this LoRA`, () => toggle(block), { className: "alloy-link" }) : name);
       return [line(cells, label), ...(open ? sorted(rows, (row) => row).map((row) => line(row, undefined, { className: "alloy-inner" })) : [])];
     });
     element.replaceChildren(el("table", {}, el("thead", {}, el("tr", {}, ...heads)), el("tbody", {}, ...lines)));

@@ -54,6 +54,8 @@ export interface PanelOptions {
   kind: "block_weights" | "layers";
   /** Which panel it is, beyond the life of its node. */
   key: () => string;
+  /** No text means no layer, and not all of them. */
+  none?: boolean;
   get: () => string;
   set: (text: string) => void;
   source: () => Source | undefined;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,23 @@ def test_a_table_sorts_unfolds_and_switches_blocks(view: Page, flux: str) -> Non
     blocks.first.click()
     eventually(graph.text, f"{name}: 0")
     assert "of the energy" in graph.find(".alloy-card .alloy-known i").first.get_attribute("title")
+    assert view.errors == []
+
+
+def test_switches_write_selectors(view: Page, flux: str) -> None:
+    """Of Rank Resize no text means all layers, of what Top Blocks always keeps it means none."""
+    kinds = [["LoraAlloyLoad", 0, 60], ["LoraAlloyRankResize", 420, 60],
+             ["LoraAlloyTopBlocks", 900, 60]]  # fmt: skip
+    graph = Graph(view, kinds, [[0, 0, 1, 0], [0, 0, 2, 0]], [{"lora_name": flux}, {}, {}])
+    for node, name, first, wanted in (
+        (1, "layers", True, "-double_blocks.1"), (2, "always", False, "double_blocks.1"),
+    ):  # fmt: skip
+        panel = graph.find(".alloy-panel").nth(node - 1)
+        box = panel.get_by_label("double_blocks.1", exact=True)
+        for text, checked in (("", first), (wanted, not first), ("", first)):
+            eventually(partial(graph.value, node, name), text)
+            expect(box).to_be_checked(checked=checked)
+            box.click()
     assert view.errors == []
 
 
