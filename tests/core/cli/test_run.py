@@ -161,3 +161,10 @@ def test_the_line_of_a_key():
     text = "a = 1\n[x]\na = 2\n# b = 1\n[x.y]\nb.c = 1\n"
     assert [line_of(text, *key) for key in (("", "a"), ("x", "a"), ("x.y", "b"))] == [1, 3, 6]
     assert line_of(text, "x", "none") == 2 and line_of(text, "z", "a") is None
+
+
+@pytest.mark.slow
+def test_the_recipe_of_the_readme_runs(folder, capsys):
+    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    (folder / "recipe.toml").write_text(readme.partition("```toml\n")[2].partition("```")[0])
+    assert set(run(capsys).values()) == {"made"}
