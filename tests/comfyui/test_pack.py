@@ -33,6 +33,9 @@ def test_help_and_translations_are_served(comfyui: Server) -> None:
     for node in NODES:
         page = comfyui.fetch(f"/extensions/lora-alloy/docs/{node}.md").decode()
         assert page == (PACK / f"web/docs/{node}.md").read_text(encoding="utf-8")
+        # Where the page looks for it in Chinese.
+        page = comfyui.fetch(f"/extensions/lora-alloy/docs/{node}/zh.md").decode()
+        assert page == (PACK / f"web/docs/{node}/zh.md").read_text(encoding="utf-8")
     assert comfyui.get("/i18n")["zh"]["nodeDefs"].keys() >= NODES
 
 
