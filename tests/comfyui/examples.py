@@ -127,12 +127,12 @@ def inside() -> Example:
              "layer.", (340, 220)),
         load("lora", DETAILS, (0, 330)),
         text("info", ("lora", "info"), (0, 850), (340, 180), "The file"),
-        Spec("blocks", "LoraAlloyLayerAnalysis", (420, 0), (480, 620),
+        Spec("blocks", "LoraAlloyLayerAnalysis", (400, 0), (480, 1000),
              {"chart": "blocks", "rows": 12}, {"lora": ("lora", "lora")}, "Where it works"),
-        Spec("kinds", "LoraAlloyLayerAnalysis", (940, 0), (480, 620),
+        Spec("kinds", "LoraAlloyLayerAnalysis", (920, 0), (480, 1000),
              {"chart": "heat map", "rows": 12}, {"lora": ("lora", "lora")},
              "In which kind of layer"),
-        text("table", ("blocks", "table"), (400, 720), (1040, 300), "The strongest layers"),
+        text("table", ("blocks", "table"), (1460, 0), (640, 600), "The strongest layers"),
     ], {"Measure": ["blocks", "kinds"]})  # fmt: skip
 
 
@@ -214,25 +214,25 @@ def fight() -> Example:
     return Example("Do these two LoRAs fight", [
         note("### Do these two LoRAs fight?\n\n**LoRA Compare** holds them against each other, "
              "block by block. Its *block_weights* are those with which each keeps its own effect: "
-             "they go into **LoRA Blend** at weights of 1.", (340, 250)),
-        load("first", DETAILS, (0, 360)),
-        load("second", ANTIBLUR, (0, 860)),
-        Spec("compare", "LoraAlloyCompare", (430, 50), (460, 620), {},
+             "they go into **LoRA Blend** at weights of 1.", (340, 300)),
+        Spec("save", "LoraAlloySave", (0, 400), (340, 330),
+             {"filename_prefix": "loras/details-and-antiblur-in-peace", "dtype": "bf16"},
+             {"lora": ("blend", "lora")}),
+        load("first", DETAILS, (400, 0)),
+        load("second", ANTIBLUR, (400, 560)),
+        Spec("compare", "LoraAlloyCompare", (800, 0), (420, 760), {},
              {"lora_1": ("first", "lora"), "lora_2": ("second", "lora")}),
-        text("report", ("compare", "report"), (950, 50), (700, 420), "Do they fight?"),
-        text("weights", ("compare", "block_weights"), (950, 560), (340, 420), "Weights for peace"),
-        Spec("blend", "LoraAlloyBlend", (1330, 560), (380, 570),
+        text("weights", ("compare", "block_weights"), (800, 850), (420, 160), "Weights for peace"),
+        Spec("blend", "LoraAlloyBlend", (1300, 0), (420, 960),
              {"target_rank": "everything (exact)"},
              {"lora_1": ("first", "lora"), "lora_2": ("second", "lora"),
               "block_weights": ("compare", "block_weights")}),
-        Spec("save", "LoraAlloySave", (1750, 560), (380, 300),
-             {"filename_prefix": "loras/details-and-antiblur-in-peace", "dtype": "bf16"},
-             {"lora": ("blend", "lora")}),
-        text("blended", ("blend", "report"), (1750, 50), (560, 420), "What the blend did"),
+        text("report", ("compare", "report"), (1780, 0), (360, 600), "Do they fight?"),
+        text("blended", ("blend", "report"), (1780, 690), (360, 300), "What the blend did"),
     ], {
         "Load": ["first", "second"],
-        "Compare": ["compare", "report", "weights"],
-        "Blend in peace": ["blend", "save"],
+        "Compare": ["compare", "weights"],
+        "Blend in peace": ["blend"],
     })  # fmt: skip
 
 
@@ -242,19 +242,20 @@ def split() -> Example:
              "others. **LoRA Convert** gives them the names that another program reads, and **LoRA "
              "Find** says what else in the loras folders is made of the same.", (340, 280)),
         load("lora", DETAILS, (0, 390)),
-        Spec("select", "LoraAlloySelect", (420, 0), (340, 180), {"layers": "double_blocks"},
+        Spec("select", "LoraAlloySelect", (420, 0), (360, 720), {"layers": "double_blocks"},
              {"lora": ("lora", "lora")}),
-        Spec("convert", "LoraAlloyConvert", (420, 270), (340, 190),
+        Spec("convert", "LoraAlloyConvert", (840, 0), (340, 320),
              {"spelling": "kohya", "dtype": "bf16"}, {"lora": ("select", "lora")}),
-        Spec("save", "LoraAlloySave", (860, 0), (400, 330),
+        Spec("find", "LoraAlloyFind", (840, 430), (340, 160), {}, {"lora": ("lora", "lora")}),
+        Spec("save", "LoraAlloySave", (1260, 0), (400, 330),
              {"filename_prefix": "loras/details-double"}, {"lora": ("convert", "lora")},
              "Save the double blocks for other programs"),
-        Spec("save.rest", "LoraAlloySave", (860, 440), (400, 330),
+        Spec("save.rest", "LoraAlloySave", (1260, 440), (400, 330),
              {"filename_prefix": "loras/details-single"}, {"lora": ("select", "rest")},
              "Save the single blocks"),
-        Spec("find", "LoraAlloyFind", (420, 600), (340, 140), {}, {"lora": ("lora", "lora")}),
-        text("found", ("find", "report"), (400, 850), (880, 180), "Where it is"),
-    ], {"Split and convert": ["select", "convert"], "Save": ["save", "save.rest"]})  # fmt: skip
+        text("found", ("find", "report"), (840, 850), (820, 180), "Where it is"),
+    ], {"Split, convert, find": ["select", "convert", "find"],
+        "Save": ["save", "save.rest"]})  # fmt: skip
 
 
 EXAMPLES = [
