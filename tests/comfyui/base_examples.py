@@ -27,25 +27,25 @@ def extract() -> Example:
         note("### What a fine-tune changed, as a LoRA\n\n**LoRA Extract** takes the difference of "
              "every weight and keeps as many ranks as you ask for. The report measures what is "
              "lost, the chart what other ranks would keep. Both pictures have one seed: above is "
-             "the tuned model, below its base with the LoRA.", (340, 310)),
-        *sdxl((0, 420)),
-        Spec("tuned", "CheckpointLoaderSimple", (0, 590), (340, 0), {"ckpt_name": TUNED}, {},
+             "the tuned model, below its base with the LoRA.", (340, 290)),
+        *sdxl((0, 380)),
+        Spec("tuned", "CheckpointLoaderSimple", (0, 530), (340, 0), {"ckpt_name": TUNED}, {},
              "The tuned model"),
-        prompt("positive", ("base", "CLIP"), "a fox in the snow, photograph", (0, 770), "Prompt"),
-        prompt("negative", ("base", "CLIP"), "blurry, text", (0, 940), "Negative prompt"),
-        latent((0, 1110)),
-        Spec("extract", "LoraAlloyExtract", (400, 0), (400, 820),
+        prompt("positive", ("base", "CLIP"), "a fox in the snow, photograph", (0, 690), "Prompt"),
+        prompt("negative", ("base", "CLIP"), "blurry, text", (0, 850), "Negative prompt"),
+        latent((0, 1010)),
+        Spec("extract", "LoraAlloyExtract", (400, 0), (400, 760),
              {"rule": "fixed rank", "rule.rank": 64},
              {"model_tuned": ("tuned", "MODEL"), "model_base": ("base", "MODEL")}),
-        Spec("save", "LoraAlloySave", (400, 920), (400, 330),
+        Spec("save", "LoraAlloySave", (400, 850), (400, 300),
              {"filename_prefix": "loras/lightning-64"}, {"lora": ("extract", "lora")}),
-        Spec("apply", "LoraAlloyApply", (860, 520), (300, 160), {},
+        Spec("apply", "LoraAlloyApply", (860, 500), (300, 160), {},
              {"model": ("base", "MODEL"), "lora": ("extract", "lora")}),
         *generate("tuned.picture", conditions(("tuned", "MODEL")), ("base", "VAE"), FAST,
                   (860, 0), (1200, 0), "The tuned model"),
         *generate("extracted", conditions(("apply", "model")), ("base", "VAE"), FAST,
-                  (860, 750), (1200, 520), "The base with the LoRA"),
-        text("report", ("extract", "report"), (1600, 0), (620, 900), "What it keeps"),
+                  (860, 720), (1200, 470), "The base with the LoRA"),
+        text("report", ("extract", "report"), (1580, 0), (560, 850), "What it keeps"),
     ], {"Load": ["base", "tuned"], "Extract": ["extract", "save"]})  # fmt: skip
 
 
