@@ -27,7 +27,8 @@ def test_the_package_holds_what_users_need_and_nothing_else():
     named = {str(place) for path in map(PurePosixPath, files) for place in (path, *path.parents)}
     assert ignored - {".*"} <= named, "a line of .comfyignore names nothing"
     assert {path.split("/")[0] for path in files} - ignored == {
-        "__init__.py", "__main__.py", "core", "nodes", "web", "locales", "example_workflows", "docs",
+        "__init__.py", "__main__.py", "core", "nodes", "web", "locales", "example_workflows",
+        "docs",
         "pyproject.toml", "requirements.txt", "LICENSE", "README.md", "ARCHITECTURE.md",
         "CHANGELOG.md",
     }  # fmt: skip
