@@ -31,22 +31,22 @@ def extract() -> Example:
         *sdxl((0, 380)),
         Spec("tuned", "CheckpointLoaderSimple", (0, 530), (340, 0), {"ckpt_name": TUNED}, {},
              "The tuned model"),
-        prompt("positive", ("base", "CLIP"), "a fox in the snow, photograph", (0, 690), "Prompt"),
-        prompt("negative", ("base", "CLIP"), "blurry, text", (0, 850), "Negative prompt"),
-        latent((0, 1010)),
+        prompt("positive", ("base", "CLIP"), "a fox in the snow, photograph", (0, 680), "Prompt"),
+        prompt("negative", ("base", "CLIP"), "blurry, text", (0, 830), "Negative prompt"),
+        latent((400, 860)),
         Spec("extract", "LoraAlloyExtract", (400, 0), (400, 760),
              {"rule": "fixed rank", "rule.rank": 64},
              {"model_tuned": ("tuned", "MODEL"), "model_base": ("base", "MODEL")}),
-        Spec("save", "LoraAlloySave", (400, 850), (400, 300),
+        Spec("save", "LoraAlloySave", (1580, 600), (400, 300),
              {"filename_prefix": "loras/lightning-64"}, {"lora": ("extract", "lora")}),
         Spec("apply", "LoraAlloyApply", (860, 500), (300, 160), {},
              {"model": ("base", "MODEL"), "lora": ("extract", "lora")}),
         *generate("tuned.picture", conditions(("tuned", "MODEL")), ("base", "VAE"), FAST,
                   (860, 0), (1200, 0), "The tuned model"),
         *generate("extracted", conditions(("apply", "model")), ("base", "VAE"), FAST,
-                  (860, 720), (1200, 470), "The base with the LoRA"),
-        text("report", ("extract", "report"), (1580, 0), (560, 850), "What it keeps"),
-    ], {"Load": ["base", "tuned"], "Extract": ["extract", "save"]})  # fmt: skip
+                  (860, 690), (1200, 450), "The base with the LoRA"),
+        text("report", ("extract", "report"), (1580, 0), (420, 480), "What it keeps"),
+    ], {"Load": ["base", "tuned"], "Extract": ["extract"]})  # fmt: skip
 
 
 def dora() -> Example:
