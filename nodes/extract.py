@@ -6,7 +6,7 @@ from comfy_api.latest import io, ui
 
 from ..core import WHOLE_METHODS, Output, curve_chart, extract
 from . import comfy_bridge, inputs
-from .inputs import CATEGORY, RULES
+from .inputs import CATEGORY, RULES, chinese
 from .pictures import image_of
 from .wires import edited
 
@@ -25,7 +25,8 @@ class LoraAlloyExtract(io.ComfyNode):
             description="Makes a LoRA of two models: what a fine-tuned model changed in the model "
             "that it was made of. The chart says what each rank would keep.",
             search_aliases=["lora alloy", "extract lora", "lora from model", "lora from checkpoint",
-                            "model difference", "model subtract", "svd"],
+                            "model difference", "model subtract", "svd",
+                            *chinese("LoraAlloyExtract")],
             inputs=[
                 io.Model.Input("model_tuned", tooltip="The model with the changes. LoRAs that are "
                                "on it count, too."),
