@@ -12,7 +12,7 @@ from ..reading.lora import Lora
 from ..storage.atomic import Together
 from ..storage.dtypes import TensorInfo
 from ..storage.files import DictTensors, StateDict
-from ..storage.sinks import DictSink, FileSink, header_bound
+from ..storage.sinks import DictSink, FileSink, header_bound, header_space
 from .layout import Target
 from .metadata import NONE, Facts, metadata_bound, output_metadata, wanted_hashes
 from .output import Output
@@ -95,9 +95,11 @@ class Writer:
         report.output = None if output.path is None or preview else str(output.path)
         report.inputs = [described(lora) for lora in loras]
         self.sink: DictSink | FileSink = DictSink(keep=not preview)
+        if output.path is not None:
+            needed = header_reserve(loras, targets, report)
+            report.output_bytes = 8 + header_space(needed)
         if output.path is not None and not preview:
             # From here on there is a temporary file: nothing below may fail before __enter__.
-            needed = header_reserve(loras, targets, report)
             metadata = [lora.metadata for lora in loras]
             hashed = output.metadata.keep != NONE and bool(wanted_hashes(metadata))
             self.sink = FileSink(output.path, needed, hashed, replace=output.replace)

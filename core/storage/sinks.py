@@ -110,6 +110,11 @@ class DictSink:
         pass
 
 
+def header_space(reserve: int) -> int:
+    """Bytes of the header for which `reserve` bytes are kept: it is padded to that."""
+    return min(-(-reserve // 8) * 8, MOST_BYTES)
+
+
 class FileSink:
     """Writes a safetensors file tensor by tensor; the target appears whole, at the end, or never.
 
@@ -130,7 +135,7 @@ class FileSink:
         replace: bool = True,
     ) -> None:
         self.target = AtomicFile(path, replace)
-        self.header_bytes = min(-(-reserve // 8) * 8, MOST_BYTES)
+        self.header_bytes = header_space(reserve)
         self.digest = hashlib.sha256() if hashed else None
         self.as_given = as_given
         self.entries: dict[str, TensorInfo] = {}

@@ -75,6 +75,7 @@ def test_every_folder_is_a_floor_and_says_what_it_is_for():
         assert path.parent == CORE or len(tree.body) == 1, f"{path}: a docstring and nothing else"
 
 
+@functools.cache
 def also_of(path: Path) -> list[str]:
     """The files that a test file's head names beside its own: "Also of x.py, y.py: the reason"."""
     head = ast.get_docstring(ast.parse(path.read_text(encoding="ascii"))) or ""
@@ -93,13 +94,8 @@ def test_every_source_has_its_tests_or_a_line_that_says_where():
         if (folder / f"test_{path.name}").exists():
             continue
         names = {"/".join(inside) or room, *([f"{inside[0]}/*.py"] if len(inside) > 1 else [])}
-        heads = (
-            ast.get_docstring(ast.parse(p.read_text())) or "" for p in folder.glob("test_*.py")
-        )
-        also = " ".join(
-            found for head in heads for found in re.findall(r"^Also of (.*?):", head, re.M)
-        )
-        assert names & set(re.split(r"[ ,]+", also)), f"{path}: no test file, and none names it"
+        also = [name for test in folder.glob("test_*.py") for name in also_of(test)]
+        assert names & set(also), f"{path}: no test file, and none names it"
 
 
 def test_what_test_files_name_beside_their_own_is_there():

@@ -108,6 +108,7 @@ COMMANDS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS, ids=ascii)
 def test_no_command_prints_what_a_terminal_obeys(folder, capsys, command):
     main(command.split(" "))
@@ -116,6 +117,7 @@ def test_no_command_prints_what_a_terminal_obeys(folder, capsys, command):
         assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]", text)
 
 
+@pytest.mark.slow
 def test_no_cell_of_a_table_is_a_formula():
     rows = list(csv.reader(io.StringIO(csv_text(analyze_lora(hostile_lora())))))
     texts = [

@@ -119,6 +119,7 @@ def test_a_blend_across_spellings_is_the_blend_within_one(key_map, first, second
     assert all(model.places[raw][0] not in known for raw in raws - firsts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spelling", [KOHYA, DIFFUSERS, GENERIC])
 @pytest.mark.parametrize(
     "key_map, style",

@@ -51,6 +51,7 @@ def test_analyze_prints_the_strongest_layers_and_what_they_mean(folder, capsys):
     assert any(line.startswith("90 % of the softmax") for line in lines)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [20, 40, 80, 100, 120])
 def test_a_narrow_terminal_folds_and_leaves_nothing_out(width, folder, capsys, monkeypatch):
     name = "input_blocks.8.1.transformer_blocks.9.attn2.to_out.0"
@@ -135,6 +136,7 @@ def test_top_blocks_without_output_only_tells(folder, capsys):
     assert "network_args" in (folder / "next.toml").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("typed", ["heatmap", "heat-map", "Heat Map"])
 def test_what_people_type_is_understood(folder, capsys, typed):
     """The kinds of charts, and the headings of the table as columns to sort by."""

@@ -114,6 +114,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", JSON_COMMANDS)
 def test_json_has_the_keys_of_the_contract(folder, capsys, command):
     capsys.readouterr()

@@ -158,6 +158,7 @@ def test_select_writes_both_parts(folder, capsys):
     assert_close(out() | dense(load_file("rest.safetensors")), dense(FIRST), 1e-12)
 
 
+@pytest.mark.slow
 def test_families_shows_every_family_and_what_is_left_out(capsys):
     assert cli("families") == 0
     out = capsys.readouterr().out

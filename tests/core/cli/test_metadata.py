@@ -84,6 +84,7 @@ def make_chain() -> None:
     run("select small.safetensors --layers '-single_blocks*' -o x.safetensors --rest y.safetensors")
 
 
+@pytest.mark.slow
 def test_a_chain_is_made_again_to_the_byte(folder, capsys):
     make_chain()
     before = {name: (folder / name).read_bytes() for name in ("all.safetensors", "y.safetensors")}

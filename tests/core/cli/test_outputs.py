@@ -131,6 +131,7 @@ def test_a_person_at_a_terminal_is_asked(folder, capsys, monkeypatch, answer, st
     assert ((folder / "out.safetensors").read_bytes() == b"mine") == bool(status)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["--csv", "--chart"])
 def test_a_full_disk_leaves_the_old_table_and_picture(folder, monkeypatch, capsys, option):
     name = "out" + COMMANDS["analyze A"][option]

@@ -166,6 +166,7 @@ class Largest(TorchDispatchMode):
         return result
 
 
+@pytest.mark.slow
 def test_a_tile_method_at_a_rank_holds_no_whole_matrix(monkeypatch):
     monkeypatch.setattr(stacks, "TILE_ELEMENTS", 3000)
     monkeypatch.setattr(stacks, "SAMPLED", 30)

@@ -135,6 +135,7 @@ def test_what_was_not_renamed_is_counted_and_named():
     ]
 
 
+@pytest.mark.slow
 def test_the_prefix_of_hunyuan_video_is_known():
     names = [f"double_blocks_{block}_img_attn_proj" for block in range(20)]
     tensors = lora_file([f"Hunyuan_video_I2V_lora_{name}" for name in names], shape=(3072, 3072))
@@ -181,6 +182,7 @@ def test_biases_get_the_name_that_their_reader_knows():
     assert f"{THERE}.lora_B.bias" in kept
 
 
+@pytest.mark.slow
 def test_other_kinds_become_lora_or_are_refused_by_name():
     thin = {f"{PROJ}.lokr_w1_a": randn((48, 2)), f"{PROJ}.lokr_w1_b": randn((2, 48), 1),
             f"{PROJ}.lokr_w2_a": randn((64, 2), 2), f"{PROJ}.lokr_w2_b": randn((2, 64), 3),

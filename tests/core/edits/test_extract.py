@@ -123,6 +123,7 @@ def test_what_is_the_same_is_left_out_and_so_is_what_was_not_selected():
     assert [row.module for row in only.report.modules] == ["double_blocks.0.img_attn.proj"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spelling", ["match", "kohya", "diffusers", "generic"])
 def test_any_two_layouts_in_any_spelling(spelling):
     base = flux(hidden=128, double=1, single=1)

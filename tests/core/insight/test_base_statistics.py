@@ -56,6 +56,7 @@ def test_the_columns_are_what_they_say():
         assert row["output_angle"] == pytest.approx(angle, abs=1e-2)
 
 
+@pytest.mark.slow
 def test_the_same_lora_is_most_important_where_the_base_is_small():
     tensors = (
         lora(RAWS[0], (128, 128), 4) | lora(RAWS[1], (128, 128), 4) | lora(RAWS[2], (128, 128), 4)

@@ -83,6 +83,7 @@ def test_blocks_are_in_network_order_and_coloured_by_container():
     assert "clip_l.encoder.layers" in texts(chart(table_of("sdxl"), "blocks"))
 
 
+@pytest.mark.slow
 def test_the_heat_map_tells_nothing_there_from_little():
     axes = chart(table_of("flux"), "heat map").axes[0]
     assert [label.get_text() for label in axes.get_xticklabels()][:4] == ["0", "5", "10", "0"]

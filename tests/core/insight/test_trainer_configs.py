@@ -361,6 +361,7 @@ def test_text_encoders_are_named_as_left_out():
         trainer_config("kohya", lora, blocks[1:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("trainer", "family", "blocks", "message"),
     [

@@ -31,6 +31,7 @@ def test_profiles_are_their_loops():
     assert averaged(decay=1) == VALUES[0] and averaged(decay=0.0) == VALUES[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sigma_rel", [0.05, 0.2, 0.28])
 def test_sigma_rel_is_the_width_of_the_power_function(sigma_rel):
     """Of many files, whose weights are then the density t^gamma; with musubi-tuner's steps."""

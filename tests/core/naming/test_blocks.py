@@ -105,6 +105,7 @@ def test_network_order():
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "blocks"),
     [

@@ -36,6 +36,7 @@ SPELLED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spelling", SPELLED)
 @pytest.mark.parametrize("key_map, name", KEY_MAPS.items())
 def test_a_whole_file_is_recognised_with_certainty(key_map, name, spelling):

@@ -125,6 +125,7 @@ def test_no_pattern_takes_forever(pattern):
         Layers(names).selected(pattern)
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.sampled_from(["a", "b.0", "b", "a.x", "a.01"]), max_size=3),
     st.sets(st.integers(0, 12)),
