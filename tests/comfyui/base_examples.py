@@ -39,7 +39,7 @@ def extract() -> Example:
              {"model_tuned": ("tuned", "MODEL"), "model_base": ("base", "MODEL")}),
         Spec("save", "LoraAlloySave", (1580, 600), (400, 300),
              {"filename_prefix": "loras/lightning-64"}, {"lora": ("extract", "lora")}),
-        Spec("apply", "LoraAlloyApply", (860, 470), (300, 150), {},
+        Spec("apply", "LoraAlloyApply", (860, 440), (300, 150), {},
              {"model": ("base", "MODEL"), "lora": ("extract", "lora")}),
         *generate("tuned.picture", conditions(("tuned", "MODEL")), ("base", "VAE"), FAST,
                   (860, 0), (1200, 0), "The tuned model"),
