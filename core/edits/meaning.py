@@ -38,7 +38,7 @@ def selected_layers(loras: Sequence[Lora], text: str) -> tuple[list[str], list[s
 
     >>> style = core.Lora(core.samples()[0])
     >>> len(core.selected_layers([style], "double_blocks.1")[0])
-    9
+    10
     """
     layers = _layers(loras)
     chosen = layers.selected(text)

@@ -167,6 +167,8 @@ def thinned(update: LowRank) -> LowRank:
     A weight that was fused from parts has zeros in a part's rows, in the columns of the others.
     Parts that were split from a weight share their `down`: their columns of `up` belong together.
     """
+    if not (update.up.numel() and update.down.numel()):
+        return update
     needed = update.up.any(dim=0) & update.down.any(dim=1)
     needed[:1] |= not needed.any()  # A file has at least rank 1.
     up, down = update.up[:, needed], update.down[needed]

@@ -27,8 +27,8 @@ def coverage() -> list[dict[str, Any]]:
     all), `text_encoders` are those beside CLIP, `blocks` how many there are in a container.
 
     >>> flux = next(row for row in core.coverage() if row["family"] == "Flux")
-    >>> flux["reads"], flux["diffusers"], flux["trainers"]
-    (['kohya', 'generic', 'diffusers'], ['FluxTransformer2DModel'], [...])
+    >>> flux["reads"], flux["diffusers"][0], flux["trainers"]
+    (['kohya', 'generic', 'diffusers'], 'FluxTransformer2DModel', ['ai-toolkit', ...])
     """
     return [_row(family) for family in sorted(FAMILIES, key=lambda family: family.name.lower())]
 

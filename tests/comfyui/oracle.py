@@ -23,6 +23,7 @@ import sys
 from pathlib import Path
 
 sys.path[:0] = [".", str(Path(__file__).parents[1] / "key_maps")]
+sys.path.append(str(Path(__file__).parents[2]))  # behind ComfyUI's own names
 import comfy.cli_args
 
 comfy.cli_args.args.cpu = True

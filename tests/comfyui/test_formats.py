@@ -18,7 +18,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from core import Lora, Reading, StateDict
+from core import Dense, Lora, Reading, StateDict
 from tests import helpers
 from tests.comfyui.harness import find_comfyui
 from tests.core import kinds
@@ -176,6 +176,17 @@ def test_our_change_is_the_one_that_comfyui_makes(changes, name):
             assert not theirs.any() and ours.any()
         else:
             assert error(ours, theirs) < 1e-5, raw
+
+
+# PEFT's magnitudes, which ComfyUI does not read, mean what they mean there.
+@pytest.mark.parametrize("name", sorted(kinds.NEEDS_BASE - {"diffusers_dora"}))
+def test_with_the_base_our_change_is_the_one_that_comfyui_makes(changes, name):
+    opened = Lora(changes / f"{name}.safetensors", base=kinds.FOLDER / "base.safetensors")
+    theirs = load_file(changes / "changes" / f"{name}.safetensors")
+    for module in opened.modules.values():
+        update = module.update(kinds.CPU, torch.float64)
+        ours = update.values if isinstance(update, Dense) else update.dense()
+        assert error(ours.reshape(theirs[module.raw].shape), theirs[module.raw].double()) < 1e-5
 
 
 def test_comfyui_applies_a_diffusers_dora_as_what_is_left_without_its_magnitude(changes):

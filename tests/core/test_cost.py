@@ -60,7 +60,9 @@ def test_a_copy_to_the_bit_computes_nothing(monkeypatch):
 
 @pytest.mark.parametrize("size", [1 << 15, 1 << 20, 1 << 40])
 def test_a_file_of_nothing_costs_nothing(size):
-    state = {"m.lora_B.weight": torch.zeros(size, 0), "m.lora_A.weight": torch.zeros(0, size)}
+    name = "diffusion_model.double_blocks.0.img_attn.proj"
+    state = {f"{name}.lora_B.weight": torch.zeros(size, 0)}
+    state |= {f"{name}.lora_A.weight": torch.zeros(0, size)}
     table = analyze_lora(state)
     assert "too many to visit each" in table["not_measured"][0]
     assert table["dW.norms.l2"][0] == 0.0
@@ -71,8 +73,9 @@ def test_a_file_of_nothing_costs_nothing(size):
 @pytest.mark.parametrize("kind", ["rank", "out", "in"])
 def test_factors_without_entries_are_converted(kind):
     out, rank, inner = {"rank": (4, 0, 3), "out": (0, 2, 3), "in": (4, 2, 0)}[kind]
-    state = {"m.lora_B.weight": torch.zeros(out, rank), "m.lora_A.weight": torch.zeros(rank, inner)}
-    state |= lora("n")
+    name, other = (f"diffusion_model.double_blocks.{n}.img_attn.proj" for n in (0, 1))
+    state = {f"{name}.lora_B.weight": torch.zeros(out, rank)}
+    state |= {f"{name}.lora_A.weight": torch.zeros(rank, inner)} | lora(other)
     for output in (Output(dtype="bf16"), Output(spelling="kohya"), Output(spelling="generic")):
         assert len(convert(state, output).report.kept) == 2
     assert len(resize(state, RankRule("rank", 1)).report.kept) == 2

@@ -16,6 +16,7 @@ from importlib import import_module
 from pathlib import Path
 
 sys.path[:0] = [".", str(Path(__file__).parent)]
+sys.path.append(str(Path(__file__).parents[2]))  # behind ComfyUI's own names
 import comfy.cli_args
 
 comfy.cli_args.args.cpu = True

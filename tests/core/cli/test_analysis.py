@@ -128,7 +128,8 @@ def test_top_blocks_writes_both_sides(folder, capsys):
 def test_top_blocks_without_output_only_tells(folder, capsys):
     assert main(["top-blocks", SAMPLE, "--trainer", "ai-toolkit", "--chart", "c.png"]) == 0
     out = capsys.readouterr().out
-    assert '- ".transformer_blocks.0."' in out and '- ".single_transformer_blocks.0."' in out
+    for name in ("transformer_blocks.0.", "single_transformer_blocks.0."):
+        assert f'- "transformer.{name}"' in out
     assert files_in(folder) == {"c.png"}
     arguments = ["--trainer", "kohya", "--trainer-output", "next.toml"]
     assert main(["top-blocks", SAMPLE, *arguments]) == 0
