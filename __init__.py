@@ -14,7 +14,7 @@ WEB_DIRECTORY = "./web"
 
 def __getattr__(name: str) -> Any:
     """What `core` offers, imported when it is asked for: ComfyUI needs none of it here."""
-    if not name.startswith("_") and name != "core":
+    if __package__ and not name.startswith("_") and name != "core":
         from . import core
 
         if name == "__all__" or name in core.__all__:

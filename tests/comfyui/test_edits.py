@@ -35,9 +35,6 @@ def lora(comfyui: Server, spelling: str = "kohya", seed: int = 0, **options: Any
 @pytest.mark.parametrize(
     "spellings",
     [
-        ("kohya", "kohya"),
-        ("generic", "generic"),
-        ("diffusers", "diffusers"),
         ("kohya", "diffusers"),
         ("diffusers", "generic"),
         ("generic", "kohya"),
@@ -74,9 +71,8 @@ def test_a_blend_of_lower_rank_comes_closer_with_every_rank(
 
         return difference(exact, latent(comfyui, applied(blend)))
 
-    errors = [error(ranks) for ranks in (1, 4, 8)]
-    assert errors[0] > errors[1] > errors[2]
-    assert errors[2] < 1e-4
+    errors = [error(ranks) for ranks in (1, 8)]
+    assert errors[0] > errors[1] and errors[1] < 1e-4
 
 
 def four_loras(comfyui: Server) -> tuple[list[str], list[float]]:

@@ -112,7 +112,7 @@ def accounted(source: dict, result, report) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     file(), file(), st.sampled_from(["full", 3]), st.sampled_from(["match", "kohya", "diffusers"])
 )
