@@ -68,8 +68,9 @@ def describe(lora: Lora) -> dict[str, Any]:
 def overview(lora: Lora) -> dict[str, Any]:
     """What tells a `lora` from others, in one row: from the header alone.
 
-    A dict: file, family, kind, rank (the largest, None for kinds without), dtype, modules, bytes
-    (of the file), spelling, trigger_words, made_by, title.
+    A dict: file, family, confidence (certain, likely, possible, unknown), kind, rank (the largest,
+    None for kinds without), dtype, modules, bytes (of the file), spelling, trigger_words, made_by,
+    title.
 
     >>> row = core.overview(core.Lora(core.samples()[1]))
     >>> row["family"], row["rank"], row["modules"]
@@ -81,6 +82,7 @@ def overview(lora: Lora) -> dict[str, Any]:
     return {
         "file": lora.name,
         "family": "unknown" if lora.family is UNKNOWN else lora.family.name,
+        "confidence": lora.recognition.confidence,
         "kind": kinds.most_common(1)[0][0],
         "rank": max((module.rank for module in modules if module.rank is not None), default=None),
         "dtype": dtypes.most_common(1)[0][0],

@@ -107,7 +107,7 @@ def _folder(options: argparse.Namespace, outcomes: Sequence[Outcome]) -> None:
         [
             (
                 row["file"],
-                row["family"],
+                row["family"] + "?" * (row["confidence"] in ("likely", "possible")),
                 row["kind"],
                 row["rank"] or "-",
                 row["modules"],

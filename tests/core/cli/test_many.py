@@ -5,11 +5,13 @@ Also of inputs.py, many.py, where.py: it is what they do together.
 
 import json
 import os
+import shutil
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from core import samples
 from core.cli.main import main
 from tests.helpers import flux_file, lora, lora_file, same_bits, save
 
@@ -193,3 +195,12 @@ def test_a_grid_of_blends(folder, capsys):
     assert same_bits(load_file("one.safetensors"), load_file("g/0.5_0.25.safetensors"))
     with pytest.raises(SystemExit):
         main([*words, "one.safetensors", "--weights", "0:1:0.5", "0.25"])
+
+
+def test_a_family_that_is_not_certain_has_a_question_mark(tmp_path, capsys):
+    for sample in samples():
+        shutil.copy(sample, tmp_path)
+    assert main(["info", str(tmp_path)]) == 0
+    rows = {line.split()[0]: line.split()[1] for line in capsys.readouterr().out.splitlines()}
+    style, character = (rows[sample.name] for sample in samples())
+    assert (style, character) == ("Flux?", "Flux")
