@@ -44,6 +44,7 @@ CONTENTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edit", EDITS)
 @pytest.mark.parametrize("content", CONTENTS)
 @pytest.mark.parametrize("stored", one_in(2, ["file", "dict"]))

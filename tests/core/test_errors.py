@@ -252,6 +252,7 @@ def test_every_error_says_of_which_kind_it_is_and_shows_a_way_out(tmp_path, wron
         assert caught.value.file
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edit", EDITS)
 @pytest.mark.parametrize("content", CONTENTS)
 def test_every_broken_file_is_a_file_error_with_its_place(edit, content):

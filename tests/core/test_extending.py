@@ -35,6 +35,7 @@ def extended(tmp_path_factory):
         yield importlib.import_module("extended_core")
 
 
+@pytest.mark.slow
 def test_the_new_family_is_recognised_by_its_names(extended):
     file = lora(QKV, (24, 8), 2, helpers.KOHYA, 2.0) | lora("lora_unet_blocks_3_attn_proj", (8, 8))
     metadata = {"ss_base_model_version": "tiny_dit"}

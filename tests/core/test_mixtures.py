@@ -27,6 +27,7 @@ def stored_as(kind: str, seed=0) -> dict[str, torch.Tensor]:
 MIXED = ("lora", "loha thin", "loha whole", "lokr thin", "lokr whole", "difference")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("second", MIXED)
 @pytest.mark.parametrize("first", MIXED)
 def test_any_kind_blends_with_any_kind_as_the_weighted_sum(first, second):

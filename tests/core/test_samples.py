@@ -90,6 +90,7 @@ def summed(w1, w2) -> dict[str, torch.Tensor]:
     return result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("swap", one_in(2, [False, True]))
 @pytest.mark.parametrize("w1, w2", [(0.8, 0.6), (1.0, -0.5)])
 def test_blending_the_samples_is_the_weighted_sum(tmp_path, w1, w2, swap):
@@ -113,6 +114,7 @@ def test_truncating_the_samples_is_the_optimum(rank):
             assert row.relative_error == pytest.approx(best, rel=1e-3, abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [STYLE, CHARACTER], ids=lambda path: path.stem)
 def test_the_samples_written_again_are_themselves(path):
     metadata = Lora(path).metadata
@@ -127,6 +129,7 @@ def test_the_samples_written_again_are_themselves(path):
         }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spelling", one_in(3, ["kohya", "generic", "diffusers"]))
 @pytest.mark.parametrize("path", [STYLE, CHARACTER], ids=lambda path: path.stem)
 def test_converting_the_samples_and_back_keeps_the_update(path, spelling):

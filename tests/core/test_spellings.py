@@ -105,6 +105,7 @@ def show(value) -> str:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key_map, first, second", one_in(17, PAIRS), ids=show)
 def test_a_blend_across_spellings_is_the_blend_within_one(key_map, first, second):
     model = small(key_map)
@@ -198,6 +199,7 @@ def text_cases() -> list[tuple]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key_map, style, ours, theirs", one_in(10, text_cases()), ids=show)
 def test_a_file_of_a_text_encoder_alone_says_how_the_rest_is_spelled(key_map, style, ours, theirs):
     model, file = small(key_map), small(key_map).file(style, 2)

@@ -26,6 +26,7 @@ def test_bytes_and_resources_stay_the_same():
     assert json.loads(found.stdout)["runs"] == 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edit", repeats.EDITS)
 def test_state_dicts_give_the_tensors_that_their_files_give(tmp_path, edit):
     repeats.write_inputs(tmp_path)

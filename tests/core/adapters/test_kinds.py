@@ -113,6 +113,7 @@ def test_what_needs_the_base_weight_is_resized_by_nobody_and_stays_where_nothing
     assert len(resize(tensors, RankRule("rank", 2), "-x").lora["y.lora_A.weight"]) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_untouched_it_is_carried_to_the_bit(name):
     path = FOLDER / f"{name}.safetensors"

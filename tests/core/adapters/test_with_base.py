@@ -63,6 +63,7 @@ def test_comfyui_takes_the_rows_of_the_base_for_a_magnitude_of_rows(name):
         assert error(theirs.norm(dim=1), magnitude.reshape(-1)) < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(NEEDS_BASE))
 @pytest.mark.parametrize("edit", ["convert", "blend", "resize"])
 def test_every_edit_makes_it_a_plain_update(name, edit):

@@ -35,6 +35,7 @@ def read(path) -> dict:
 HEADINGS = "layer rank spectral norm energy effective rank Frobenius norm stable rank softmax"
 
 
+@pytest.mark.slow
 def test_analyze_prints_the_strongest_layers_and_what_they_mean(folder, capsys):
     assert main(["analyze", SAMPLE, "--top", "3"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -86,6 +87,7 @@ def test_analyze_writes_all_columns(folder, capsys):
     assert (folder / "a.svg").read_text().startswith("<?xml")
 
 
+@pytest.mark.slow
 def test_analyze_sorts_by_any_column(folder, capsys):
     arguments = ["--statistics", "full", "--sort-by", "dW.percentiles.p99", "--ascending"]
     assert main(["analyze", SAMPLE, *arguments, "--top", "4"]) == 0
@@ -108,6 +110,7 @@ def test_analyze_for_machines(folder, capsys):
     assert "not measured: 1 of 2 layers" in result["text"][0]
 
 
+@pytest.mark.slow
 def test_top_blocks_writes_both_sides(folder, capsys):
     arguments = ["--threshold", "0.4", "--importance", "energy", "-o", "a.safetensors"]
     assert main(["top-blocks", SAMPLE, *arguments, "--rest", "b.safetensors"]) == 0

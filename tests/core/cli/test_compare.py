@@ -36,6 +36,7 @@ def test_the_table_of_two_has_every_block(files, capsys, full):
     assert ("differ" in table[0]) == bool(full)
 
 
+@pytest.mark.slow
 def test_large_files_show_the_blocks_that_touch_most(tmp_path, capsys):
     names = [f"lora_unet_single_blocks_{i}_linear2" for i in range(38)]
     paths = [save(lora_file(names, KOHYA, seed=i), tmp_path / str(i)) for i in range(2)]
@@ -46,6 +47,7 @@ def test_large_files_show_the_blocks_that_touch_most(tmp_path, capsys):
     assert all(row["block"] + " " in out for row in shown)
 
 
+@pytest.mark.slow
 def test_many_files_are_a_matrix_and_more_are_a_list(files, capsys):
     out = said(capsys, "compare", *files)
     assert [line.split()[0] for line in out.split("\n\n")[1].splitlines()] == [
@@ -56,6 +58,7 @@ def test_many_files_are_a_matrix_and_more_are_a_list(files, capsys):
     assert "and 12 more such pairs" in out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", [[], ["block"]])
 def test_a_suggestion_can_be_typed(files, capsys, by):
     out = said(capsys, "compare", *files[:2], "--suggest", *by, "--levels", "0.8", "0.6")

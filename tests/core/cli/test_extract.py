@@ -30,6 +30,7 @@ def run(folder, *words) -> int:
     return main(paths)
 
 
+@pytest.mark.slow
 def test_extract_and_apply_give_the_tuned_model_again(models, capsys):
     words = ("extract", "tuned.safetensors", "--base", "base.safetensors", "-o", "lora.safetensors")
     assert run(models, *words, "--knee", "--verify", "--chart", "curve.png") == 0

@@ -126,6 +126,7 @@ def test_several_at_once_are_the_same(folder, capsys):
         assert same_bits(first, second)
 
 
+@pytest.mark.slow
 def test_every_command_of_one_file_takes_many(folder, capsys):
     files = ["loras/a.safetensors", "loras/b.safetensors"]
     for command in (

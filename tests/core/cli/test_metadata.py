@@ -110,6 +110,7 @@ def test_a_chain_is_made_again_to_the_byte(folder, capsys):
     assert left == roots | {"y.safetensors", "out"}
 
 
+@pytest.mark.slow
 def test_the_printed_commands_do_it(folder, capsys):
     make_chain()
     wanted = addnet_hash("y.safetensors")

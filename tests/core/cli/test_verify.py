@@ -44,6 +44,7 @@ def test_a_written_file_is_verified(folder, capsys, command, dtype):
     assert "verified: read again, relative error" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spelling", one_in(3, ["kohya", "diffusers", "generic"]))
 @pytest.mark.parametrize("command", ["convert F", "resize F --rank 2", "blend F F --rank full"])
 def test_files_in_another_spelling_are_verified(folder, command, spelling):

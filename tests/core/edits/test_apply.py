@@ -140,6 +140,7 @@ def test_a_file_is_streamed_with_its_metadata_and_without_its_old_hash(tmp_path)
     assert torch.equal(written["first_stage_model.x"], weights["first_stage_model.x"])
 
 
+@pytest.mark.slow
 def test_open_clip_takes_the_loras_of_its_parts():
     block = "conditioner.embedders.1.model.transformer.resblocks.0."
     weights = {

@@ -254,6 +254,7 @@ def test_a_difference_and_a_lora_of_one_weight_add_up(shape, swap):
     assert error(dense(cut)["x"], exact["x"]) == pytest.approx(best_error(exact["x"], 2), rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", ["full", 3, 50])
 @pytest.mark.parametrize("method", ["svd", "pca"])
 def test_paths_and_state_dicts_agree_and_repeat_bit_for_bit(tmp_path, rank, method):

@@ -113,6 +113,7 @@ def test_block_weights_have_a_number_for_each_file():
         blend(inputs, settings=Blend(block_weights="blocks.0: 1, 0"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", sorted(METHODS))
 def test_every_method_does_in_a_file_what_it_does_to_updates(method):
     weights = [1.0, 0.7]
@@ -193,6 +194,7 @@ def test_a_merge_of_factors_that_loses_little_knows_how_little():
 METHODS_OF_STRENGTH = [("sum", "full"), ("sum", 4), ("karcher", "full"), ("ties", "full")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method, rank", METHODS_OF_STRENGTH)
 def test_automatic_strength_makes_the_result_as_large_as_its_largest_input(method, rank):
     inputs, weights = files(3), [1.0, -1.0, 0.2]
@@ -225,6 +227,7 @@ def test_automatic_strength_makes_the_result_as_large_as_its_largest_input(metho
     assert "layers scaled by" in " ".join(report.summary())
 
 
+@pytest.mark.slow
 def test_the_sizes_of_inputs_are_known_whatever_a_module_is_made_of():
     """Of factors and matrices, of one input and of parts of a fused weight, of zeros."""
     one, other = flux_file("diffusers"), flux_file("kohya", seed=1)

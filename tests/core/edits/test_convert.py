@@ -218,6 +218,7 @@ def test_own_names_of_an_unknown_model_have_a_kohya_form():
         convert(written, Output(spelling="generic"))
 
 
+@pytest.mark.slow
 def test_another_model_that_would_need_other_names_is_named():
     """Diffusers calls the layers of both Cosmos alike, and 14B of both are of one size."""
     layers = {r: e for r, e in audit.files("Cosmos 1 14B")["diffusers"].items() if ".0." in r}

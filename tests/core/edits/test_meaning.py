@@ -7,6 +7,7 @@ from core import Blend, Lora, SettingError, blend, layer_weights, samples, selec
 STYLE, CHARACTER = samples()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text", ["double_blocks.0: 0.5, 0\n*proj: 0.25", "lbw=NONE/ALL", "unet: 0, 1"]
 )

@@ -22,6 +22,7 @@ from tests.helpers import (
 NAMES = ["blocks.0.attn", "blocks.0.mlp", "blocks.1.attn"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "layers",
     ["blocks.0", "*.attn", "-blocks.1", "blocks.2, unknown.table", "*.bias", "-unknown*, -*.mlp"],

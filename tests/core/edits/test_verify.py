@@ -17,6 +17,7 @@ def rows(report) -> dict[str, object]:
     return {row.module: row for row in report.modules}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("w1, w2", [(1.0, 1.0), (0.7, -1.3)])
 @pytest.mark.parametrize("rank", ["full", 3])
 @pytest.mark.parametrize("dtype", ["fp32", "fp16", "bf16"])

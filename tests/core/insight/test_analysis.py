@@ -116,6 +116,7 @@ def mixed() -> dict[str, torch.Tensor]:
     return state | {"blocks.0.norm.w_norm": randn((16,), 4)}
 
 
+@pytest.mark.slow
 def test_the_columns_are_the_notebooks_and_then_ours():
     table = analyze_lora(SAMPLES / "character_kohya.safetensors")
     assert len(NOTEBOOK) == 88

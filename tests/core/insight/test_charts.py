@@ -94,6 +94,7 @@ def test_the_heat_map_tells_nothing_there_from_little():
     assert float(grid.min()) > 0
 
 
+@pytest.mark.slow
 def test_the_spectrum_has_the_strongest_layers_and_ends_where_their_rank_does():
     table = table_of("flux")
     figure = chart(table, "spectrum")
@@ -146,6 +147,7 @@ def test_one_block_and_one_layer_can_be_drawn():
         assert size_of(to_png(chart(table, kind))) == (1024, 640)
 
 
+@pytest.mark.slow
 def test_blocks_and_ranks_are_counted_in_whole_numbers():
     table = analyze_lora(lora("double_blocks.3.img_attn.proj", rank=1))
     report = resize(SAMPLE, RankRule("rank", 3), preview=True).report
@@ -222,6 +224,7 @@ def test_a_dark_chart_is_dark_all_over(kind):
         chart(table_of("flux"), kind, theme="blue")
 
 
+@pytest.mark.slow
 def test_letters_can_be_read_on_a_narrow_node():
     """On a node 320 pixels wide none is smaller than 8 pixels."""
     figure = chart(table_of("flux"), "blocks")

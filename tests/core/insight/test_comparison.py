@@ -106,6 +106,7 @@ def test_unrelated_files_hardly_touch():
     assert line.startswith("they hardly touch (cosine ") and "no weight has to change" in line
 
 
+@pytest.mark.slow
 def test_the_same_lora_in_all_its_disguises():
     assert text(A, A) == ["A and B are the same LoRA (cosine 1.0000)"]
     generic = convert(A, output=Output(spelling="generic")).lora

@@ -6,6 +6,7 @@ from core import FileError, curve_chart, to_png
 from core.edits.curve import Curve, Layer
 
 
+@pytest.mark.slow
 def test_every_rank_has_its_size_and_error():
     curve = Curve((Layer([4.0, 3.0, 2.0], 5.0, 64, 128), Layer([1.0], 0.0, 16, 32)), 2)
     (axes,) = curve_chart(curve).axes

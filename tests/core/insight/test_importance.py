@@ -229,6 +229,7 @@ def test_nothing_to_compare_is_a_value_error():
         importance_table(table, "size")
 
 
+@pytest.mark.slow
 def test_the_text_says_what_the_numbers_mean():
     norms = {f"double_blocks.{i}.img_attn.proj": 10.0 if i < 3 else 0.5 for i in range(19)}
     norms |= {f"single_blocks.{i}.linear2": 10.0 if i < 4 else 0.5 for i in range(38)}
@@ -250,6 +251,7 @@ def test_the_text_warns_of_a_softmax_that_has_collapsed(qwen):
     assert not any("collapsed" in line for line in explain(wide, "softmax", 0.9))
 
 
+@pytest.mark.slow
 def test_the_text_warns_of_a_softmax_that_tells_nothing():
     norms = {f"blocks.{i}.q": 0.01 * (i + 1) for i in range(40)}
     table = analyze_lora(with_norms(norms))

@@ -141,6 +141,7 @@ def parsed_selection(selection: str, total: int) -> list[bool]:
     return [str(index) in selection.split(",") for index in range(total)]
 
 
+@pytest.mark.slow
 def test_sd_scripts_for_flux():
     config = arguments(trainer_config("kohya", lora_of("flux"), CHOSEN["flux"]))
     flags = {
@@ -170,6 +171,7 @@ def block_index(name: str, sdxl: bool) -> int:
     return index + (1 if way == "down" else 13)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", UNETS)
 def test_sd_scripts_for_unets(family):
     config = arguments(trainer_config("kohya", lora_of(family), CHOSEN[family]))
@@ -215,6 +217,7 @@ def test_sd_scripts_for_sd3():
     assert config == {"train_block_indices": "2,12"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["qwen-image", "wan2.1-14b", "z-image"])
 def test_musubi_tuner(family):
     config = arguments(trainer_config("kohya", lora_of(family), CHOSEN[family]))
@@ -352,6 +355,7 @@ def test_a_file_that_could_be_for_another_model_says_so(trainer):
     assert READERS[trainer](config) == READERS[trainer](rest)
 
 
+@pytest.mark.slow
 def test_text_encoders_are_named_as_left_out():
     lora = lora_of("sdxl", text_encoders=True)
     blocks = ["input_blocks.4", "clip_l.encoder.layers.2"]

@@ -142,6 +142,7 @@ FORMULAS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [F32, F64])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name, parameters, formula", FORMULAS)

@@ -78,6 +78,7 @@ def test_part_names_come_from_diffusers():
     assert [part_name(name) for name in names] == ["q", "k", "v", "mlp", "attn.something"]
 
 
+@pytest.mark.slow
 @given(st.lists(st.lists(st.sampled_from("abc"), min_size=1, max_size=3), min_size=1, max_size=3))
 def test_braces_expand_to_every_combination_in_order(groups):
     text = ".".join("{" + ",".join(group) + "}" for group in groups)

@@ -49,6 +49,7 @@ def raw_names(tensors) -> set[str]:
     return {key.split(".lora_")[0].removesuffix(".alpha") for key in tensors}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("w1, w2", [(1.0, 1.0), (0.7, -1.3)])
 @pytest.mark.parametrize("first, second", list(product(SPELLINGS, repeat=2)))
 def test_a_blend_of_any_two_spellings_is_the_weighted_sum(first, second, w1, w2):

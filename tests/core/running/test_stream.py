@@ -158,6 +158,7 @@ def test_other_errors_on_the_card_come_out():
         list(stream(ITEMS, str, broken, Compute(torch.device("cuda"))))
 
 
+@pytest.mark.slow
 def test_results_do_not_depend_on_the_number_of_workers():
     first, second = (lora_file("abcdefg", seed=seed, shape=(40, 30)) for seed in (1, 2))
     for settings in (Blend(rank=3), Blend(rank=3, truncation="pca"), Blend(rank="full")):
