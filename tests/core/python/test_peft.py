@@ -1,5 +1,6 @@
 """PEFT in and out, against what PEFT itself computes."""
 
+import peft
 import pytest
 import torch
 from torch import nn
@@ -8,7 +9,6 @@ import core
 from tests.helpers import dense, error
 
 CPU = torch.device("cpu")
-pytestmark = pytest.mark.slow  # Importing PEFT takes seconds.
 
 
 class Net(nn.Module):
@@ -25,8 +25,6 @@ class Net(nn.Module):
 
 
 def trained(net, rslora=False):
-    import peft
-
     config = peft.LoraConfig(
         r=3, lora_alpha=6, target_modules=["x_embedder", "proj_out"], use_rslora=rslora,
         rank_pattern={"proj_out": 2}, init_lora_weights=False,
